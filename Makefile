@@ -1,0 +1,48 @@
+# `make` lists what there is to do. Every target sets up .venv by itself when it is missing.
+
+# Settings of other Python projects must not reach this one.
+unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP VIRTUAL_ENV
+
+SHELL := /bin/bash
+PYTHON := .venv/bin/python
+STAMP := .venv/.setup-done
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint types imports check lock wheel clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
+
+setup: $(STAMP) ## make .venv with everything that is needed
+
+$(STAMP): pyproject.toml requirements.lock .python-version scripts/bootstrap.sh
+	@scripts/bootstrap.sh
+	@touch $@
+
+demo: $(STAMP) ## calibrate the Rothamsted case quickly, into demo/fit
+	.venv/bin/diffsoil calibrate rothamsted -o demo/fit --quick --overwrite
+
+test: $(STAMP) ## run the tests on two cores
+	$(PYTHON) -m pytest -n 2
+
+lint: $(STAMP) ## check style and formatting
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+
+types: $(STAMP) ## check types
+	$(PYTHON) -m mypy
+
+imports: $(STAMP) ## check who imports whom
+	.venv/bin/lint-imports
+
+check: lint types imports test ## all of the checks
+
+lock: ## choose the newest versions pyproject.toml allows, for every platform
+	@scripts/bootstrap.sh lock
+
+wheel: $(STAMP) ## build the wheel into dist
+	$(PYTHON) -m build --wheel --no-isolation
+
+clean: ## remove .venv and all that can be made again
+	rm -rf .venv .uv .pytest_cache .ruff_cache .mypy_cache .import_linter_cache build dist demo
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""Observations to posterior: likelihoods, fits, prediction and checks."""

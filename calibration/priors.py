@@ -1,0 +1,90 @@
+"""Priors and the map between a bounded parameter and the whole real line."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+from jaxtyping import Array, Float
+
+from diffsoil.parameters import Parameter
+
+
+class Transform:
+    """Bounded values of a list of parameters, from unbounded ones and back.
+
+    A parameter with two bounds goes through a scaled logistic, one with an infinite upper bound
+    through an exponential.
+    """
+
+    def __init__(self, parameters: list[Parameter]) -> None:
+        self.lower = jnp.asarray([p.lower for p in parameters], dtype=float)
+        self.upper = jnp.asarray([p.upper for p in parameters], dtype=float)
+        self.open = jnp.isinf(self.upper)
+        self._width = jnp.where(self.open, 1.0, self.upper - self.lower)
+
+    def forward(self, z: Float[Array, " parameter"]) -> Float[Array, " parameter"]:
+        """Bounded values."""
+        bounded = self.lower + self._width * jax.nn.sigmoid(z)
+        return jnp.where(self.open, self.lower + jnp.exp(jnp.where(self.open, z, 0.0)), bounded)
+
+    def inverse(self, x: Float[Array, " parameter"]) -> Float[Array, " parameter"]:
+        """Unbounded values; a value at a bound is taken a hair inside."""
+        share = jnp.clip((x - self.lower) / self._width, 1e-9, 1 - 1e-9)
+        above = jnp.log(jnp.maximum(x - self.lower, 1e-12))
+        return jnp.where(self.open, above, jnp.log(share) - jnp.log1p(-share))
+
+    def log_jacobian(self, z: Float[Array, " parameter"]) -> Float[Array, ""]:
+        """Logarithm of the determinant of d bounded / d unbounded."""
+        logistic = jnp.log(self._width) - jax.nn.softplus(z) - jax.nn.softplus(-z)
+        return jnp.sum(jnp.where(self.open, z, logistic))
+
+
+def distribution(parameter: Parameter) -> dist.Distribution:
+    """The prior of a parameter, truncated to its bounds; lognormal: of the logarithm."""
+    prior = parameter.prior
+    match prior.kind:
+        case "uniform":
+            return dist.Uniform(parameter.lower, parameter.upper)
+        case "normal":
+            return dist.TruncatedNormal(
+                prior.location, prior.scale, low=parameter.lower, high=parameter.upper
+            )
+        case "lognormal":
+            with np.errstate(divide="ignore"):
+                low, high = np.log(parameter.lower), np.log(parameter.upper)
+            # a bound at infinity is no bound, and numpyro wants it left out
+            bounds = {
+                name: float(value)
+                for name, value in (("low", low), ("high", high))
+                if np.isfinite(value)
+            }
+            middle = float(np.log(prior.location))
+            if not bounds:
+                return dist.Normal(middle, prior.scale)
+            return dist.TruncatedNormal(middle, prior.scale, **bounds)
+
+
+class Priors:
+    """Independent priors of a list of parameters."""
+
+    def __init__(self, parameters: list[Parameter]) -> None:
+        self._of_logarithm = [p.prior.kind == "lognormal" for p in parameters]
+        self._distributions = [distribution(p) for p in parameters]
+
+    def log_density(self, x: Float[Array, " parameter"]) -> Float[Array, ""]:
+        """Logarithm of the prior density of bounded values."""
+        total = jnp.zeros(())
+        for i, (log, d) in enumerate(zip(self._of_logarithm, self._distributions, strict=True)):
+            total = total + (d.log_prob(jnp.log(x[i])) - jnp.log(x[i]) if log else d.log_prob(x[i]))
+        return total
+
+    def sample(self, key: Array, draws: int) -> Float[Array, "draw parameter"]:
+        """Draws from the priors."""
+        keys = jax.random.split(key, len(self._distributions))
+        columns = []
+        for k, log, d in zip(keys, self._of_logarithm, self._distributions, strict=True):
+            value = d.sample(k, (draws,))
+            columns.append(jnp.exp(value) if log else value)
+        return jnp.stack(columns, axis=1)

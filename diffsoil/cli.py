@@ -1,0 +1,332 @@
+"""The command ``diffsoil``. A subcommand's packages are loaded only when it is called."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tomllib
+import traceback
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import App, CycloptsError, Parameter
+
+from diffsoil import _runtime
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+app = App(
+    name="diffsoil",
+    help="A differentiable soil column: simulate it, calibrate it, predict with it.",
+    version=lambda: metadata.version("diffsoil"),
+    default_parameter=Parameter(negative=()),
+    suppress_keyboard_interrupt=False,  # main() passes on what it says
+)
+
+
+class UsageError(Exception):
+    """What the user asked for cannot be done; the message is one line and says why."""
+
+
+# Options that several commands share.
+
+Case = Annotated[str, Parameter(help="A case file, or a name that `diffsoil cases` lists.")]
+Overwrite = Annotated[
+    bool, Parameter(show_default=False, help="Replace the output if it is there.")
+]
+Device = Annotated[
+    _runtime.Device, Parameter(help="Where to compute; auto takes a GPU where there is one.")
+]
+Settings = Annotated[
+    tuple[str, ...],
+    Parameter(
+        name="--set",
+        show_default=False,
+        help="process.parameter=VALUE: fix a parameter at a value; may be repeated.",
+    ),
+]
+Seed = Annotated[int, Parameter(help="Seed of the random numbers; the same seed repeats a run.")]
+
+
+# Commands.
+
+
+@app.command
+def rothc(
+    inputs: Annotated[Path, Parameter(help="Monthly weather and carbon inputs, CSV.")],
+    /,
+    *,
+    site: Annotated[Path, Parameter(help="Site description, JSON.")],
+    output: Annotated[Path, Parameter(name=["-o", "--output"], help="Monthly results, CSV.")],
+    overwrite: Overwrite = False,
+    device: Device = "cpu",
+) -> None:
+    """Run the official single-layer RothC on its own file formats."""
+    _use_device(device)
+    from diffsoil.rothc import run_files
+
+    run_files(inputs, site, output, overwrite=overwrite)
+
+
+@app.command
+def parameters(
+    *,
+    output: Annotated[
+        Path | None, Parameter(name=["-o", "--output"], help="Write the table here as CSV.")
+    ] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Show the table of all parameters: default, unit, bounds, prior and source."""
+    from diffsoil.cases import parameter_table
+    from diffsoil.io import replacing
+
+    table = parameter_table()
+    if output is None:
+        _print_table(table)
+        return
+    with replacing(output, overwrite) as unfinished:
+        table.to_csv(unfinished, index=False)
+
+
+@app.command(name="cases")
+def list_cases() -> None:
+    """List the cases that come with the package, by name and title."""
+    shipped = _shipped_cases()
+    width = max(map(len, shipped), default=0)
+    for name, path in shipped.items():
+        title = tomllib.loads(path.read_text(encoding="utf-8")).get("title", "")
+        print(f"{name:{width}}  {title}".rstrip())
+
+
+@app.command
+def simulate(
+    case: Case,
+    /,
+    *,
+    output: Annotated[Path, Parameter(name=["-o", "--output"], help="Results, netCDF.")],
+    settings: Settings = (),
+    treatment: Annotated[
+        tuple[str, ...],
+        Parameter(show_default=False, help="Only this treatment; may be repeated. Default: all."),
+    ] = (),
+    overwrite: Overwrite = False,
+    device: Device = "auto",
+) -> None:
+    """Run a case through its whole history."""
+    path, values = _case_file(case), _values(settings)
+    _use_device(device)
+    from diffsoil.simulation import simulate_file
+
+    simulate_file(
+        path, settings=values, output=output, overwrite=overwrite, treatments=list(treatment)
+    )
+
+
+@app.command
+def calibrate(
+    case: Case,
+    /,
+    *,
+    output: Annotated[
+        Path, Parameter(name=["-o", "--output"], help="Folder of the posterior, tables and plots.")
+    ],
+    method: Annotated[
+        Literal["map", "laplace", "nuts"],
+        Parameter(
+            help="map: best fit; laplace: normal approximation around it; nuts: full posterior."
+        ),
+    ] = "nuts",
+    quick: Annotated[
+        bool,
+        Parameter(show_default=False, help="A short run that shows how it works; not for papers."),
+    ] = False,
+    chains: Annotated[int, Parameter(help="Chains; on a CPU they run side by side.")] = 4,
+    warmup: Annotated[
+        int | None, Parameter(help="Steps of each chain that tune the sampler and are dropped.")
+    ] = None,
+    draws: Annotated[int | None, Parameter(help="Posterior draws of each chain.")] = None,
+    seed: Seed = 0,
+    strict: Annotated[
+        bool, Parameter(show_default=False, help="Exit with 1 when a check of the fit fails.")
+    ] = False,
+    settings: Settings = (),
+    overwrite: Overwrite = False,
+    resume: Annotated[
+        bool,
+        Parameter(show_default=False, help="Go on with an interrupted run in the output folder."),
+    ] = False,
+    device: Device = "auto",
+) -> int | None:
+    """Fit a case's free parameters to its observations."""
+    path, values = _case_file(case), _values(settings)
+    _use_device(device, cpu_devices=chains if method == "nuts" else 1)
+    from calibration.workflow import calibrate_case
+
+    return calibrate_case(
+        path,
+        output=output,
+        method=method,
+        quick=quick,
+        chains=chains,
+        warmup=warmup,
+        draws=draws,
+        seed=seed,
+        strict=strict,
+        settings=values,
+        overwrite=overwrite,
+        resume=resume,
+    )
+
+
+@app.command
+def predict(
+    case: Case,
+    /,
+    *,
+    fit: Annotated[Path, Parameter(help="Folder that `diffsoil calibrate` wrote.")],
+    output: Annotated[Path, Parameter(name=["-o", "--output"], help="Predictions, CSV.")],
+    draws: Annotated[
+        int | None, Parameter(help="Posterior draws to use. Default: enough for the quantiles.")
+    ] = None,
+    seed: Seed = 0,
+    overwrite: Overwrite = False,
+    device: Device = "auto",
+) -> None:
+    """Predict a case's observations with a fit's posterior; the case may be a new site."""
+    path = _case_file(case)
+    _use_device(device)
+    from calibration.workflow import predict_case
+
+    predict_case(path, fit=fit, output=output, draws=draws, seed=seed, overwrite=overwrite)
+
+
+@app.command
+def benchmark(
+    *,
+    output: Annotated[
+        Path | None, Parameter(name=["-o", "--output"], help="Also write the table here as CSV.")
+    ] = None,
+    overwrite: Overwrite = False,
+    device: Device = "auto",
+) -> None:
+    """Measure speed, memory and compile time on this machine."""
+    _use_device(device)
+    from diffsoil.benchmark import run
+
+    run(output, overwrite=overwrite)
+
+
+# What the commands share.
+
+
+def _use_device(device: _runtime.Device, cpu_devices: int = 1) -> None:
+    if cpu_devices < 1:
+        raise UsageError(f"--chains {cpu_devices}: must be at least 1")
+    try:
+        _runtime.use_device(device, cpu_devices)
+    except RuntimeError as error:
+        raise UsageError(str(error)) from error
+
+
+def _shipped_cases() -> dict[str, Path]:
+    from diffsoil.io import data_path
+
+    return {path.stem: path for path in sorted(data_path("cases").glob("*.toml"))}
+
+
+def _case_file(case: str) -> Path:
+    """Path of a case given by its path or, when there is no such file, by its name."""
+    path = Path(case)
+    if path.is_file():
+        return path
+    shipped = _shipped_cases()
+    if case in shipped:
+        return shipped[case]
+    raise UsageError(f"{case}: no such file, and no shipped case ({', '.join(shipped) or 'none'})")
+
+
+def _values(settings: Sequence[str]) -> dict[str, float]:
+    """Parameter values out of ``process.parameter=VALUE``."""
+    values = {}
+    for setting in settings:
+        name, _, value = setting.partition("=")
+        try:
+            if "." not in name:
+                raise ValueError
+            values[name] = float(value)
+        except ValueError:
+            raise UsageError(f"--set {setting}: must be process.parameter=NUMBER") from None
+    return values
+
+
+def _print_table(table: pd.DataFrame) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    numeric = {"default", "lower", "upper"}
+    shown = Table(box=box.SIMPLE_HEAD)
+    # The transform follows from the bounds; it is in the CSV.
+    names = [name for name in table.columns if name != "transform"]
+    for name in names:
+        shown.add_column(
+            name,
+            justify="right" if name in numeric else "left",
+            overflow="fold",
+            no_wrap=name in numeric | {"name", "unit"},
+        )
+    for row in table[names].to_dict("records"):
+        shown.add_row(*(f"{v:g}" if k in numeric else str(v) for k, v in row.items()))
+    # A pipe has no width of its own; 80 columns would break every row.
+    Console(width=None if sys.stdout.isatty() else 180, markup=False).print(shown)
+
+
+# Errors.
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and turn what goes wrong into a message and an exit code.
+
+    Args:
+        arguments: words after ``diffsoil``; those of the process when not given.
+
+    Returns:
+        0; 1 for a failed check or a bug; 2 when the user can mend it; 130 when interrupted.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        result = app(words, result_action="return_value", exit_on_error=False, print_error=False)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader of our output has left; Python would complain once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt as interrupt:
+        print("; ".join(["diffsoil: interrupted", *map(str, interrupt.args)]), file=sys.stderr)
+        return 130
+    except Exception as error:
+        if not _user_can_mend(error):
+            traceback.print_exc()
+            return 1
+        print(f"diffsoil: error: {_one_line(error)}", file=sys.stderr)
+        return 2
+    return result if isinstance(result, int) else 0
+
+
+def _user_can_mend(error: Exception) -> bool:
+    if isinstance(error, CycloptsError | UsageError):
+        return True
+    if isinstance(error, OSError):  # no such folder, no permission, disk full
+        return True
+    # Not imported here: who raises InputError has loaded it, and --help need not.
+    io = sys.modules.get("diffsoil.io")
+    return io is not None and isinstance(error, io.InputError)
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return " ".join(str(error).split())

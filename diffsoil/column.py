@@ -1,0 +1,111 @@
+"""The soil column: which processes it has, in the order in which they act."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import equinox as eqx
+
+from diffsoil import parameters
+from diffsoil.process import Process
+from diffsoil.processes.carbon import Carbon
+from diffsoil.processes.geometry import Geometry
+from diffsoil.processes.heat import Heat
+from diffsoil.processes.manure import Manure
+from diffsoil.processes.mixing import Fauna, Plough, PloughZone
+from diffsoil.processes.pores import Retention, SimulatedPores
+from diffsoil.processes.protection import Protection
+from diffsoil.processes.rate_modifiers import RateModifiers
+from diffsoil.processes.vegetation import Vegetation
+from diffsoil.processes.water import Water
+from diffsoil.state import VARIABLES
+
+PROCESSES: tuple[type[Process], ...] = (
+    Geometry,
+    PloughZone,
+    Retention,
+    Water,
+    Heat,
+    RateModifiers,
+    SimulatedPores,
+    Protection,
+    Vegetation,
+    Manure,
+    Carbon,
+    Fauna,
+    Plough,
+)
+"""The standard column, from the ground up. A new process is one file and one line here."""
+
+
+class Column(eqx.Module):
+    """A list of processes; one slow step lets each act in turn."""
+
+    processes: tuple[Process, ...]
+
+    def process(self, name: str) -> Process:
+        """The process of a name; ``KeyError`` if the column has none."""
+        for process in self.processes:
+            if process.name == name:
+                return process
+        raise KeyError(name)
+
+    def without(self, name: str) -> Column:
+        """The column with a process removed: not traced, not compiled, not run.
+
+        What the process provided is replaced by neutral values; a column that lacks something
+        with no neutral value is refused by :func:`missing_needs` before anything runs.
+        """
+        removed = self.process(name)
+        return Column(tuple(p for p in self.processes if p is not removed))
+
+    def replaced(self, process: Process) -> Column:
+        """The column with another object in the place of the process of the same name."""
+        old = self.process(process.name)
+        return Column(tuple(process if p is old else p for p in self.processes))
+
+    def parameters(self) -> dict[str, parameters.Parameter]:
+        """Parameters of all processes by full name."""
+        return parameters.declared(self.processes)
+
+    def values(self) -> dict[str, Any]:
+        """Present values of the parameters by full name."""
+        values = {}
+        for name in self.parameters():
+            process, field, *label = name.split(".", 2)
+            value = getattr(self.process(process), field)
+            values[name] = value[label[0]] if label else value
+        return values
+
+    def with_parameters(self, values: Mapping[str, Any]) -> Column:
+        """The column with new parameter values by full name; ``KeyError`` for unknown ones."""
+        return Column(parameters.with_values(self.processes, values))
+
+
+def standard_column(input_groups: Iterable[str] = ("plants",)) -> Column:
+    """The standard column with default parameters.
+
+    Args:
+        input_groups: names of the groups of plant input, each with a factor of its own.
+    """
+    factor = Vegetation().input_factor
+    vegetation = Vegetation(input_factor=dict.fromkeys(input_groups, factor))
+    return Column(tuple(vegetation if p is Vegetation else p() for p in PROCESSES))
+
+
+def missing_needs(column: Column, given: Iterable[str]) -> list[tuple[str, str]]:
+    """Pairs (process, variable) that nothing provides and that have no neutral value.
+
+    Args:
+        column: the column.
+        given: variables that the case provides.
+    """
+    available = set(given) | {name for name, v in VARIABLES.items() if v.neutral is not None}
+    missing = []
+    for process in column.processes:
+        missing += [(process.name, need) for need in process.needs if need not in available]
+        available |= set(process.provides)
+        late = [need for need in process.yearly_needs if need not in available]
+        missing += [(process.name, need) for need in late]
+    return missing

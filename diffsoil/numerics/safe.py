@@ -1,0 +1,34 @@
+"""Functions that are finite in value and in gradient where the textbook form is not."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from jax.scipy.special import logsumexp
+from jaxtyping import Array, Float
+
+
+def divide(
+    numerator: Float[Array, "..."], denominator: Float[Array, "..."], otherwise: float = 0.0
+) -> Float[Array, "..."]:
+    """``numerator / denominator``, and ``otherwise`` where the denominator is zero."""
+    safe = denominator != 0
+    return jnp.where(safe, numerator / jnp.where(safe, denominator, 1.0), otherwise)
+
+
+def log(x: Float[Array, "..."], otherwise: float = 0.0) -> Float[Array, "..."]:
+    """Natural logarithm, and ``otherwise`` where x is not positive."""
+    safe = x > 0
+    return jnp.where(safe, jnp.log(jnp.where(safe, x, 1.0)), otherwise)
+
+
+def minimum_hard(x: Float[Array, "n ..."]) -> Float[Array, "..."]:
+    """Smallest value along the first axis."""
+    return jnp.min(x, axis=0)
+
+
+def minimum_soft(x: Float[Array, "n ..."], width: float) -> Float[Array, "..."]:
+    """Smooth minimum along the first axis, never above the hard one.
+
+    Lies below the hard minimum by at most ``width * log(n)``, reached when all are equal.
+    """
+    return -width * logsumexp(-x / width, axis=0)

@@ -1,0 +1,302 @@
+"""From a case to the arrays that the time stepping eats: phases for all sites and treatments."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Mapping
+from types import MappingProxyType
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+from jaxtyping import Array
+
+from diffsoil.cases import Case, LandUse, Treatment, prescribed, yearly_npp
+from diffsoil.column import Column, missing_needs
+from diffsoil.io import Column as Table
+from diffsoil.io import InputError, read_table
+from diffsoil.process import Environment
+from diffsoil.state import State, empty_state
+from diffsoil.time import Phase, Record, advance, prepare
+
+
+class Plan(eqx.Module):
+    """A case as arrays.
+
+    The phases of ``history`` have a leading axis of sites, ``experiment`` one of treatments;
+    ``site_of`` tells which site's history a treatment parts from. ``iom`` is inert carbon by
+    site and layer, Mg/ha. Without treatments every site is its own member.
+    """
+
+    members: tuple[str, ...] = eqx.field(static=True)
+    sites: tuple[str, ...] = eqx.field(static=True)
+    site_of: tuple[int, ...] = eqx.field(static=True)
+    history: tuple[Phase, ...]
+    experiment: Phase | None
+    iom: Array
+    start_year: int = eqx.field(static=True)
+    experiment_year: int = eqx.field(static=True)
+    radiocarbon: bool = eqx.field(static=True)
+
+    @property
+    def layers(self) -> int:
+        """Number of layers."""
+        return self.iom.shape[1]
+
+
+def build(case: Case) -> Plan:
+    """Arrays of a case; nothing is computed yet."""
+    file = case.file
+    start = file.start_year
+    history = []
+    for number, phase in enumerate(file.history):
+        years = np.arange(start, phase.until, phase.step_years)
+        by_site = []
+        for site in case.sites:
+            use = phase.land_use if isinstance(phase.land_use, str) else phase.land_use[site]
+            by_site.append(_site_phase(case, site, use, number, years))
+        history.append(_phase(case, by_site, years, phase.step_years))
+        start = phase.until
+    experiment = None
+    if file.experiment:
+        years = np.arange(start, file.experiment.until + 1)
+        rows = [_treatment(case, t, years) for t in file.treatment]
+        experiment = _phase(case, rows, years, 1)
+    iom = np.stack([_iom(case, site) for site in case.sites])
+    members = tuple(t.name for t in file.treatment) or tuple(case.sites)
+    site_of = tuple(case.sites.index(t.site) for t in file.treatment)
+    return Plan(
+        members=members,
+        sites=tuple(case.sites),
+        site_of=site_of or tuple(range(len(case.sites))),
+        history=tuple(history),
+        experiment=experiment,
+        iom=jnp.asarray(iom),
+        start_year=file.start_year,
+        experiment_year=start,
+        radiocarbon=file.radiocarbon_atmosphere is not None,
+    )
+
+
+def check(plan: Plan, column: Column, source: object) -> None:
+    """Refuse a column that needs what neither the case nor another process provides."""
+    for phase in (*plan.history, *([plan.experiment] if plan.experiment else [])):
+        given = {*phase.constant, *phase.series, *phase.yearly}
+        for process, need in missing_needs(column, given):
+            raise InputError(f"{source}: process {process!r} needs {need!r}, nothing provides it")
+
+
+def prepare_plan(
+    column: Column, plan: Plan, free: Collection[str] = (), keep: Collection[str] = ()
+) -> Plan:
+    """Compute ahead all that no free parameter can change.
+
+    Args:
+        column: the column.
+        plan: from :func:`build`.
+        free: full names of the parameters that will be differentiated or sampled.
+        keep: variables that will be recorded.
+    """
+    not_ahead = {name.split(".")[0] for name in free}
+    states = initial_state(column, plan)
+    history = []
+    for phase in plan.history:
+        ready, states = _prepare_all(column, phase, states, not_ahead, keep)
+        history.append(ready)
+    experiment = plan.experiment
+    if experiment is not None:
+        states = _gather(states, plan.site_of)
+        experiment, _ = _prepare_all(column, experiment, states, not_ahead, keep)
+    return dataclasses.replace(plan, history=tuple(history), experiment=experiment)
+
+
+def _prepare_all(
+    column: Column,
+    phase: Phase,
+    states: State,
+    not_ahead: Collection[str],
+    keep: Collection[str],
+) -> tuple[Phase, State]:
+    def one(phase: Phase, state: State) -> tuple[Phase, State]:
+        return prepare(column, phase, state, not_ahead, keep)
+
+    result: tuple[Phase, State] = jax.jit(jax.vmap(one))(phase, states)
+    return result
+
+
+def initial_state(column: Column, plan: Plan) -> State:
+    """States of all sites at the start, with a leading axis of sites."""
+    factor = column.process("carbon").iom_factor  # type: ignore[attr-defined]
+
+    def one(iom: Array) -> State:
+        return empty_state(plan.layers, iom * factor, plan.radiocarbon)
+
+    return jax.vmap(one)(plan.iom)
+
+
+def run(
+    column: Column, plan: Plan, in_history: Record = Record(), in_experiment: Record = Record()
+) -> tuple[State, list[Environment], Environment]:
+    """Live through a plan.
+
+    Args:
+        column: the column with the parameters to use.
+        plan: from :func:`build` or :func:`prepare_plan`.
+        in_history: what to record of the history, by site.
+        in_experiment: what to record of the experiment, by treatment.
+
+    Returns:
+        Final states by member, the records of the history phases, the record of the experiment.
+    """
+    states = initial_state(column, plan)
+    kept = []
+    for phase in plan.history:
+        states, record = _advance_all(column, phase, states, in_history)
+        kept.append(record)
+    states = _gather(states, plan.site_of)
+    record = {}
+    if plan.experiment is not None:
+        states, record = _advance_all(column, plan.experiment, states, in_experiment)
+    return states, kept, record
+
+
+def _advance_all(
+    column: Column, phase: Phase, states: State, record: Record
+) -> tuple[State, Environment]:
+    def one(phase: Phase, state: State) -> tuple[State, Environment]:
+        return advance(column, phase, state, record)
+
+    result: tuple[State, Environment] = jax.vmap(one)(phase, states)
+    return result
+
+
+def _gather(states: State, index: tuple[int, ...]) -> State:
+    return jax.tree.map(lambda x: x[jnp.asarray(index)], states)
+
+
+def _iom(case: Case, site: str) -> np.ndarray:
+    soil = prescribed(case, site, [], np.array([case.file.start_year]))
+    return soil["iom_percent"][0] / 100 * soil["soil_mass"][0]
+
+
+def _site_phase(
+    case: Case, site: str, land_use: str, number: int, years: np.ndarray
+) -> dict[str, np.ndarray]:
+    phase = case.file.history[number]
+    use = case.file.land_use[land_use]
+    weather = case.climate[phase.climate]
+    amount = yearly_npp(use, weather)
+    soil = prescribed(case, site, [], years)
+    n = len(years)
+    entries = _land_use(case, use, amount)
+    constant = {k: np.broadcast_to(v, (n, *np.shape(v))) for k, v in entries.items()}
+    climate = _climate(weather)
+    return (
+        _without_iom(soil) | constant | {k: np.broadcast_to(v, (n, 12)) for k, v in climate.items()}
+    )
+
+
+def _treatment(case: Case, treatment: Treatment, years: np.ndarray) -> dict[str, np.ndarray]:
+    assert case.management is not None  # the case has been checked
+    assert case.file.experiment is not None
+    table = case.management
+    rows = table[table["treatment"] == treatment.name].set_index("year").loc[years]
+    early = case.climate[case.file.history[-1].climate]
+    uses = {name: case.file.land_use[name] for name in rows["land_use"].unique()}
+    own_npp = {name: yearly_npp(use, early) for name, use in uses.items() if use.npp is not None}
+    entries = []
+    for row in rows.to_dict("records"):
+        name = row["land_use"]
+        entries.append(
+            _land_use(
+                case,
+                uses[name],
+                own_npp.get(name, row["plant_carbon_base_t_ha"]),
+                row["plant_carbon_yield_t_ha"],
+                row["manure_carbon_t_ha"],
+                row["fallow_share"],
+                treatment.input_groups,
+            )
+        )
+    series = {k: np.stack([e[k] for e in entries]) for k in entries[0]}
+    weather = case.climate[case.file.experiment.climate]
+    weather = weather[weather["year"].isin(years)]
+    climate = {k: v.reshape(len(years), 12) for k, v in _climate(weather).items()}
+    soil = prescribed(case, treatment.site, treatment.changes, years)
+    return _without_iom(soil) | series | climate
+
+
+def _without_iom(soil: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {k: v for k, v in soil.items() if k != "iom_percent"}
+
+
+def _climate(weather: pd.DataFrame) -> dict[str, np.ndarray]:
+    return {
+        "air_temperature": weather["temperature_c"].to_numpy(float),
+        "precipitation": weather["precipitation_mm"].to_numpy(float),
+        "potential_evapotranspiration": weather["pet_mm"].to_numpy(float),
+    }
+
+
+def _land_use(
+    case: Case,
+    use: LandUse,
+    base: float,
+    by_yield: float = 0.0,
+    manure: float = 0.0,
+    fallow: float = 0.0,
+    own_groups: Mapping[str, str] = MappingProxyType({}),
+) -> dict[str, np.ndarray]:
+    """Variables of one land use in one year."""
+    amounts = dict.fromkeys(case.input_groups, 0.0)
+    for group, amount in ((use.input_group, base), (use.yield_group or use.input_group, by_yield)):
+        amounts[own_groups.get(group, group)] += amount
+    values = {
+        "cover": np.array(use.cover) * (1 - fallow),
+        "plant_input": np.array(list(amounts.values())),
+        "plant_input_months": np.array(use.plant_input_months),
+        "leaf_share": use.leaf_share,
+        "root_beta": use.root_beta,
+        "litter_layer": float(use.litter_layer),
+        "dpm_rpm_ratio": use.dpm_rpm_ratio,
+        "manure_input": manure,
+        "manure_months": np.array(use.manure_months),
+        "plough_depth": use.plough_depth_m,
+    }
+    return {k: np.asarray(v, dtype=float) for k, v in values.items()}
+
+
+def _phase(
+    case: Case, by_member: list[dict[str, np.ndarray]], years: np.ndarray, step: int
+) -> Phase:
+    """Stack members; what never changes in the phase becomes constant."""
+    constant, series = {}, {}
+    for name in by_member[0]:
+        values = np.stack([member[name] for member in by_member])
+        if np.all(values == values[:, :1]):
+            constant[name] = jnp.asarray(values[:, 0])
+        else:
+            series[name] = jnp.asarray(values)
+    return Phase(
+        steps=len(years),
+        years_per_step=step,
+        constant=constant,
+        series=series,
+        yearly=_atmosphere(case, len(by_member), years, step),
+    )
+
+
+def _atmosphere(case: Case, members: int, years: np.ndarray, step: int) -> Environment:
+    name = case.file.radiocarbon_atmosphere
+    if name is None:
+        return {}
+    columns = {
+        "year": Table("int", -60000, 3000),
+        "activity": Table("float", 0, 3, hint="modern is 1, is this in percent?"),
+    }
+    table = read_table(case.resolve(name), columns, extra="ignore").sort_values("year")
+    each = years[:, None] + np.arange(step)[None, :]
+    level = np.interp(each, table["year"], table["activity"])
+    return {"atmosphere_14c": jnp.asarray(np.broadcast_to(level, (members, *level.shape)))}

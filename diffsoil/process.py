@@ -1,0 +1,53 @@
+"""What a process of the column is: the contract between physics and time stepping."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import equinox as eqx
+from jaxtyping import Array
+
+from diffsoil.state import State
+
+type Environment = dict[str, Array]
+"""Values by the names of ``diffsoil.state.VARIABLES``."""
+
+
+class Process(eqx.Module):
+    """One process of one column, without a batch axis (batching is ``jax.vmap``'s job).
+
+    A process declares what it needs from the case or from processes before it, what it
+    provides to those after it, and which state it touches; removing or replacing one is then
+    checked before anything runs. What follows from the case alone is computed ahead of the
+    time loop and not differentiated unless one of its parameters is free.
+    """
+
+    name: ClassVar[str]
+    """First half of a full parameter name."""
+    needs: ClassVar[tuple[str, ...]] = ()
+    """Variables that :meth:`slow` must find."""
+    yearly_needs: ClassVar[tuple[str, ...]] = ()
+    """Variables that :meth:`year` must find."""
+    provides: ClassVar[tuple[str, ...]] = ()
+    """Variables that :meth:`slow` returns."""
+    reads: ClassVar[tuple[str, ...]] = ()
+    """Fields of the state that :meth:`slow` reads or changes."""
+    changes: ClassVar[tuple[str, ...]] = ()
+    """Fields of the state that :meth:`year` changes."""
+
+    def slow(self, state: State, environment: Environment, years: int) -> tuple[State, Environment]:
+        """Act once in a slow step.
+
+        Args:
+            state: column at the start of the step.
+            environment: everything provided so far.
+            years: length of the step; one simulated year of climate stands for all of them.
+
+        Returns:
+            The state after the step's slow part, and the variables provided.
+        """
+        return state, {}
+
+    def year(self, state: State, environment: Environment) -> State:
+        """Act in each year of a slow step."""
+        return state

@@ -1,0 +1,1 @@
+"""The processes of a soil column, one file each."""

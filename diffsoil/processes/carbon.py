@@ -1,0 +1,242 @@
+"""Turnover of soil organic carbon in the four active pools of RothC-26.3.
+
+One month: every pool loses ``1 - exp(-k m / 12)`` of itself, m being the product of all rate
+modifiers; of the loss a part leaves as CO2 and the rest becomes BIO and HUM in fixed shares;
+fresh input arrives at the end of the month (Coleman & Jenkinson 1996; order of the official
+code).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from diffsoil.parameters import lognormal, parameter
+from diffsoil.process import Environment, Process
+from diffsoil.state import ACTIVE, State
+
+BIO_SHARE = 0.46
+"""Share of BIO in the decomposed carbon that stays in the soil; the rest is HUM."""
+
+MANURE_DPM, MANURE_RPM, MANURE_HUM = 0.49, 0.49, 0.02
+"""Pools that farmyard manure enters."""
+
+
+def co2_ratio(clay_percent: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Ratio x of CO2 to (BIO + HUM) in decomposition products; 5.76 without clay.
+
+    Args:
+        clay_percent: clay (< 2 um), mass %, 0 to 100.
+
+    Source: RothC-26.3.
+    """
+    return 1.67 * (1.85 + 1.60 * jnp.exp(-0.0786 * clay_percent))
+
+
+def plant_shares(dpm_rpm_ratio: Float[Array, "..."]) -> tuple[Array, Array]:
+    """Shares of plant input that enter DPM and RPM, from their ratio (>= 0)."""
+    return dpm_rpm_ratio / (1.0 + dpm_rpm_ratio), 1.0 / (1.0 + dpm_rpm_ratio)
+
+
+def decompose(
+    pools: Float[Array, "4 ..."],
+    modifier: Float[Array, "..."],
+    rates: Float[Array, "4"],
+    ratio: Float[Array, "..."],
+    months: float = 1.0,
+) -> tuple[Float[Array, "4 ..."], Float[Array, "..."]]:
+    """One month of decomposition, before fresh input.
+
+    Args:
+        pools: DPM, RPM, BIO, HUM; any amount unit, or the amount of a tracer in them.
+        modifier: product of the rate modifiers, >= 0, dimensionless.
+        rates: decomposition rates of the four pools, 1/a.
+        ratio: CO2 / (BIO + HUM) of the products (:func:`co2_ratio`).
+        months: length of the step.
+
+    Returns:
+        Pools after the step, and what left as CO2; together they equal what was there.
+    """
+    years = months / 12.0
+    lost = -jnp.expm1(-jnp.multiply.outer(rates, modifier) * years) * pools
+    total = jnp.sum(lost, axis=0)
+    stays = total / (1.0 + ratio)
+    gain = jnp.stack([jnp.zeros_like(stays)] * 2 + [BIO_SHARE * stays, (1 - BIO_SHARE) * stays])
+    return pools - lost + gain, total - stays
+
+
+RADIOCARBON_MEAN_LIFE = 8267.0
+"""Years; physical (Cambridge) half-life 5730 a. The RothC program keeps 5568 a."""
+
+
+def twelve_months(
+    pools: Float[Array, "tracer 4 place"],
+    inputs: Float[Array, "tracer 12 4 place"],
+    modifier: Float[Array, "12 place"],
+    rates: Float[Array, "4"],
+    ratio: Float[Array, " place"],
+    monthly_decay: Float[Array, " tracer"],
+) -> tuple[Float[Array, "tracer 4 place"], Float[Array, "tracer place"]]:
+    """One year of decomposition and input.
+
+    Args:
+        pools: amounts of several tracers (carbon, 14C, ...) in the active pools.
+        inputs: arriving at the end of each month.
+        modifier: product of all rate modifiers.
+        rates: decomposition rates, 1/a.
+        ratio: CO2 / (BIO + HUM) of the products.
+        monthly_decay: share of each tracer that survives a month of radioactive decay.
+
+    Returns:
+        Pools at the end of the year, and what left as CO2.
+    """
+    survival = monthly_decay[:, None, None]
+
+    def month(carry: tuple[Array, Array], x: tuple[Array, Array]) -> tuple[tuple, None]:
+        now, gone = carry
+        slowing, arriving = x
+        after, co2 = decompose(jnp.moveaxis(now, 1, 0), slowing[None], rates, ratio[None])
+        after = jnp.moveaxis(after, 0, 1) * survival + arriving
+        return (after, gone + co2), None
+
+    start = (pools, jnp.zeros_like(pools[:, 0]))
+    (end, gone), _ = lax.scan(month, start, (modifier, jnp.moveaxis(inputs, 1, 0)))
+    return end, gone
+
+
+class Carbon(Process):
+    """Turnover of DPM, RPM, BIO and HUM in the litter layer and in every mineral layer.
+
+    The litter layer has no clay, hence no stabilisation by it, and no protection.
+    """
+
+    name: ClassVar[str] = "carbon"
+    needs: ClassVar[tuple[str, ...]] = (
+        "clay_percent",
+        "climate_modifier",
+        "litter_modifier",
+        "modifier_overall",
+        "plant_carbon",
+        "manure_carbon",
+    )
+    provides: ClassVar[tuple[str, ...]] = ("annual_map", "annual_co2", "annual_input")
+    yearly_needs: ClassVar[tuple[str, ...]] = needs + provides
+    changes: ClassVar[tuple[str, ...]] = ("carbon", "litter")
+
+    k_dpm: Float[Array, ""] = parameter(
+        10.0, unit="a-1", lower=2.0, upper=30.0, prior=lognormal(10.0, 0.3),
+        source="RothC-26.3", description="decomposition rate of DPM",
+    )  # fmt: skip
+    k_rpm: Float[Array, ""] = parameter(
+        0.3, unit="a-1", lower=0.05, upper=1.0, prior=lognormal(0.3, 0.3),
+        source="RothC-26.3; SoilGen calibrations 0.1 to 0.4",
+        description="decomposition rate of RPM",
+    )  # fmt: skip
+    k_bio: Float[Array, ""] = parameter(
+        0.66, unit="a-1", lower=0.1, upper=2.0, prior=lognormal(0.66, 0.3),
+        source="RothC-26.3", description="decomposition rate of BIO",
+    )  # fmt: skip
+    k_hum: Float[Array, ""] = parameter(
+        0.02, unit="a-1", lower=0.002, upper=0.1, prior=lognormal(0.02, 0.35),
+        source="RothC-26.3; SoilGen calibrations 0.005 to 0.03",
+        description="decomposition rate of HUM",
+    )  # fmt: skip
+    co2_factor: Float[Array, ""] = parameter(
+        1.0, unit="1", lower=0.3, upper=3.0, prior=lognormal(1.0, 0.2),
+        source="RothC-26.3 at 1; the ratio was calibrated in SoilGen (Ranathunga et al. 2022)",
+        description="factor on the ratio CO2 / (BIO + HUM)",
+    )  # fmt: skip
+    iom_factor: Float[Array, ""] = parameter(
+        1.0, unit="1", lower=0.0, upper=3.0, prior=lognormal(1.0, 0.4),
+        source="assumption: inert carbon of a profile is known to about half",
+        description="factor on the inert organic carbon of the case's profile",
+    )  # fmt: skip
+
+    def slow(self, state: State, environment: Environment, years: int) -> tuple[State, Environment]:
+        """Compose the year's months into one linear map, when it will be used many times.
+
+        The map is what a year makes of one unit in each pool, and of nothing but the inputs.
+        """
+        if years == 1:
+            return state, {}
+        carbon = self._inputs(environment)
+        units = jnp.broadcast_to(jnp.eye(ACTIVE)[:, :, None], (ACTIVE, ACTIVE, carbon.shape[-1]))
+        nothing = jnp.zeros_like(units[:2])
+        sources = jnp.concatenate([units, nothing])
+        no_input = jnp.zeros((ACTIVE, *carbon.shape))
+        inputs = jnp.concatenate([no_input, jnp.stack([carbon, carbon])])
+        decay = jnp.ones(ACTIVE + 2).at[-1].set(_monthly_decay())
+        year, co2 = self._year(sources, inputs, environment, decay)
+        return state, {
+            "annual_map": year,
+            "annual_co2": co2,
+            "annual_input": jnp.sum(carbon),
+        }
+
+    def year(self, state: State, environment: Environment) -> State:
+        """See :class:`diffsoil.process.Process`."""
+        pools = jnp.concatenate([state.litter[:, None], state.carbon[:ACTIVE]], axis=1)
+        tracers = [pools]
+        if state.radiocarbon is not None and state.litter_radiocarbon is not None:
+            above = state.litter_radiocarbon[:, None]
+            tracers.append(jnp.concatenate([above, state.radiocarbon[:ACTIVE]], axis=1))
+        amounts = jnp.stack(tracers)
+        activity = [jnp.ones(())]
+        decay = [jnp.ones(())]
+        if len(tracers) == 2:
+            activity.append(environment["atmosphere_14c"])
+            decay.append(_monthly_decay())
+        if "annual_map" in environment:
+            year, co2_map = environment["annual_map"], environment["annual_co2"]
+            offset = jnp.stack(activity)[:, None, None] * year[ACTIVE : ACTIVE + len(tracers)]
+            survival = (jnp.stack(decay) ** 12)[:, None, None]
+            product = year[None, :ACTIVE] * amounts[:, :, None]
+            after = survival * jnp.sum(product, axis=1) + offset
+            co2 = jnp.sum(co2_map[:ACTIVE] * amounts[0]) + jnp.sum(co2_map[ACTIVE])
+            added = environment["annual_input"]
+        else:
+            carbon = self._inputs(environment)
+            added = jnp.sum(carbon)
+            inputs = jnp.stack(activity)[:, None, None, None] * carbon[None]
+            after, gone = self._year(amounts, inputs, environment, jnp.stack(decay))
+            co2 = jnp.sum(gone[0])
+        return self._updated(state, after, added, co2)
+
+    def _inputs(self, environment: Environment) -> Array:
+        return environment["plant_carbon"] + environment["manure_carbon"]
+
+    def _year(
+        self, amounts: Array, inputs: Array, environment: Environment, decay: Array
+    ) -> tuple[Array, Array]:
+        rates = jnp.stack([self.k_dpm, self.k_rpm, self.k_bio, self.k_hum])
+        soil = environment["climate_modifier"] * environment["modifier_overall"]
+        modifier = jnp.concatenate([environment["litter_modifier"][:, None], soil], axis=1)
+        clay = jnp.concatenate([jnp.zeros(1), environment["clay_percent"]])
+        ratio = co2_ratio(clay) * self.co2_factor
+        return twelve_months(amounts, inputs, modifier, rates, ratio, decay)
+
+    @staticmethod
+    def _updated(state: State, after: Array, added: Array, co2: Array) -> State:
+        new = dataclasses.replace(
+            state,
+            carbon=jnp.concatenate([after[0, :, 1:], state.carbon[ACTIVE:]]),
+            litter=after[0, :, 0],
+            added=state.added + added,
+            respired=state.respired + co2,
+        )
+        if state.radiocarbon is None:
+            return new
+        inert = state.radiocarbon[ACTIVE:] * _monthly_decay() ** 12
+        return dataclasses.replace(
+            new,
+            radiocarbon=jnp.concatenate([after[1, :, 1:], inert]),
+            litter_radiocarbon=after[1, :, 0],
+        )
+
+
+def _monthly_decay() -> Array:
+    return jnp.exp(-1.0 / (12.0 * RADIOCARBON_MEAN_LIFE) * jnp.ones(()))

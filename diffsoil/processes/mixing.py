@@ -1,0 +1,122 @@
+"""Mixing of organic carbon by soil fauna and by the plough."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from diffsoil.numerics import safe
+from diffsoil.parameters import lognormal, parameter
+from diffsoil.process import Environment, Process
+from diffsoil.processes.geometry import overlap
+from diffsoil.processes.vegetation import surface_layers
+from diffsoil.state import State
+
+
+def mix(
+    amount: Float[Array, "... layer"],
+    fraction: Float[Array, " layer"],
+    share: Float[Array, " layer"],
+) -> Float[Array, "... layer"]:
+    """Take a fraction of every layer, mix it all, and give it back by shares.
+
+    Args:
+        amount: what is mixed, per layer.
+        fraction: taken from each layer, 0 to 1.
+        share: given back to each layer; sums to 1 (or to 0 where nothing is taken).
+    """
+    taken = amount * fraction
+    return amount - taken + share * jnp.sum(taken, axis=-1, keepdims=True)
+
+
+def shares(fraction: Float[Array, " layer"], mass: Float[Array, " layer"]) -> Array:
+    """Shares by mass of what :func:`mix` takes, so that a uniform profile stays uniform."""
+    taken = fraction * mass
+    return safe.divide(taken, jnp.broadcast_to(jnp.sum(taken), taken.shape))
+
+
+def _mixed(state: State, fraction: Array, share: Array, into: Array, litter: Array) -> State:
+    """Mix the mineral soil, and move a share of the litter layer into it."""
+
+    def move(carbon: Array, above: Array) -> tuple[Array, Array]:
+        falls = litter * above
+        active = carbon[:-1] + falls[:, None] * into[None, :]
+        full = jnp.concatenate([active, carbon[-1:]])
+        return mix(full, fraction, share), above - falls
+
+    carbon, above = move(state.carbon, state.litter)
+    state = dataclasses.replace(state, carbon=carbon, litter=above)
+    if state.radiocarbon is None or state.litter_radiocarbon is None:
+        return state
+    tracer, above_tracer = move(state.radiocarbon, state.litter_radiocarbon)
+    return dataclasses.replace(state, radiocarbon=tracer, litter_radiocarbon=above_tracer)
+
+
+class Fauna(Process):
+    """Mixing by soil fauna to a fixed depth, and incorporation of the litter layer."""
+
+    name: ClassVar[str] = "fauna"
+    needs: ClassVar[tuple[str, ...]] = ("thickness", "depth_top", "soil_mass")
+    provides: ClassVar[tuple[str, ...]] = ("fauna_fraction", "fauna_share")
+    yearly_needs: ClassVar[tuple[str, ...]] = provides
+    changes: ClassVar[tuple[str, ...]] = ("carbon", "litter")
+
+    rate: Float[Array, ""] = parameter(
+        11.9, unit="Mg ha-1 a-1", lower=0.0, upper=100.0, prior=lognormal(11.9, 0.6),
+        source="van der Meij & Finke (2026)", description="soil that fauna mixes in a year",
+    )  # fmt: skip
+    depth: Float[Array, ""] = parameter(
+        0.4, unit="m", lower=0.05, upper=1.5, prior=lognormal(0.4, 0.3),
+        source="van der Meij & Finke (2026)", description="depth that fauna mixes",
+    )  # fmt: skip
+    litter_incorporation: Float[Array, ""] = parameter(
+        0.15, unit="a-1", lower=0.0, upper=1.0, prior=lognormal(0.15, 0.7),
+        source="assumption: litter of a mull or moder lasts years, not decades",
+        description="share of the litter layer that fauna carries into the soil in a year",
+    )  # fmt: skip
+
+    def slow(self, state: State, environment: Environment, years: int) -> tuple[State, Environment]:
+        """See :class:`diffsoil.process.Process`."""
+        mass = environment["soil_mass"]
+        zone = overlap(environment["depth_top"], environment["thickness"], 0.0, self.depth)
+        fraction = zone * jnp.clip(self.rate / jnp.sum(zone * mass), 0.0, 1.0)
+        return state, {"fauna_fraction": fraction, "fauna_share": shares(fraction, mass)}
+
+    def year(self, state: State, environment: Environment) -> State:
+        """See :class:`diffsoil.process.Process`."""
+        fraction, share = environment["fauna_fraction"], environment["fauna_share"]
+        uppermost = jnp.zeros_like(share).at[0].set(1.0)
+        return _mixed(state, fraction, share, uppermost, self.litter_incorporation)
+
+
+class PloughZone(Process):
+    """Which layers the plough reaches."""
+
+    name: ClassVar[str] = "plough_zone"
+    needs: ClassVar[tuple[str, ...]] = ("thickness", "depth_top", "plough_depth")
+    provides: ClassVar[tuple[str, ...]] = ("plough_fraction",)
+
+    def slow(self, state: State, environment: Environment, years: int) -> tuple[State, Environment]:
+        """See :class:`diffsoil.process.Process`."""
+        depth = environment["plough_depth"]
+        zone = overlap(environment["depth_top"], environment["thickness"], 0.0, depth)
+        return state, {"plough_fraction": zone}
+
+
+class Plough(Process):
+    """Yearly ploughing: the ploughed depth becomes uniform and takes up any litter layer."""
+
+    name: ClassVar[str] = "plough"
+    yearly_needs: ClassVar[tuple[str, ...]] = ("plough_fraction", "soil_mass", "thickness")
+    changes: ClassVar[tuple[str, ...]] = ("carbon", "litter")
+
+    def year(self, state: State, environment: Environment) -> State:
+        """See :class:`diffsoil.process.Process`."""
+        fraction = environment["plough_fraction"]
+        share = shares(fraction, environment["soil_mass"])
+        into = surface_layers(fraction, environment["thickness"])
+        ploughed = jnp.where(jnp.sum(fraction) > 0, 1.0, 0.0)
+        return _mixed(state, fraction, share, into, ploughed)

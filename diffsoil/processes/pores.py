@@ -1,0 +1,103 @@
+"""Pores: water retention for the water balance, and pore classes for protection."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from diffsoil.process import Environment, Process
+from diffsoil.processes.pedotransfer import (
+    HydraulicParameters,
+    pore_classes,
+    water_content,
+    wosten1999,
+)
+from diffsoil.state import State
+
+FIELD_CAPACITY_HEAD = 100.0
+"""cm; drained loam."""
+WILTING_POINT_HEAD = 15000.0
+"""cm."""
+TOPSOIL_DEPTH = 0.30
+"""m; above it the pedotransfer function treats a layer as topsoil."""
+ORGANIC_MATTER_IN_CARBON = 1.724
+"""Organic matter per organic carbon (van Bemmelen)."""
+PEDOTRANSFER_OM = 1.72
+"""The same factor as the pedotransfer function was calibrated with."""
+
+
+def _hydraulics(environment: Environment, organic_matter: Array) -> HydraulicParameters:
+    topsoil = jnp.where(environment["depth_top"] < TOPSOIL_DEPTH - 1e-9, 1.0, 0.0)
+    return wosten1999(
+        environment["clay_percent"],
+        environment["silt_percent"],
+        organic_matter,
+        environment["bulk_density"],
+        topsoil,
+    )
+
+
+def soc_percent(
+    soc: Float[Array, " layer"], mineral_mass: Float[Array, " layer"]
+) -> Float[Array, " layer"]:
+    """Organic carbon in % of the dry soil, organic matter being part of the soil.
+
+    Args:
+        soc: organic carbon, Mg/ha.
+        mineral_mass: Mg/ha, > 0.
+    """
+    return 100.0 * soc / (mineral_mass + ORGANIC_MATTER_IN_CARBON * soc)
+
+
+NEEDS = ("clay_percent", "silt_percent", "bulk_density", "depth_top")
+
+
+class Retention(Process):
+    """Water that a layer holds at field capacity and at the wilting point.
+
+    Organic matter is that of the case's profile, so the water balance does not follow the
+    simulated carbon and can be computed ahead.
+    """
+
+    name: ClassVar[str] = "retention"
+    needs: ClassVar[tuple[str, ...]] = (*NEEDS, "reference_organic_matter")
+    provides: ClassVar[tuple[str, ...]] = ("field_capacity", "wilting_point")
+
+    def slow(self, state: State, environment: Environment, years: int) -> tuple[State, Environment]:
+        """See :class:`diffsoil.process.Process`."""
+        hydraulics = _hydraulics(environment, environment["reference_organic_matter"])
+        return state, {
+            "field_capacity": water_content(hydraulics, jnp.asarray(FIELD_CAPACITY_HEAD)),
+            "wilting_point": water_content(hydraulics, jnp.asarray(WILTING_POINT_HEAD)),
+        }
+
+
+class SimulatedPores(Process):
+    """Pore classes that follow the simulated organic matter."""
+
+    name: ClassVar[str] = "pores"
+    needs: ClassVar[tuple[str, ...]] = (*NEEDS, "mineral_mass")
+    provides: ClassVar[tuple[str, ...]] = ("mesopores", "micropores")
+    reads: ClassVar[tuple[str, ...]] = ("carbon",)
+
+    def slow(self, state: State, environment: Environment, years: int) -> tuple[State, Environment]:
+        """See :class:`diffsoil.process.Process`."""
+        carbon = soc_percent(jnp.sum(state.carbon, axis=0), environment["mineral_mass"])
+        meso, micro = pore_classes(_hydraulics(environment, PEDOTRANSFER_OM * carbon))
+        return state, {"mesopores": meso, "micropores": micro}
+
+
+class PrescribedPores(Process):
+    """Pore classes from the organic matter of the case's profile: cheaper, no feedback."""
+
+    name: ClassVar[str] = "pores"
+    needs: ClassVar[tuple[str, ...]] = (*NEEDS, "reference_organic_matter")
+    provides: ClassVar[tuple[str, ...]] = ("mesopores", "micropores")
+
+    def slow(self, state: State, environment: Environment, years: int) -> tuple[State, Environment]:
+        """See :class:`diffsoil.process.Process`."""
+        organic = environment["reference_organic_matter"]
+        meso, micro = pore_classes(_hydraulics(environment, organic))
+        return state, {"mesopores": meso, "micropores": micro}

@@ -1,0 +1,89 @@
+"""Plant carbon: how much, when in the year, into which pool, and at which depth."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from diffsoil.numerics import safe
+from diffsoil.parameters import lognormal, parameter
+from diffsoil.process import Environment, Process
+from diffsoil.processes.carbon import plant_shares
+from diffsoil.state import State
+
+CM_PER_M = 100.0
+
+
+def root_distribution(
+    depth_top: Float[Array, " layer"],
+    thickness: Float[Array, " layer"],
+    beta: Float[Array, ""],
+) -> Float[Array, " layer"]:
+    """Share of the roots in each layer, normalised to the depth of the profile.
+
+    Args:
+        depth_top, thickness: of the layers, m.
+        beta: coefficient of the cumulative share ``1 - beta^z`` (z in cm), 0 < beta < 1.
+
+    Source: Jackson et al. (1996).
+    """
+    upper = beta ** (CM_PER_M * depth_top)
+    lower = beta ** (CM_PER_M * (depth_top + thickness))
+    return (upper - lower) / (upper[0] - lower[-1])
+
+
+def surface_layers(
+    plough_fraction: Float[Array, " layer"], thickness: Float[Array, " layer"]
+) -> Float[Array, " layer"]:
+    """Where matter laid on the surface goes: the ploughed layers, or else the uppermost one."""
+    ploughed = plough_fraction * thickness
+    uppermost = jnp.zeros_like(thickness).at[0].set(1.0)
+    total = jnp.sum(ploughed)
+    return jnp.where(total > 0, safe.divide(ploughed, total), uppermost)
+
+
+class Vegetation(Process):
+    """Carbon of roots and leaves; the yearly amount of each input group has its own factor."""
+
+    name: ClassVar[str] = "vegetation"
+    needs: ClassVar[tuple[str, ...]] = (
+        "plant_input",
+        "plant_input_months",
+        "leaf_share",
+        "root_beta",
+        "litter_layer",
+        "dpm_rpm_ratio",
+        "thickness",
+        "depth_top",
+        "plough_fraction",
+    )
+    provides: ClassVar[tuple[str, ...]] = ("plant_carbon",)
+
+    input_factor: dict[str, Float[Array, ""]] = parameter(
+        1.0,
+        unit="1",
+        lower=0.05,
+        upper=5.0,
+        prior=lognormal(1.0, 0.4),
+        source="assumption: input estimates are good to about half to double",
+        description="factor on the estimated plant carbon input of a group",
+    )
+
+    def slow(self, state: State, environment: Environment, years: int) -> tuple[State, Environment]:
+        """See :class:`diffsoil.process.Process`."""
+        # by name: a dict that has been through JAX comes back sorted
+        factors = jnp.stack([self.input_factor[group] for group in sorted(self.input_factor)])
+        monthly = environment["plant_input_months"] * jnp.sum(environment["plant_input"] * factors)
+        thickness = environment["thickness"]
+        leaves = environment["leaf_share"]
+        litter = leaves * environment["litter_layer"]
+        roots = root_distribution(environment["depth_top"], thickness, environment["root_beta"])
+        on_surface = surface_layers(environment["plough_fraction"], thickness)
+        mineral = (1.0 - leaves) * roots + (leaves - litter) * on_surface
+        place = jnp.concatenate([litter[None], mineral])
+        dpm, rpm = plant_shares(environment["dpm_rpm_ratio"])
+        pools = jnp.stack([dpm, rpm, jnp.zeros(()), jnp.zeros(())])
+        carbon = monthly[:, None, None] * pools[None, :, None] * place[None, None, :]
+        return state, {"plant_carbon": carbon}

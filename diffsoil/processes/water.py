@@ -1,0 +1,166 @@
+"""Soil water: a monthly bucket in layers.
+
+Each month rain first meets the month's potential evapotranspiration. What is left of the rain
+enters the soil and cascades down over field capacity; what is left of the demand is drawn from
+the layers, where roots are and where water is easy to take.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from diffsoil.numerics import safe
+from diffsoil.parameters import lognormal, normal, parameter
+from diffsoil.process import Environment, Process
+from diffsoil.processes.rate_modifiers import BARE_SOIL_LIMIT
+from diffsoil.processes.vegetation import root_distribution
+from diffsoil.state import State
+
+MM_PER_M = 1000.0
+
+SPIN_UP_YEARS = 6
+"""Years of the same weather after which a bucket has forgotten where it began."""
+
+
+def cascade(
+    water: Float[Array, " layer"],
+    capacity: Float[Array, " layer"],
+    infiltration: Float[Array, ""],
+    bypass: Float[Array, ""],
+) -> tuple[Float[Array, " layer"], Float[Array, " layer"]]:
+    """Let water run down through layers that hold it up to their capacity.
+
+    Args:
+        water: before, mm.
+        capacity: at field capacity, mm.
+        infiltration: at the surface, mm.
+        bypass: share of the infiltration that runs through without wetting any layer, 0 to 1.
+
+    Returns:
+        Water after, and what leaves each layer downwards (bypass flow with it), mm.
+    """
+    around = infiltration * bypass
+
+    def layer(inflow: Array, x: tuple[Array, Array]) -> tuple[Array, tuple[Array, Array]]:
+        held, room = x
+        outflow = jnp.maximum(held + inflow - room, 0.0)
+        return outflow, (held + inflow - outflow, outflow)
+
+    _, (after, outflow) = lax.scan(layer, infiltration - around, (water, capacity))
+    return after, outflow + around
+
+
+def uptake(
+    available: Float[Array, " layer"],
+    capacity: Float[Array, " layer"],
+    demand: Float[Array, ""],
+    roots: Float[Array, " layer"],
+) -> Float[Array, " layer"]:
+    """Water that a demand draws from each layer, mm.
+
+    A layer gives its root share of the demand while more than half of its available capacity
+    is filled, and less below; what it cannot give is asked of rooted layers that still can.
+
+    Args:
+        available: water above the wilting point, mm.
+        capacity: largest available water, mm.
+        demand: mm, >= 0.
+        roots: root share of each layer, sums to 1 or less.
+    """
+    ease = jnp.clip(2.0 * safe.divide(available, capacity), 0.0, 1.0)
+    first = jnp.minimum(demand * roots * ease, available)
+    left = available - first
+    willing = roots * ease * left
+    total = jnp.sum(willing)
+    unmet = jnp.minimum(demand - jnp.sum(first), jnp.sum(left))
+    second = jnp.minimum(unmet * safe.divide(willing, total), left)
+    return first + second
+
+
+class Water(Process):
+    """Monthly bucket in layers, with percolation at every depth."""
+
+    name: ClassVar[str] = "water"
+    needs: ClassVar[tuple[str, ...]] = (
+        "precipitation",
+        "potential_evapotranspiration",
+        "cover",
+        "root_beta",
+        "thickness",
+        "depth_top",
+        "field_capacity",
+        "wilting_point",
+    )
+    provides: ClassVar[tuple[str, ...]] = (
+        "water_content",
+        "moisture_deficit",
+        "percolation",
+        "evapotranspiration",
+    )
+    reads: ClassVar[tuple[str, ...]] = ("water",)
+
+    bypass: Float[Array, ""] = parameter(
+        0.0,
+        unit="1",
+        lower=0.0,
+        upper=0.9,
+        prior=normal(0.0, 0.2),
+        source="assumption: none, as in the RothC bucket",
+        description="share of the infiltration that bypasses the soil matrix",
+    )
+    evaporation_depth: Float[Array, ""] = parameter(
+        0.10,
+        unit="m",
+        lower=0.02,
+        upper=0.5,
+        prior=lognormal(0.10, 0.5),
+        source="assumption: bare soil dries within the uppermost decimetres",
+        description="e-folding depth of evaporation from bare soil",
+    )
+
+    def slow(self, state: State, environment: Environment, years: int) -> tuple[State, Environment]:
+        """See :class:`diffsoil.process.Process`."""
+        thickness, top = environment["thickness"], environment["depth_top"]
+        full = environment["field_capacity"] * thickness * MM_PER_M
+        dry = environment["wilting_point"] * thickness * MM_PER_M
+        room = full - dry
+        roots = root_distribution(top, thickness, environment["root_beta"])
+        bare = thickness * jnp.exp(-(top + 0.5 * thickness) / self.evaporation_depth)
+        bare = bare / jnp.sum(bare)
+        weather = (
+            environment["precipitation"],
+            environment["potential_evapotranspiration"],
+            environment["cover"],
+        )
+
+        def month(available: Array, x: tuple[Array, Array, Array]) -> tuple[Array, tuple]:
+            rain, demand, cover = x
+            wet, outflow = cascade(available, room, jnp.maximum(rain - demand, 0.0), self.bypass)
+            thirst = jnp.maximum(demand - rain, 0.0)
+            by_plants = uptake(wet, room, thirst * cover, roots)
+            left = wet - by_plants
+            # a bare soil does not dry beyond a share of its largest deficit
+            easy = jnp.maximum(left - (1.0 - BARE_SOIL_LIMIT) * room, 0.0)
+            by_evaporation = uptake(easy, BARE_SOIL_LIMIT * room, thirst * (1.0 - cover), bare)
+            after = left - by_evaporation
+            return after, (after, outflow, by_plants + by_evaporation)
+
+        start = jnp.clip(state.water - dry, 0.0, room)
+        if years > 1:  # one year stands for many: start from its own periodic state
+
+            def same_year(water: Array, _: None) -> tuple[Array, None]:
+                return lax.scan(month, water, weather)[0], None
+
+            start, _ = lax.scan(same_year, start, None, length=SPIN_UP_YEARS)
+        end, (available, percolation, taken) = lax.scan(month, start, weather)
+        return dataclasses.replace(state, water=end + dry), {
+            "water_content": (available + dry) / (thickness * MM_PER_M),
+            "moisture_deficit": 1.0 - safe.divide(available, jnp.broadcast_to(room, taken.shape)),
+            "percolation": percolation,
+            "evapotranspiration": taken,
+        }

@@ -1,0 +1,142 @@
+"""What a soil column remembers (state) and the names of all it computes (variables)."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+
+POOLS = ("DPM", "RPM", "BIO", "HUM", "IOM")
+"""Decomposable and resistant plant material, biomass, humus, inert organic matter."""
+
+ACTIVE = 4
+"""The first four pools decompose; IOM does not."""
+
+
+class State(eqx.Module):
+    """Prognostic state of one column. Amounts are per hectare of soil surface."""
+
+    carbon: Float[Array, "5 layer"]
+    """Organic carbon by pool and layer, Mg C/ha."""
+    litter: Float[Array, "4"]
+    """Organic carbon of the litter layer by pool, Mg C/ha."""
+    water: Float[Array, " layer"]
+    """Water in each layer, mm."""
+    radiocarbon: Float[Array, "5 layer"] | None
+    """Carbon times its 14C activity (1 = modern), Mg C/ha; None when 14C is not followed."""
+    litter_radiocarbon: Float[Array, "4"] | None
+    """The same for the litter layer."""
+    added: Float[Array, ""]
+    """Organic carbon that has entered since the start, Mg C/ha."""
+    respired: Float[Array, ""]
+    """Carbon that has left as CO2 since the start, Mg C/ha."""
+
+    def stock(self) -> Float[Array, ""]:
+        """All organic carbon of the column and its litter layer, Mg C/ha."""
+        return jnp.sum(self.carbon) + jnp.sum(self.litter)
+
+
+def empty_state(layers: int, iom: Float[Array, " layer"], radiocarbon: bool = False) -> State:
+    """A column of parent material: dry, and with no organic carbon but inert one.
+
+    Args:
+        layers: number of layers.
+        iom: inert organic carbon by layer, Mg C/ha; it carries no 14C.
+        radiocarbon: follow 14C.
+    """
+    carbon = jnp.zeros((len(POOLS), layers)).at[-1].set(iom)
+    litter = jnp.zeros(ACTIVE)
+    return State(
+        carbon=carbon,
+        litter=litter,
+        water=jnp.zeros(layers),
+        radiocarbon=jnp.zeros_like(carbon) if radiocarbon else None,
+        litter_radiocarbon=jnp.zeros_like(litter) if radiocarbon else None,
+        added=jnp.zeros(()),
+        respired=jnp.zeros(()),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Variable:
+    """A named quantity of the environment of a column.
+
+    ``neutral`` stands in for what a removed process would have provided; without one the
+    process cannot be removed.
+    """
+
+    dims: tuple[str, ...]
+    unit: str
+    long_name: str
+    neutral: float | None = None
+
+
+LAYER = ("layer",)
+MONTH = ("month",)
+MONTH_LAYER = ("month", "layer")
+MONTH_POOL_PLACE = ("month", "active_pool", "place")
+
+VARIABLES: dict[str, Variable] = {
+    # given by the case
+    "clay_percent": Variable(LAYER, "%", "clay (< 2 um)"),
+    "silt_percent": Variable(LAYER, "%", "silt (2-50 um)"),
+    "bulk_density": Variable(LAYER, "g cm-3", "dry bulk density"),
+    "soil_mass": Variable(LAYER, "Mg ha-1", "dry soil mass of the layer when laid down"),
+    "mineral_mass": Variable(LAYER, "Mg ha-1", "mineral mass of the layer"),
+    "reference_organic_matter": Variable(LAYER, "%", "organic matter for water retention"),
+    "one_to_one_share": Variable(LAYER, "1", "1:1 share of the 1:1 and 2:1 clay minerals"),
+    "calcite_fraction": Variable(LAYER, "kg kg-1", "calcite"),
+    "base_saturation": Variable(LAYER, "%", "base saturation of the exchanger"),
+    "dissolved_al_fe": Variable(LAYER, "mmol dm-3", "dissolved Al3+, Fe3+ and Fe2+"),
+    "air_temperature": Variable(MONTH, "degC", "air temperature"),
+    "precipitation": Variable(MONTH, "mm", "precipitation in the month"),
+    "potential_evapotranspiration": Variable(MONTH, "mm", "potential evapotranspiration"),
+    "cover": Variable(MONTH, "1", "share of the ground under plants"),
+    "plant_input": Variable(
+        ("group",), "Mg ha-1", "carbon of plants in a year, by input group (sorted)"
+    ),
+    "plant_input_months": Variable(MONTH, "1", "share of the yearly plant input in each month"),
+    "leaf_share": Variable((), "1", "share of the plant input that arrives at the surface"),
+    "root_beta": Variable((), "1", "root distribution coefficient"),
+    "litter_layer": Variable((), "1", "1 where leaves make a litter layer, 0 elsewhere"),
+    "dpm_rpm_ratio": Variable((), "1", "ratio of DPM to RPM in the plant input"),
+    "manure_input": Variable((), "Mg ha-1", "carbon of farmyard manure in a year"),
+    "manure_months": Variable(MONTH, "1", "share of the yearly manure in each month"),
+    "plough_depth": Variable((), "m", "depth that is ploughed each year, 0 for none"),
+    "atmosphere_14c": Variable((), "1", "14C activity of fresh plant carbon (1 = modern)"),
+    # computed
+    "thickness": Variable(LAYER, "m", "thickness of the layer"),
+    "depth_top": Variable(LAYER, "m", "depth of the upper face of the layer"),
+    "soil_temperature": Variable(MONTH_LAYER, "degC", "soil temperature"),
+    "field_capacity": Variable(LAYER, "m3 m-3", "water content at field capacity"),
+    "wilting_point": Variable(LAYER, "m3 m-3", "water content at the wilting point"),
+    "water_content": Variable(MONTH_LAYER, "m3 m-3", "water content at the end of the month"),
+    "moisture_deficit": Variable(MONTH_LAYER, "1", "deficit as share of the largest one"),
+    "percolation": Variable(MONTH_LAYER, "mm", "water leaving the layer downwards in the month"),
+    "evapotranspiration": Variable(MONTH_LAYER, "mm", "water taken from the layer in the month"),
+    "climate_modifier": Variable(MONTH_LAYER, "1", "rate modifiers a, b and c multiplied"),
+    "litter_modifier": Variable(MONTH, "1", "rate modifiers of the litter layer multiplied"),
+    "mesopores": Variable(LAYER, "m3 m-3", "pores drained between 20 and 600 hPa"),
+    "micropores": Variable(LAYER, "m3 m-3", "pores still full at 600 hPa"),
+    "modifier_clay": Variable(LAYER, "1", "rate modifier by clay minerals", neutral=1.0),
+    "modifier_mooh": Variable(LAYER, "1", "rate modifier by dissolved Al and Fe", neutral=1.0),
+    "modifier_aggregation": Variable(LAYER, "1", "rate modifier by aggregation", neutral=1.0),
+    "modifier_pores": Variable(LAYER, "1", "rate modifier by pores", neutral=1.0),
+    "modifier_overall": Variable(LAYER, "1", "rate modifier by protection", neutral=1.0),
+    "plant_carbon": Variable(MONTH_POOL_PLACE, "Mg ha-1", "plant carbon by month, pool and place"),
+    "manure_carbon": Variable(
+        MONTH_POOL_PLACE, "Mg ha-1", "manure carbon by month, pool and place", neutral=0.0
+    ),
+    "plough_fraction": Variable(LAYER, "1", "share of the layer that is ploughed", neutral=0.0),
+    "fauna_fraction": Variable(LAYER, "1", "share of the layer mixed by fauna in a year"),
+    "fauna_share": Variable(LAYER, "1", "share of the mixed material that returns to the layer"),
+    "annual_map": Variable(
+        ("source", "active_pool", "place"), "1", "one year of decomposition as a linear map"
+    ),
+    "annual_co2": Variable(("source", "place"), "1", "CO2 of one year as a linear map"),
+    "annual_input": Variable((), "Mg ha-1", "carbon added in a year"),
+}
+"""Every name a process may need or provide. ``place`` is the litter layer, then the layers."""

@@ -1,0 +1,206 @@
+"""Time: slow steps, the years inside them, and phases. The only owner of ``lax.scan`` in time.
+
+A phase is a stretch of history with one slow step. What its processes need is either constant
+over the phase or a series with one entry for each slow step. Processes whose needs follow from
+the case alone are computed ahead (:func:`prepare`), once for a constant phase, in a scan of
+their own for a series; :func:`advance` then steps the rest through time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array
+
+from diffsoil.column import Column
+from diffsoil.process import Environment, Process
+from diffsoil.state import ACTIVE, VARIABLES, State
+
+
+class Phase(eqx.Module):
+    """A stretch of history of one column.
+
+    ``constant`` holds variables without, ``series`` with a leading axis of slow steps;
+    ``yearly`` has two leading axes, slow steps and the years in them; ``done`` names the
+    processes whose slow part :func:`prepare` has computed.
+    """
+
+    steps: int = eqx.field(static=True)
+    years_per_step: int = eqx.field(static=True)
+    constant: Environment
+    series: Environment
+    yearly: Environment
+    done: tuple[str, ...] = eqx.field(static=True, default=())
+
+    @property
+    def years(self) -> int:
+        """Length of the phase."""
+        return self.steps * self.years_per_step
+
+
+class Record(eqx.Module):
+    """What to keep of a phase: yearly quantities (:data:`YEARLY`) and variables by slow step."""
+
+    yearly: tuple[str, ...] = eqx.field(static=True, default=())
+    steps: tuple[str, ...] = eqx.field(static=True, default=())
+
+
+def _total(state: State) -> Array:
+    return jnp.sum(state.carbon, axis=0)
+
+
+def _radiocarbon(state: State) -> Array:
+    return jnp.zeros_like(_total(state)) if state.radiocarbon is None else state.radiocarbon.sum(0)
+
+
+YEARLY = {
+    "soc": _total,
+    "pools": lambda state: state.carbon,
+    "litter": lambda state: state.litter.sum(),
+    "litter_pools": lambda state: state.litter,
+    "radiocarbon": _radiocarbon,
+    "radiocarbon_pools": lambda state: state.radiocarbon,
+    "respired": lambda state: state.respired,
+    "added": lambda state: state.added,
+}
+"""Quantities of the state that can be recorded at the end of each year."""
+
+
+def _ahead(column: Column, available: set[str], not_ahead: Collection[str]) -> tuple[Process, ...]:
+    """Processes whose slow part follows from what is available, in order.
+
+    A state field that no other process touches (soil water) may be stepped ahead with them.
+    """
+    touched = [field for p in column.processes for field in {*p.reads, *p.changes}]
+    available = set(available)
+    found = []
+    for process in column.processes:
+        alone = all(touched.count(field) == 1 for field in process.reads)
+        known = set(process.needs) <= available
+        new = not set(process.provides) <= available
+        if alone and known and new and process.name not in not_ahead:
+            found.append(process)
+            available |= set(process.provides)
+    return tuple(found)
+
+
+def _slow(
+    processes: tuple[Process, ...], state: State, environment: Environment, years: int
+) -> tuple[State, Environment]:
+    """Let each process act once, each on what those before it provide."""
+    environment = dict(environment)
+    for process in processes:
+        with jax.named_scope(process.name):
+            state, new = process.slow(state, environment, years)
+        environment |= new
+    return state, environment
+
+
+def _neutral(column: Column, layers: int) -> Environment:
+    """Neutral values of what no process of the column provides."""
+    provided = {name for process in column.processes for name in process.provides}
+    size = {"layer": layers, "month": 12, "active_pool": ACTIVE, "place": layers + 1}
+    return {
+        name: jnp.full([size[d] for d in variable.dims], variable.neutral)
+        for name, variable in VARIABLES.items()
+        if variable.neutral is not None and name not in provided
+    }
+
+
+def prepare(
+    column: Column,
+    phase: Phase,
+    state: State,
+    not_ahead: Collection[str] = (),
+    keep: Collection[str] = (),
+) -> tuple[Phase, State]:
+    """Compute ahead what follows from the case, so that it need not be differentiated.
+
+    Args:
+        column: the column.
+        phase: as the case gives it.
+        state: at the start of the phase; only fields that are stepped ahead matter.
+        not_ahead: names of processes to leave for :func:`advance`, because a parameter of
+            theirs is free.
+        keep: variables to keep besides those that the remaining processes need.
+
+    Returns:
+        The phase with all that was computed added and all that nobody needs any more dropped,
+        and the state with the fields stepped ahead at the end of the phase.
+    """
+    given = phase.constant | _neutral(column, state.water.size)
+    once = _ahead(column, set(given), not_ahead)
+    state, constant = _slow(once, state, given, max(phase.years, 1))
+    often = _ahead(column, set(constant) | set(phase.series), not_ahead)
+
+    def step(carry: State, entry: Environment) -> tuple[State, Environment]:
+        after, environment = _slow(often, carry, constant | entry, phase.years_per_step)
+        return after, {k: v for k, v in environment.items() if k not in constant}
+
+    series = phase.series
+    if often:
+        state, series = lax.scan(step, state, series)
+    done = tuple(p.name for p in (*once, *often))
+    wanted = set(keep)
+    for process in column.processes:
+        wanted |= set(process.yearly_needs)
+        wanted |= set() if process.name in done else set(process.needs)
+    return Phase(
+        steps=phase.steps,
+        years_per_step=phase.years_per_step,
+        constant={k: v for k, v in constant.items() if k in wanted},
+        series={k: v for k, v in series.items() if k in wanted},
+        yearly=phase.yearly,
+        done=done,
+    ), state
+
+
+def advance(
+    column: Column, phase: Phase, state: State, record: Record = Record()
+) -> tuple[State, Environment]:
+    """Step a column through a phase.
+
+    Args:
+        column: the column.
+        phase: from :func:`prepare`, or as the case gives it with all in it that is needed.
+        state: at the start.
+        record: what to keep.
+
+    Returns:
+        The state at the end, and what was recorded: yearly quantities with a leading axis of
+        years, variables with a leading axis of slow steps.
+    """
+    constant = _neutral(column, state.water.size) | phase.constant
+    rest = [p for p in column.processes if p.name not in phase.done]
+
+    def one_year(now: State, environment: Environment) -> State:
+        for process in column.processes:
+            with jax.named_scope(process.name):
+                now = process.year(now, environment)
+        return now
+
+    @jax.checkpoint  # recomputing a step is cheaper than storing it, in time and in memory
+    def step(now: State, entry: tuple[Environment, Environment]) -> tuple[State, tuple]:
+        series, yearly = entry
+        now, environment = _slow(tuple(rest), now, constant | series, phase.years_per_step)
+
+        def year(then: State, of_year: Environment) -> tuple[State, Environment]:
+            then = one_year(then, environment | of_year)
+            return then, {name: YEARLY[name](then) for name in record.yearly}
+
+        if phase.years_per_step == 1:
+            now, kept = year(now, {k: v[0] for k, v in yearly.items()})
+            kept = {k: v[None] for k, v in kept.items()}
+        else:
+            now, kept = lax.scan(year, now, yearly, length=phase.years_per_step)
+        return now, (kept, {name: environment[name] for name in record.steps})
+
+    state, (by_year, by_step) = lax.scan(
+        step, state, (phase.series, phase.yearly), length=phase.steps
+    )
+    flat = {k: v.reshape(phase.years, *v.shape[2:]) for k, v in by_year.items()}
+    return state, flat | by_step

@@ -1,0 +1,1 @@
+"""Derivatives, global indices, driver analysis and pruning."""

@@ -1,0 +1,177 @@
+"""Reading tables and writing files: every mistake has one clear line."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from diffsoil.io import (
+    Column,
+    InputError,
+    data_path,
+    nearest,
+    read_table,
+    refuse_existing,
+    replacing,
+)
+
+COLUMNS = {
+    "site": Column("str", choices=("A", "B")),
+    "year": Column("int", 1800, 2100),
+    "tmp_c": Column("float", -60, 60, unit="degrees C", hint="is this in kelvin?"),
+    "note": Column("str", required=False, allow_missing=True),
+    "sd": Column("float", 0, required=False, allow_missing=True),
+}
+HEADER = "site,year,tmp_c\n"
+
+
+@pytest.fixture
+def table(tmp_path):
+    def write(text, encoding="utf-8"):
+        path = tmp_path / "table.csv"
+        path.write_text(text, encoding=encoding)
+        return path
+
+    return write
+
+
+def complaint(path, **options):
+    with pytest.raises(InputError) as caught:
+        read_table(path, COLUMNS, **options)
+    text = str(caught.value)
+    assert "\n" not in text
+    assert text.startswith(str(path))
+    return text.removeprefix(f"{path}: ")
+
+
+def test_a_good_table_keeps_types_and_line_numbers(table):
+    frame = read_table(table(HEADER + "A,1900,1.5\n\nB, 1901.0 ,-2\n"), COLUMNS)
+    assert frame["year"].tolist() == [1900, 1901]
+    assert frame["year"].dtype == "int64"
+    assert frame["tmp_c"].tolist() == [1.5, -2.0]
+    assert frame.index.tolist() == [2, 4]
+    assert list(frame.columns) == ["site", "year", "tmp_c"]
+
+
+def test_numbers_are_read_to_the_last_bit(table):
+    frame = read_table(table(HEADER + "A,1900,0.1234567890123456789\n"), COLUMNS)
+    assert frame["tmp_c"].item() == 0.1234567890123456789
+
+
+def test_permitted_missing_cells_become_nan_or_empty_text(table):
+    frame = read_table(table("site,year,tmp_c,note,sd\nA,1900,1,,\nB,1901,1,x,NaN\n"), COLUMNS)
+    assert frame["note"].tolist() == ["", "x"]
+    assert all(math.isnan(value) for value in frame["sd"])
+
+
+def test_byte_order_mark_of_spreadsheets_is_ignored(table):
+    frame = read_table(table(HEADER + "A,1900,1\n", encoding="utf-8-sig"), COLUMNS)
+    assert frame["site"].item() == "A"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", "the file is empty"),
+        (HEADER, "there is a header and nothing below it"),
+        ("site,year,temp_c\nA,1900,1\n", "column 'tmp_c' is missing, did you mean 'temp_c'?"),
+        ("site,tmp_c\nA,1\n", "column 'year' is missing"),
+        ("site,year,year,tmp_c\nA,1,1,1\n", "column 'year' appears 2 times"),
+        ("site,year,tmp_c,notes\nA,1900,1,\n", "unknown column 'notes', did you mean 'note'?"),
+        (HEADER + "A,1900,1\nA,1901\n", "line 3: 2 cells where the header has 3"),
+        (HEADER + "A,1900,warm\n", "line 2, column 'tmp_c': 'warm' is not a number"),
+        (HEADER + "A,1900,\n", "line 2, column 'tmp_c': the value is missing"),
+        (HEADER + "A,1900,1\nA,1900,NaN\n", "line 3, column 'tmp_c': the value is missing (NaN)"),
+        (HEADER + "A,1900,inf\n", "line 2, column 'tmp_c': inf is not a finite number"),
+        (HEADER + "A,1900.5,1\n", "line 2, column 'year': 1900.5 is not a whole number"),
+        (HEADER + "C,1900,1\n", "line 2, column 'site': 'C' is not one of A, B"),
+        (
+            HEADER + "A,1900,283.1\n",
+            "line 2, column 'tmp_c': 283.1 is outside -60 to 60 degrees C (is this in kelvin?)",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_table_is_said_in_one_line(table, text, expected):
+    assert complaint(table(text)) == expected
+
+
+def test_unknown_columns_can_be_ignored(table):
+    path = table("site,year,tmp_c,other\nA,1900,1,x\n")
+    assert "other" not in read_table(path, COLUMNS, extra="ignore")
+
+
+def test_missing_file_and_binary_file_are_named(tmp_path):
+    assert complaint(tmp_path / "absent.csv") == "cannot be read: no such file or directory"
+    path = tmp_path / "binary.csv"
+    path.write_bytes(b"\xff\xfe\x00\x80")
+    assert complaint(path).startswith("is not a text file in UTF-8")
+
+
+def test_error_text_is_one_line():
+    assert str(InputError("a\n  b")) == "a b"
+
+
+def test_nearest_name_is_suggested_and_a_far_one_is_not():
+    assert nearest("clay", ["clay_pct", "depth"]) == ", did you mean 'clay_pct'?"
+    assert nearest("Clay_PCT", ["clay_pct"]) == ", did you mean 'clay_pct'?"
+    assert nearest("zzz", ["clay_pct"]) == ""
+
+
+def test_replacing_writes_the_whole_file_and_nothing_else(tmp_path):
+    path = tmp_path / "out.csv"
+    with replacing(path, overwrite=False) as part:
+        assert part.parent == tmp_path
+        assert part.suffix == ".csv"
+        part.write_text("done")
+        assert not path.exists()
+    assert path.read_text() == "done"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_failure_leaves_the_old_file_and_no_temporary_one(tmp_path):
+    path = tmp_path / "out.csv"
+    path.write_text("old")
+
+    def fail():
+        with replacing(path, overwrite=True) as part:
+            part.write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_existing_file_is_refused_before_anything_is_computed(tmp_path):
+    path = tmp_path / "out.csv"
+    path.write_text("old")
+    with (
+        pytest.raises(InputError, match=r"out.csv: exists already; use --overwrite"),
+        replacing(path, overwrite=False),
+    ):
+        pytest.fail("the block ran")
+    refuse_existing(path, overwrite=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("absent/out.csv", "the folder .*absent does not exist"), (".", "is a folder")],
+)
+def test_unusable_output_names_are_refused(tmp_path, name, expected):
+    with pytest.raises(InputError, match=expected):
+        refuse_existing(tmp_path / name, overwrite=True)
+
+
+def test_full_disk_is_reported_with_the_name_of_the_file(tmp_path):
+    def fill():
+        with replacing(tmp_path / "out.csv", overwrite=False):
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(InputError, match=r"out.csv: cannot be written: no space left on device"):
+        fill()
+
+
+def test_shipped_data_are_found():
+    assert data_path("reference", "rothc", "README.md").is_file()
