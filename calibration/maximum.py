@@ -16,8 +16,9 @@ from calibration.problem import Problem
 Report = Callable[[str], None]
 
 GRADIENT_TOLERANCE = 2e-2
-"""Largest component of the gradient at which a search is done; log-posterior units, far below
-the curvature of any parameter that the data or its prior determine."""
+"""Largest component of the gradient at which a search is done."""
+GAIN_TOLERANCE = 2e-3
+"""Gain of a step, in units of the log posterior, at which a search is done."""
 
 
 class Maximum(NamedTuple):
@@ -70,7 +71,7 @@ def search(
         largest = float(jnp.max(jnp.abs(gradient)))
         if step % 10 == 9:
             report(f"    step {step + 1}: -log posterior {float(value):.2f}")
-        if largest < GRADIENT_TOLERANCE or gained < 1e-7:
+        if largest < GRADIENT_TOLERANCE or gained < GAIN_TOLERANCE:
             break
     largest = float(jnp.max(jnp.abs(gradient)))
     return Maximum(np.asarray(z), float(value), largest, evaluations)
@@ -89,7 +90,7 @@ def maximum(problem: Problem, starts: int, seed: int, report: Report = print) ->
     points = [problem.defaults, *drawn[: starts - 1]]
     found = []
     for number, x in enumerate(points):
-        result = search(problem, problem.transform.inverse(x), report=report)
+        result = search(problem, problem.coordinates.unbounded(x), report=report)
         report(
             f"  start {number + 1} of {starts}: -log posterior {result.value:.2f}, "
             f"{result.evaluations} evaluations"

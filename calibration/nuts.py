@@ -24,6 +24,12 @@ from diffsoil.io import replacing
 CHUNK = 25
 """Transitions between two writes."""
 
+FIRST_STEP = 0.4
+"""Step size to begin with; whitened coordinates of some twenty parameters take about this."""
+
+LONG_WARMUP = 250
+"""Warm-up from which scales are learnt anew; in a shorter one the Laplace scales are better."""
+
 FIELDS = ("diverging", "num_steps", "accept_prob", "energy", "potential_energy")
 
 
@@ -68,26 +74,28 @@ class Sampler:
         def potential(u: Array) -> Array:
             return -self.problem.log_posterior(self.unbounded(u), plan)
 
-        return NUTS(potential_fn=potential, target_accept_prob=0.8, dense_mass=False)
+        return NUTS(
+            potential_fn=potential,
+            step_size=FIRST_STEP,
+            target_accept_prob=0.8,
+            adapt_mass_matrix=self.warmup >= LONG_WARMUP,
+        )
 
     def _start(self, key: Array, u: Array, plan: Any) -> Any:
-        return self._kernel(plan).init(
-            key, self.warmup, init_params=u, model_args=(), model_kwargs={}
-        )
+        return self._start_with(self._kernel(plan), key, u)
+
+    def _start_with(self, kernel: NUTS, key: Array, u: Array) -> Any:
+        return kernel.init(key, self.warmup, init_params=u, model_args=(), model_kwargs={})
 
     def _chunk(self, state: Any, plan: Any) -> tuple[Any, dict[str, Array]]:
         kernel = self._kernel(plan)
-        # gives the kernel its warm-up schedule; the state it makes is not used and not compiled
-        jax.eval_shape(
-            lambda k, u: kernel.init(k, self.warmup, init_params=u, model_args=(), model_kwargs={}),
-            jax.random.key(0) if False else jax.random.PRNGKey(0),
-            jnp.zeros_like(self._mean),
-        )
+        # A kernel learns its warm-up schedule when it starts; the state made here is thrown away.
+        jax.eval_shape(lambda: self._start_with(kernel, jax.random.PRNGKey(0), self._mean))
 
         def transition(state: Any, _: None) -> tuple[Any, dict[str, Array]]:
             state = kernel.sample(state, (), {})
             kept = {name: getattr(state, name) for name in FIELDS}
-            return state, kept | {"u": state.z}
+            return state, kept | {"z": self.unbounded(state.z)}
 
         return jax.lax.scan(transition, state, None, length=CHUNK)
 
@@ -115,7 +123,8 @@ class Sampler:
         spread = np.random.default_rng(self._seed).standard_normal((self.chains, self._mean.size))
         state = self._mapped(self._start, 2)(keys, jnp.asarray(spread), self._plan)
         leaves, shape = jax.tree.flatten(state)
-        done, kept = 0, {}
+        done = 0
+        kept: dict[str, np.ndarray] = {}
         if resume and path.exists():
             done, kept, leaves = _load(path, len(leaves))
             state = jax.tree.unflatten(shape, leaves)
@@ -130,7 +139,7 @@ class Sampler:
             with replacing(path, overwrite=True) as part:
                 _save(part, done, kept, jax.tree.leaves(state))
             report(self._progress(done, new))
-        return self.collected(kept)
+        return kept
 
     def _progress(self, done: int, new: dict[str, np.ndarray]) -> str:
         phase = "warm-up " if done <= self.warmup else "sampling"
@@ -140,17 +149,21 @@ class Sampler:
             f"{int(new['diverging'].sum())} divergences"
         )
 
-    def collected(self, kept: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Draws in unbounded parameters, with the statistics of the sampler."""
-        u = kept["u"]
-        z = np.asarray(self._mean) + u @ np.asarray(self._factor).T
-        return {name: kept[name] for name in FIELDS} | {"z": z}
+
+def finished(folder: Path) -> dict[str, np.ndarray] | None:
+    """Draws that an interrupted run has finished, or None when there are none yet."""
+    path = folder / "chains.npz"
+    if not path.exists():
+        return None
+    _, kept, _ = _load(path, 0)
+    return kept or None
 
 
 def _save(path: Path, done: int, kept: dict[str, np.ndarray], leaves: list) -> None:
-    state = {f"state_{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
+    arrays: dict[str, Any] = {f"state_{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
+    arrays |= {f"kept_{name}": value for name, value in kept.items()}
     with open(path, "wb") as file:
-        np.savez(file, done=done, **{f"kept_{n}": v for n, v in kept.items()}, **state)
+        np.savez(file, done=done, **arrays)
 
 
 def _load(path: Path, size: int) -> tuple[int, dict[str, np.ndarray], list[Array]]:

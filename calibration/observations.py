@@ -67,7 +67,7 @@ COLUMNS = {
     "method": Table("str", required=False, allow_missing=True),
 }
 
-DEFAULTS = {
+DEFAULTS: dict[str, str | float] = {
     "treatment": "",
     "sd": np.nan,
     "estimated": 0,
@@ -215,7 +215,7 @@ class Operator(eqx.Module):
 
 
 def operator(
-    table: pd.DataFrame, case: Case, plan: Plan, geometry: Mapping[str, Array]
+    table: pd.DataFrame, case: Case, plan: Plan, geometry: Mapping[str, np.ndarray]
 ) -> Operator:
     """Build the operator of a table.
 
@@ -227,7 +227,7 @@ def operator(
     """
     member = table["member"].to_numpy(int)
     year = table["year"].to_numpy(int) - plan.experiment_year
-    chosen = {name: np.asarray(value)[member, year] for name, value in geometry.items()}
+    chosen = {name: value[member, year] for name, value in geometry.items()}
     top = chosen["depth_top"] * 100
     bottom = top + chosen["thickness"] * 100
     upper = table["upper_cm"].to_numpy(float)[:, None]
@@ -265,7 +265,7 @@ def operator(
 
 def geometry_of(phase: Phase) -> dict[str, np.ndarray]:
     """Thickness, depth and masses of a prepared experiment, by member, year and layer."""
-    found = {}
+    found: dict[str, np.ndarray] = {}
     for name in ("thickness", "depth_top", "mineral_mass", "soil_mass"):
         if name in phase.series:
             found[name] = np.asarray(phase.series[name])

@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Array, Float
 
+from calibration.coordinates import Coordinates
 from calibration.observations import ErrorModel, Operator, error_model, geometry_of, operator, read
-from calibration.priors import Priors, Transform
+from calibration.priors import Priors
 from diffsoil.cases import Case, load_case
 from diffsoil.column import Column
 from diffsoil.io import InputError, nearest
@@ -105,11 +106,11 @@ class Problem:
         self._check_methods(methods)
         self.parameters = self._free_parameters(free, methods)
         self.names = tuple(p.name for p in self.parameters)
-        self.transform = Transform(self.parameters)
+        self.coordinates = Coordinates(self.parameters, self.column, plan)
         self.priors = Priors(self.parameters)
         model = [n for n in self.names if not n.startswith("observation.")]
         self.plan: Plan = prepare_plan(self.column, plan, model, keep=("thickness", "depth_top"))
-        assert self.plan.experiment is not None  # noqa: S101 - observations need one
+        assert self.plan.experiment is not None
         geometry = geometry_of(self.plan.experiment)
         self.operator: Operator = operator(self.table, self.case, plan, geometry)
         self.errors: ErrorModel = error_model(self.table, methods)
@@ -186,10 +187,10 @@ class Problem:
 
         Only fitted observations count.
         """
-        x = self.transform.forward(z)
+        x = self.coordinates.bounded(z)
         terms = self.log_likelihood(self.predict(x, plan))
         likelihood = jnp.sum(jnp.where(self._fitted, terms, 0.0))
-        return likelihood + self.priors.log_density(x) + self.transform.log_jacobian(z)
+        return likelihood + self.priors.log_density(x) + self.coordinates.log_jacobian(z)
 
     def potential(self) -> Callable[[Float[Array, " parameter"]], Float[Array, ""]]:
         """The negative log posterior as a function of unbounded parameters alone."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -59,10 +60,8 @@ def use_device(device: Device, cpu_devices: int = 1) -> str:
 
     if device == "cpu":
         jax.config.update("jax_platforms", "cpu")
-    try:
+    with contextlib.suppress(RuntimeError):  # already started: the count below tells if in time
         jax.config.update("jax_num_cpu_devices", cpu_devices)
-    except RuntimeError:
-        pass  # already started: the count below tells whether it started with enough
     platform = jax.default_backend()
     if device == "gpu" and platform != "gpu":
         raise RuntimeError(

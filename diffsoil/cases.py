@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from diffsoil import parameters
 from diffsoil.column import Column, standard_column
@@ -98,7 +98,23 @@ class Change(Strict):
             raise ValueError(f"{len(self.years)} years and {len(self.values)} values")
         if any(b <= a for a, b in zip(self.years, self.years[1:], strict=False)):
             raise ValueError(f"years {self.years} do not ascend")
+        if self.lower_cm <= self.upper_cm:
+            raise ValueError(
+                f"upper_cm {self.upper_cm:g} is not above lower_cm {self.lower_cm:g}: "
+                "is the depth interval upside down?"
+            )
+        self._check_range()
         return self
+
+    def _check_range(self) -> None:
+        """A value has to be one that a horizon could have."""
+        allowed = TypeAdapter(Horizon.model_fields[self.variable].rebuild_annotation())
+        for value in self.values:
+            try:
+                allowed.validate_python(value)
+            except ValidationError as error:
+                message = error.errors()[0]["msg"]
+                raise ValueError(f"{self.variable}: {message} (got {value:g})") from None
 
 
 class Soil(Strict):
@@ -436,10 +452,16 @@ def _check_names(path: Path, file: CaseFile) -> None:
             if isinstance(uses, dict) and site not in uses:
                 raise InputError(f"{path}: {where}.land_use: nothing for site {site!r}")
             known("land use", _use(uses, site), file.land_use, f"{where}.land_use")
+        for site in uses if isinstance(uses, dict) else ():
+            known("site", site, file.site, f"{where}.land_use")
         if file.climate[phase.climate].normals is None:
             raise InputError(f"{path}: {where}.climate: history needs a climate of normals")
+    of_uses = file.land_use.values()
+    groups = {g for use in of_uses for g in (use.input_group, use.yield_group) if g}
     for number, treatment in enumerate(file.treatment):
         known("site", treatment.site, file.site, f"treatment.{number}.site")
+        for group in treatment.input_groups:
+            known("input group", group, groups, f"treatment.{number}.input_groups")
     if len({t.name for t in file.treatment}) < len(file.treatment):
         raise InputError(f"{path}: treatment: two treatments have the same name")
     if bool(file.treatment) != bool(file.experiment):
@@ -485,7 +507,7 @@ def _check_times(path: Path, file: CaseFile) -> None:
 
 def _read_climate(path: Path, climate: Climate) -> pd.DataFrame:
     name = climate.normals or climate.monthly
-    assert name is not None  # noqa: S101 - the model has checked it
+    assert name is not None
     file = resolve(path, name)
     table = read_table(file, NORMALS if climate.normals else MONTHS, extra="ignore")
     if ("pet_mm" in table) == ("evaporation_mm" in table):

@@ -143,7 +143,10 @@ def calibrate(
         bool,
         Parameter(show_default=False, help="A short run that shows how it works; not for papers."),
     ] = False,
-    chains: Annotated[int, Parameter(help="Chains; on a CPU they run side by side.")] = 4,
+    chains: Annotated[
+        int | None,
+        Parameter(help="Chains; on a CPU they run side by side. Default: 4, 2 with --quick."),
+    ] = None,
     warmup: Annotated[
         int | None, Parameter(help="Steps of each chain that tune the sampler and are dropped.")
     ] = None,
@@ -162,7 +165,9 @@ def calibrate(
 ) -> int | None:
     """Fit a case's free parameters to its observations."""
     path, values = _case_file(case), _values(settings)
-    _use_device(device, cpu_devices=chains if method == "nuts" else 1)
+    if chains is None:
+        chains = 2 if quick else 4
+    _use_device(device, cpu_devices=chains if method == "nuts" else 2)
     from calibration.workflow import calibrate_case
 
     return calibrate_case(
@@ -239,13 +244,9 @@ def _shipped_cases() -> dict[str, Path]:
 
 def _case_file(case: str) -> Path:
     """Path of a case given by its path or, when there is no such file, by its name."""
-    path = Path(case)
-    if path.is_file():
-        return path
-    shipped = _shipped_cases()
-    if case in shipped:
-        return shipped[case]
-    raise UsageError(f"{case}: no such file, and no shipped case ({', '.join(shipped) or 'none'})")
+    from diffsoil.cases import find_case
+
+    return find_case(case)
 
 
 def _values(settings: Sequence[str]) -> dict[str, float]:

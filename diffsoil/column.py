@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import equinox as eqx
+import jax.numpy as jnp
 
 from diffsoil import parameters
 from diffsoil.process import Process
@@ -89,8 +90,7 @@ def standard_column(input_groups: Iterable[str] = ("plants",)) -> Column:
     Args:
         input_groups: names of the groups of plant input, each with a factor of its own.
     """
-    factor = Vegetation().input_factor
-    vegetation = Vegetation(input_factor=dict.fromkeys(input_groups, factor))
+    vegetation = Vegetation({group: jnp.ones(()) for group in input_groups})
     return Column(tuple(vegetation if p is Vegetation else p() for p in PROCESSES))
 
 

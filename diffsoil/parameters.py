@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import operator
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
@@ -143,7 +144,7 @@ def with_values[T](processes: tuple[T, ...], values: Mapping[str, Any]) -> tuple
                 raise KeyError(name)
             if label:
                 new = getattr(process, field) | {label[0]: new}
-            process = eqx.tree_at(lambda p, f=field: getattr(p, f), process, new)
+            process = eqx.tree_at(operator.attrgetter(field), process, new)
         changed.append(process)
     if left:
         raise KeyError(next(iter(left)))

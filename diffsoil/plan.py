@@ -19,7 +19,7 @@ from diffsoil.io import Column as Table
 from diffsoil.io import InputError, read_table
 from diffsoil.process import Environment
 from diffsoil.state import State, empty_state
-from diffsoil.time import Phase, Record, advance, prepare
+from diffsoil.time import NOTHING, Phase, Record, advance, prepare
 
 
 class Plan(eqx.Module):
@@ -137,7 +137,7 @@ def initial_state(column: Column, plan: Plan) -> State:
 
 
 def run(
-    column: Column, plan: Plan, in_history: Record = Record(), in_experiment: Record = Record()
+    column: Column, plan: Plan, in_history: Record = NOTHING, in_experiment: Record = NOTHING
 ) -> tuple[State, list[Environment], Environment]:
     """Live through a plan.
 

@@ -8,7 +8,6 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-
 POOLS = ("DPM", "RPM", "BIO", "HUM", "IOM")
 """Decomposable and resistant plant material, biomass, humus, inert organic matter."""
 

@@ -49,6 +49,10 @@ class Record(eqx.Module):
     steps: tuple[str, ...] = eqx.field(static=True, default=())
 
 
+NOTHING = Record()
+"""Record nothing."""
+
+
 def _total(state: State) -> Array:
     return jnp.sum(state.carbon, axis=0)
 
@@ -160,7 +164,7 @@ def prepare(
 
 
 def advance(
-    column: Column, phase: Phase, state: State, record: Record = Record()
+    column: Column, phase: Phase, state: State, record: Record = NOTHING
 ) -> tuple[State, Environment]:
     """Step a column through a phase.
 

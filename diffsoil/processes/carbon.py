@@ -61,12 +61,34 @@ def decompose(
     Returns:
         Pools after the step, and what left as CO2; together they equal what was there.
     """
-    years = months / 12.0
-    lost = -jnp.expm1(-jnp.multiply.outer(rates, modifier) * years) * pools
+    return turnover(pools, lost_fraction(modifier, rates, months), ratio)
+
+
+def lost_fraction(
+    modifier: Float[Array, "..."], rates: Float[Array, "4"], months: float = 1.0
+) -> Float[Array, "4 ..."]:
+    """Share of each pool that decomposes in a step; arguments as in :func:`decompose`."""
+    return -jnp.expm1(-jnp.multiply.outer(rates, modifier) * (months / 12.0))
+
+
+def turnover(
+    pools: Float[Array, "4 ..."], fraction: Float[Array, "4 ..."], ratio: Float[Array, "..."]
+) -> tuple[Float[Array, "4 ..."], Float[Array, "..."]]:
+    """Decompose a share of each pool into CO2, BIO and HUM.
+
+    Args:
+        pools: as in :func:`decompose`.
+        fraction: share of each pool that decomposes (:func:`lost_fraction`).
+        ratio: CO2 / (BIO + HUM) of the products.
+
+    Returns:
+        Pools after the step, and what left as CO2.
+    """
+    lost = fraction * pools
     total = jnp.sum(lost, axis=0)
     stays = total / (1.0 + ratio)
-    gain = jnp.stack([jnp.zeros_like(stays)] * 2 + [BIO_SHARE * stays, (1 - BIO_SHARE) * stays])
-    return pools - lost + gain, total - stays
+    products = jnp.multiply.outer(jnp.asarray((0.0, 0.0, BIO_SHARE, 1.0 - BIO_SHARE)), stays)
+    return pools - lost + products, total - stays
 
 
 RADIOCARBON_MEAN_LIFE = 8267.0
@@ -94,18 +116,20 @@ def twelve_months(
     Returns:
         Pools at the end of the year, and what left as CO2.
     """
-    survival = monthly_decay[:, None, None]
+    survival = monthly_decay[None, :, None]
+    fraction = jnp.moveaxis(lost_fraction(modifier, rates), 0, 1)  # all months at once
 
     def month(carry: tuple[Array, Array], x: tuple[Array, Array]) -> tuple[tuple, None]:
         now, gone = carry
-        slowing, arriving = x
-        after, co2 = decompose(jnp.moveaxis(now, 1, 0), slowing[None], rates, ratio[None])
-        after = jnp.moveaxis(after, 0, 1) * survival + arriving
-        return (after, gone + co2), None
+        share, arriving = x
+        after, co2 = turnover(now, share[:, None, :], ratio[None])
+        return (after * survival + arriving, gone + co2), None
 
-    start = (pools, jnp.zeros_like(pools[:, 0]))
-    (end, gone), _ = lax.scan(month, start, (modifier, jnp.moveaxis(inputs, 1, 0)))
-    return end, gone
+    # pools first: the products of all pools meet in one sum
+    start = (jnp.moveaxis(pools, 1, 0), jnp.zeros_like(pools[:, 0]))
+    by_month = jnp.transpose(inputs, (1, 2, 0, 3))
+    (end, gone), _ = lax.scan(month, start, (fraction, by_month))
+    return jnp.moveaxis(end, 0, 1), gone
 
 
 class Carbon(Process):
@@ -213,7 +237,7 @@ class Carbon(Process):
         self, amounts: Array, inputs: Array, environment: Environment, decay: Array
     ) -> tuple[Array, Array]:
         rates = jnp.stack([self.k_dpm, self.k_rpm, self.k_bio, self.k_hum])
-        soil = environment["climate_modifier"] * environment["modifier_overall"]
+        soil = environment["climate_modifier"] * environment["modifier_overall"][None]
         modifier = jnp.concatenate([environment["litter_modifier"][:, None], soil], axis=1)
         clay = jnp.concatenate([jnp.zeros(1), environment["clay_percent"]])
         ratio = co2_ratio(clay) * self.co2_factor

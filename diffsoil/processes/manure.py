@@ -62,4 +62,5 @@ class Manure(Process):
         pools = jnp.stack([dpm, fresh - dpm, jnp.zeros(()), self.hum_share])
         layers = surface_layers(environment["plough_fraction"], environment["thickness"])
         place = jnp.concatenate([jnp.zeros(1), layers])
-        return state, {"manure_carbon": monthly[:, None, None] * pools[:, None] * place[None, None]}
+        carbon = monthly[:, None, None] * pools[None, :, None] * place[None, None]
+        return state, {"manure_carbon": carbon}

@@ -28,8 +28,9 @@ def mix(
         fraction: taken from each layer, 0 to 1.
         share: given back to each layer; sums to 1 (or to 0 where nothing is taken).
     """
-    taken = amount * fraction
-    return amount - taken + share * jnp.sum(taken, axis=-1, keepdims=True)
+    taken = amount * jnp.broadcast_to(fraction, amount.shape)
+    returned = jnp.broadcast_to(share, amount.shape) * jnp.sum(taken, axis=-1, keepdims=True)
+    return amount - taken + returned
 
 
 def shares(fraction: Float[Array, " layer"], mass: Float[Array, " layer"]) -> Array:

@@ -159,7 +159,7 @@ class Water(Process):
             start, _ = lax.scan(same_year, start, None, length=SPIN_UP_YEARS)
         end, (available, percolation, taken) = lax.scan(month, start, weather)
         return dataclasses.replace(state, water=end + dry), {
-            "water_content": (available + dry) / (thickness * MM_PER_M),
+            "water_content": (available + dry[None]) / (thickness[None] * MM_PER_M),
             "moisture_deficit": 1.0 - safe.divide(available, jnp.broadcast_to(room, taken.shape)),
             "percolation": percolation,
             "evapotranspiration": taken,

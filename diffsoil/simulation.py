@@ -1,0 +1,381 @@
+"""Simulate a case: from a file to a trajectory, and to a file of results."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import threading
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from types import TracebackType
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from diffsoil.cases import Case, load_case, set_parameters
+from diffsoil.column import Column
+from diffsoil.io import InputError, nearest, refuse_existing, replacing
+from diffsoil.plan import Plan, build, check, initial_state, prepare_plan
+from diffsoil.process import Environment
+from diffsoil.processes.vegetation import Vegetation
+from diffsoil.processes.water import MM_PER_M
+from diffsoil.state import State
+from diffsoil.time import Phase, Record, advance
+from diffsoil.trajectory import INTERVALS, LAYER_RESULTS, OUTPUT_INTERVAL, Trajectory
+
+WATER = (
+    "precipitation",
+    "potential_evapotranspiration",
+    "evapotranspiration",
+    "percolation",
+    "water_content",
+    "field_capacity",
+    "wilting_point",
+)
+"""Variables that the water balance is made of, besides the thickness of the layers."""
+
+BY_STEP = tuple(dict.fromkeys([*(r.variable for r in LAYER_RESULTS.values()), *WATER]))
+"""Variables of the slow steps that results are made of."""
+
+SILENT_SECONDS = 2.0
+"""A run that takes longer says what it is doing."""
+
+
+class Progress:
+    """Lines on what is being done, from two seconds after the start on."""
+
+    def __init__(self) -> None:
+        self._now = ""
+        self._late = False
+        self._lock = threading.Lock()
+        self._timer = threading.Timer(SILENT_SECONDS, self._begin)
+        self._timer.daemon = True
+
+    def __enter__(self) -> Progress:
+        """Start the clock."""
+        self._timer.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop the clock."""
+        self._timer.cancel()
+
+    def say(self, text: str) -> None:
+        """What begins now."""
+        with self._lock:
+            self._now = text
+            if self._late:
+                self._print()
+
+    def _begin(self) -> None:
+        with self._lock:
+            self._late = True
+            self._print()
+
+    def _print(self) -> None:
+        if self._now:
+            print(f"diffsoil: {self._now}", file=sys.stderr, flush=True)
+
+
+def simulate(
+    case: Case | str | Path,
+    column: Column | None = None,
+    treatments: Collection[str] | None = None,
+) -> Trajectory:
+    """Run a case through its whole history.
+
+    Args:
+        case: a case, or the name or path of one.
+        column: the column to use; the case's own if not given.
+        treatments: names of the treatments (or of the sites of a case without treatments) to
+            simulate; all if not given.
+
+    Raises:
+        diffsoil.io.InputError: bad case, unknown treatment, or a column that does not fit it.
+    """
+    case = case if isinstance(case, Case) else load_case(case)
+    column = column or case.column()
+    plan = _checked_plan(case, column, treatments)
+    with Progress() as progress:
+        return _simulated(case, column, plan, progress)
+
+
+def simulate_file(
+    case: str | Path,
+    settings: Mapping[str, float],
+    output: str | Path,
+    overwrite: bool = False,
+    treatments: Collection[str] = (),
+) -> None:
+    """Simulate a case into a netCDF file; everything is checked before anything is computed.
+
+    Args:
+        case: name or path of a case.
+        settings: full parameter name -> value, over those of the case.
+        output: file to write, whole or not at all.
+        overwrite: replace it if it is there.
+        treatments: names of the treatments to simulate; all if empty.
+
+    Raises:
+        diffsoil.io.InputError: as :func:`simulate`, an unknown parameter, a value outside its
+            bounds, or an output that is there already.
+    """
+    refuse_existing(output, overwrite)
+    read = load_case(case)
+    column = set_parameters(read.column(), dict(settings), read.path, "--set")
+    plan = _checked_plan(read, column, treatments or None)
+    with Progress() as progress:
+        results = _simulated(read, column, plan, progress).to_xarray()
+        progress.say(f"writing {output}")
+        packed = {name: {"zlib": True, "complevel": 4} for name in results.data_vars}
+        with replacing(output, overwrite) as unfinished:
+            results.to_netcdf(unfinished, engine="h5netcdf", encoding=packed)
+
+
+def _checked_plan(case: Case, column: Column, treatments: Collection[str] | None) -> Plan:
+    _check_groups(case, column)
+    plan = build(case)
+    check(plan, column, case.path)
+    return plan if treatments is None else select(plan, treatments, case.path)
+
+
+def _check_groups(case: Case, column: Column) -> None:
+    for process in column.processes:
+        if isinstance(process, Vegetation) and sorted(process.input_factor) != case.input_groups:
+            raise InputError(
+                f"{case.path}: input groups: the column has {', '.join(process.input_factor)}, "
+                f"the case {', '.join(case.input_groups)}; start from case.column()"
+            )
+
+
+def select(plan: Plan, members: Collection[str], source: object) -> Plan:
+    """The plan with some of its members only, and with the sites that they need.
+
+    Raises:
+        diffsoil.io.InputError: a name that the plan does not have.
+    """
+    for name in members:
+        if name not in plan.members:
+            raise InputError(
+                f"{source}: treatment: no treatment {name!r}{nearest(name, plan.members)}"
+            )
+    chosen = [plan.members.index(name) for name in dict.fromkeys(members)]
+    sites = sorted({plan.site_of[i] for i in chosen})
+
+    def part[T](tree: T, index: list[int]) -> T:
+        return jax.tree.map(lambda x: x[jnp.asarray(index)], tree)
+
+    return dataclasses.replace(
+        plan,
+        members=tuple(plan.members[i] for i in chosen),
+        sites=tuple(plan.sites[i] for i in sites),
+        site_of=tuple(sites.index(plan.site_of[i]) for i in chosen),
+        history=part(plan.history, sites),
+        experiment=part(plan.experiment, chosen),
+        iom=plan.iom[jnp.asarray(sites)],
+    )
+
+
+@jax.jit
+def _advance(
+    column: Column, phase: Phase, states: State, record: Record
+) -> tuple[State, Environment]:
+    result: tuple[State, Environment] = jax.vmap(lambda p, s: advance(column, p, s, record))(
+        phase, states
+    )
+    return result
+
+
+def _simulated(case: Case, column: Column, plan: Plan, progress: Progress) -> Trajectory:
+    progress.say(f"{case.name}: climate and water of {len(plan.members)} treatments")
+    ready = prepare_plan(column, plan, keep=BY_STEP)
+    states = initial_state(column, ready)
+    member = np.array(plan.site_of)
+    pieces = _Pieces(_array(jax.vmap(State.stock)(states))[member])
+    phases = [*ready.history, *([ready.experiment] if ready.experiment else [])]
+    for number, phase in enumerate(phases):
+        experiment = number == len(ready.history)
+        if experiment:
+            states = jax.tree.map(lambda x: x[jnp.asarray(member)], states)
+        progress.say(
+            f"{case.name}: {'experiment' if experiment else f'history, phase {number + 1}'}, "
+            f"{phase.years} years in steps of {phase.years_per_step}"
+        )
+        yearly = ("pools", "litter", "added", "respired")
+        record = Record(
+            yearly=(*yearly, "radiocarbon") if plan.radiocarbon else yearly,
+            steps=tuple(n for n in BY_STEP if n not in {*phase.constant, *phase.series}),
+        )
+        states, kept = _advance(column, phase, states, record)
+        index = np.arange(len(member)) if experiment else member
+        pieces.add(phase, kept, index, 1 if experiment else OUTPUT_INTERVAL)
+    return Trajectory(
+        case=case,
+        column=column,
+        members=plan.members,
+        sites=tuple(plan.sites[i] for i in plan.site_of),
+        year=np.arange(1, pieces.years + 1),
+        output_year=np.concatenate(pieces.output_year),
+        values={name: np.concatenate(parts, axis=1) for name, parts in pieces.values.items()},
+        balance_carbon=pieces.balance_carbon,
+        balance_water=pieces.balance_water,
+    )
+
+
+class _Pieces:
+    """Results of one phase after the other, by member; the audit goes along."""
+
+    def __init__(self, stock: np.ndarray) -> None:
+        self.years = 0
+        self.output_year: list[np.ndarray] = []
+        self.values: dict[str, list[np.ndarray]] = {}
+        self.balance_carbon = 0.0
+        self.balance_water = 0.0
+        self._stock = stock
+        self._added = np.zeros_like(stock)
+        self._respired = np.zeros_like(stock)
+        self._water: np.ndarray | None = None
+
+    def add(self, phase: Phase, kept: Environment, member: np.ndarray, interval: int) -> None:
+        """Take in a phase.
+
+        Args:
+            phase: as prepared, with a leading axis of sites or members.
+            kept: what was recorded of it.
+            member: index of each member along that axis.
+            interval: years that lie at least between two output years.
+        """
+        # one entry of a step stands for all where nothing changes
+        by_step = {k: _array(v)[member][:, None] for k, v in phase.constant.items()}
+        by_step |= {k: _array(v)[member] for k, v in phase.series.items()}
+        by_step |= {k: _array(v)[member] for k, v in kept.items() if k in BY_STEP}
+        by_year = {k: _array(v)[member] for k, v in kept.items() if k not in BY_STEP}
+        spacing = -(-interval // phase.years_per_step)
+        steps = np.arange(phase.steps)[::-1][::spacing][::-1]
+        last = (steps + 1) * phase.years_per_step - 1
+        parts = self._carbon(phase, by_year, by_step["thickness"])
+        parts |= _by_layer(phase, by_year, by_step, steps, last)
+        parts |= self._water_balance(phase, by_step, steps)
+        for name, part in parts.items():
+            self.values.setdefault(name, []).append(part)
+        self.output_year.append(self.years + last + 1)
+        self.years += phase.years
+
+    def _carbon(
+        self, phase: Phase, by_year: dict[str, np.ndarray], thickness: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """Yearly stocks and fluxes, Mg C/ha, [member, year], and their balance."""
+        litter, added, respired = by_year["litter"], by_year["added"], by_year["respired"]
+        soc = by_year["pools"].sum(axis=2)
+        storage = soc.sum(axis=2) + litter
+        present = self._stock[:, None] + added
+        error = np.abs(present - respired - storage)
+        relative = np.divide(error, present, out=error, where=present > 0)
+        self.balance_carbon = max(self.balance_carbon, float(relative.max()))
+        members, _, layers = soc.shape
+        by_step = soc.reshape(members, phase.steps, phase.years_per_step, layers)
+        values = {
+            name: (by_step * _share(thickness, *interval)[:, :, None]).sum(axis=-1)
+            for name, interval in INTERVALS.items()
+        }
+        values = {name: value.reshape(litter.shape) for name, value in values.items()}
+        total = values["soc_stock_0_25"] + values["soc_stock_25_100"] + litter
+        changes = {
+            "carbon_input": np.diff(added, axis=1, prepend=self._added[:, None]),
+            "co2_respired": np.diff(respired, axis=1, prepend=self._respired[:, None]),
+        }
+        self._added, self._respired = added[:, -1], respired[:, -1]
+        return values | {"soc_stock_0_100": total, "litter_stock": litter} | changes
+
+    def _water_balance(
+        self, phase: Phase, by_step: dict[str, np.ndarray], steps: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """Yearly water of the output steps, mm, [member, output_year], and its balance."""
+        rain, demand = by_step["precipitation"], by_step["potential_evapotranspiration"]
+        taken = by_step["evapotranspiration"].sum(axis=-1)
+        infiltration = np.maximum(rain - demand, 0.0)
+        mm = by_step["thickness"][:, :, None] * MM_PER_M
+        water = by_step["water_content"] * mm
+        one_for_many = phase.years_per_step > 1 or (
+            "water_content" in phase.constant and phase.years > 1
+        )
+        start = end = water[:, :, -1]
+        if not one_for_many:
+            start, end = self._carried(by_step, end)
+        before = np.concatenate([start.sum(axis=-1)[:, :, None], water.sum(axis=-1)[:, :, :-1]], 2)
+        flux = infiltration - taken - by_step["percolation"][..., -1]
+        error = np.abs(np.cumsum(water.sum(axis=-1) - before - flux, axis=-1)).max(axis=-1)
+        scale = rain.sum(axis=-1) + water.sum(axis=-1).max(axis=-1)
+        self.balance_water = max(self.balance_water, float((error / scale).max()))
+        self._water = water[:, -1, -1]
+        values = {
+            "precipitation": rain.sum(axis=-1),
+            "evapotranspiration": (taken + np.minimum(rain, demand)).sum(axis=-1),
+            "water_adjustment": (start - end).sum(axis=-1),
+        }
+        return {name: _at(value, phase, steps) for name, value in values.items()}
+
+    def _carried(
+        self, by_step: dict[str, np.ndarray], end: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Water by layer at the start of each year, before and after the pores changed, mm.
+
+        Returns:
+            What fits into the pores of the year, and what the year before left.
+        """
+        thickness = by_step["thickness"] * MM_PER_M
+        dry = by_step["wilting_point"] * thickness
+        full = by_step["field_capacity"] * thickness
+        dry, full = np.broadcast_to(dry, end.shape), np.broadcast_to(full, end.shape)
+        first = dry[:, 0] if self._water is None else self._water
+        left = np.concatenate([first[:, None], end[:, :-1]], axis=1)
+        return np.clip(left, dry, full), left
+
+
+def _by_layer(
+    phase: Phase,
+    by_year: dict[str, np.ndarray],
+    by_step: dict[str, np.ndarray],
+    steps: np.ndarray,
+    last: np.ndarray,
+) -> dict[str, np.ndarray]:
+    """Results by layer at the output years, [member, output_year, ..., layer]."""
+    pools = by_year["pools"][:, last]
+    soc = pools.sum(axis=2)
+    values = {"soc": soc, "soc_pool": pools}
+    if "radiocarbon" in by_year:
+        empty = np.full_like(soc, np.nan)
+        activity = np.divide(by_year["radiocarbon"][:, last], soc, out=empty, where=soc > 0)
+        values["delta14c"] = 1000.0 * (activity - 1.0)
+    for name, about in LAYER_RESULTS.items():
+        value = by_step[about.variable]
+        if about.months == "mean":
+            value = value.mean(axis=2)
+        elif about.months == "sum":
+            value = value.sum(axis=2)
+        values[name] = _at(value, phase, steps)
+    return values
+
+
+def _at(value: np.ndarray, phase: Phase, steps: np.ndarray) -> np.ndarray:
+    """Values of some steps, [member, step, ...]; a constant is the same at all of them."""
+    shape = (value.shape[0], phase.steps, *value.shape[2:])
+    return np.broadcast_to(value, shape)[:, steps]
+
+
+def _share(thickness: np.ndarray, upper: float, lower: float) -> np.ndarray:
+    """Share of each layer that lies between two depths, all in m."""
+    bottom = np.cumsum(thickness, axis=-1)
+    inside = np.minimum(bottom, lower) - np.maximum(bottom - thickness, upper)
+    return np.clip(inside / thickness, 0.0, 1.0)
+
+
+def _array(values: Array) -> np.ndarray:
+    return np.asarray(values)

@@ -1,0 +1,265 @@
+"""Cases: every mistake has one line with file, field and value; the grid conserves mass."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tiny_case
+
+from diffsoil.cases import Grid, Soil, load_case, remap, set_parameters
+from diffsoil.io import InputError
+from diffsoil.simulation import simulate_file
+
+
+def complaint(folder, **changes) -> str:
+    path = tiny_case.write(folder, **changes)
+    with pytest.raises(InputError) as caught:
+        load_case(path)
+    text = str(caught.value)
+    assert "\n" not in text
+    assert text.startswith(str(folder))
+    return text.removeprefix(f"{folder}/")
+
+
+JUNE_1905 = next(
+    line for line in tiny_case.texts()["weather.csv"].splitlines() if line.startswith("1905,6,")
+)
+MANAGED_1905 = "manured,1905,crop,1.0,1.5,3.0,0.0"
+
+
+def cells(line: str, **new: str) -> str:
+    """A line of the weather file with some of its cells replaced."""
+    names = ("year", "month", "temperature_c", "precipitation_mm", "evaporation_mm")
+    return ",".join(new.get(name, old) for name, old in zip(names, line.split(","), strict=True))
+
+
+MISTAKES = {
+    "unknown key": (
+        {"case": [("harvest_share = 0.4", "harvest_shar = 0.4")]},
+        ["case.toml", "land_use.forest.harvest_shar", "did you mean 'harvest_share'?"],
+    ),
+    "unknown table": (
+        {"case": [("[grid]", "[grit]")]},
+        ["case.toml", "grid"],
+    ),
+    "not TOML": ({"case": [("format = 1", "format = ")]}, ["case.toml", "not valid TOML"]),
+    "upside-down horizon": (
+        {"case": [("upper_cm = 25\nlower_cm = 90", "upper_cm = 90\nlower_cm = 25")]},
+        ["soil.loam.horizons.1", "90", "25", "upside down"],
+    ),
+    "gap in horizons": (
+        {"case": [("upper_cm = 25", "upper_cm = 30")]},
+        ["soil.loam", "30 cm", "25 cm is expected"],
+    ),
+    "horizons shallower than the grid": (
+        {"case": [("lower_cm = 90", "lower_cm = 70")]},
+        ["soil.loam", "70 cm", "80 cm"],
+    ),
+    "text for a number": (
+        {"case": [("clay_percent = 16", 'clay_percent = "sticky"')]},
+        ["soil.loam.horizons.0.clay_percent", "'sticky'"],
+    ),
+    "texture above 100 %": (
+        {"case": [("silt_percent = 60", "silt_percent = 90")]},
+        ["soil.loam.horizons.0", "clay_percent + silt_percent = 106"],
+    ),
+    "eleven months of cover": (
+        {"case": [("cover = [1, 1,", "cover = [1,")]},
+        ["land_use.forest.cover", "12"],
+    ),
+    "input months do not sum to one": (
+        {"case": [("0.2, 0.2, 0.2, 0.3", "0.2, 0.2, 0.2, 0.4")]},
+        ["land_use.crop", "plant_input_months", "1.1"],
+    ),
+    "negative plant carbon": (
+        {"case": [("plant_carbon_t_ha = 2.0", "plant_carbon_t_ha = -2.0")]},
+        ["land_use.crop.plant_carbon_t_ha", "-2"],
+    ),
+    "unknown soil": (
+        {"case": [('field = "loam"', 'field = "loan"')]},
+        ["site.field", "'loan'", "did you mean 'loam'?"],
+    ),
+    "unknown land use in history": (
+        {"case": [('land_use = "forest"', 'land_use = "forrest"')]},
+        ["history.0.land_use", "'forrest'", "did you mean 'forest'?"],
+    ),
+    "site missing in history": (
+        {"case": [('{ field = "crop", hill = "forest" }', '{ field = "crop" }')]},
+        ["history.1.land_use", "'hill'"],
+    ),
+    "unknown site in history": (
+        {"case": [('hill = "forest" }', 'hill = "forest", hil = "crop" }')]},
+        ["history.1.land_use", "'hil'", "did you mean 'hill'?"],
+    ),
+    "unknown climate": (
+        {"case": [('climate = "early"', 'climate = "earl"')]},
+        ["history.0.climate", "'earl'", "did you mean 'early'?"],
+    ),
+    "unknown site of a treatment": (
+        {"case": [('name = "control"\nsite = "field"', 'name = "control"\nsite = "fjeld"')]},
+        ["treatment.0.site", "'fjeld'", "did you mean 'field'?"],
+    ),
+    "treatment that the management file does not have": (
+        {"case": [('name = "control"', 'name = "contorl"')]},
+        ["management.csv", "'contorl'", "did you mean 'control'?"],
+    ),
+    "two treatments of one name": (
+        {"case": [('name = "manured"', 'name = "control"')]},
+        ["case.toml", "treatment", "same name"],
+    ),
+    "unknown group in a treatment": (
+        {"case": [('{ crop = "compact_crop" }', '{ corp = "compact_crop" }')]},
+        ["treatment.2.input_groups", "'corp'", "did you mean 'crop'?"],
+    ),
+    "slow step that does not divide the phase": (
+        {"case": [("step_years = 20", "step_years = 30")]},
+        ["history.0.step_years", "30", "200"],
+    ),
+    "phase that ends before it begins": (
+        {"case": [("until = 1900", "until = 1700")]},
+        ["history.1.until", "1700", "1800"],
+    ),
+    "years of a change that do not ascend": (
+        {"case": [("years = [1904, 1908]", "years = [1908, 1904]")]},
+        ["treatment.2.changes.0", "1908"],
+    ),
+    "impossible value of a change": (
+        {"case": [("values = [1.25, 1.45]", "values = [1.25, 0.0]")]},
+        ["treatment.2.changes.0", "bulk_density", "0"],
+    ),
+    "upside-down change": (
+        {"case": [("upper_cm = 0\nlower_cm = 20", "upper_cm = 20\nlower_cm = 10")]},
+        ["treatment.2.changes.0", "20", "10", "upside down"],
+    ),
+    "unknown parameter in free": (
+        {"case": [('[free."carbon.k_hum"]', '[free."carbon.k_humus"]')]},
+        ["free", "'carbon.k_humus'", "did you mean 'carbon.k_hum'?"],
+    ),
+    "unknown parameter in set": (
+        {"case": [("[grid]", '[set]\n"heat.ofset" = 1\n\n[grid]')]},
+        ["set", "'heat.ofset'", "did you mean 'heat.offset'?"],
+    ),
+    "parameter out of bounds in set": (
+        {"case": [("[grid]", '[set]\n"heat.offset" = 40\n\n[grid]')]},
+        ["set", "heat.offset = 40", "-2 to 4 degC"],
+    ),
+    "climate file that is not there": (
+        {"case": [('"normals.csv"', '"normal.csv"')]},
+        ["case.toml", "'normal.csv'"],
+    ),
+    "missing month of the normals": (
+        {"normals": [("3,5.0,50,30\n", "")]},
+        ["normals.csv", "'month'", "1 to 12"],
+    ),
+    "missing month": (
+        {"weather": [(JUNE_1905 + "\n", "")]},
+        ["weather.csv", "line 67", "1905-06 is missing"],
+    ),
+    "duplicate month": (
+        {"weather": [(JUNE_1905, JUNE_1905 + "\n" + JUNE_1905)]},
+        ["weather.csv", "line 68", "1905-06 appears twice"],
+    ),
+    "NaN in the weather": (
+        {"weather": [(JUNE_1905, cells(JUNE_1905, precipitation_mm="nan"))]},
+        ["weather.csv", "line 67", "'precipitation_mm'", "missing"],
+    ),
+    "negative rain": (
+        {"weather": [(JUNE_1905, cells(JUNE_1905, precipitation_mm="-3"))]},
+        ["weather.csv", "line 67", "'precipitation_mm'", "-3"],
+    ),
+    "temperatures in kelvin": (
+        {"weather": [(JUNE_1905, cells(JUNE_1905, temperature_c="289.3"))]},
+        ["weather.csv", "line 67", "'temperature_c'", "289.3", "kelvin"],
+    ),
+    "weather that ends too early": (
+        {"weather": [("1911,12,", "1912,1,")]},
+        ["weather.csv"],
+    ),
+    "evaporation twice": (
+        {"normals": [("precipitation_mm,pet_mm", "evaporation_mm,pet_mm")]},
+        ["normals.csv", "precipitation_mm"],
+    ),
+    "missing year in the management file": (
+        {"management": [(MANAGED_1905 + "\n", "")]},
+        ["management.csv", "'manured'", "1905 is missing"],
+    ),
+    "duplicate year in the management file": (
+        {"management": [(MANAGED_1905, MANAGED_1905 + "\n" + MANAGED_1905)]},
+        ["management.csv", "'manured'", "1905", "twice"],
+    ),
+    "unknown land use in the management file": (
+        {"management": [(MANAGED_1905, MANAGED_1905.replace("crop", "corp"))]},
+        ["management.csv", "line 19", "'corp'", "did you mean 'crop'?"],
+    ),
+    "negative manure": (
+        {"management": [(MANAGED_1905, MANAGED_1905.replace("3.0", "-3.0"))]},
+        ["management.csv", "line 19", "'manure_carbon_t_ha'", "-3"],
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_has_one_line_with_file_field_and_value(mistake, tmp_path):
+    changes, words = MISTAKES[mistake]
+    text = complaint(tmp_path, **changes)
+    for word in words:
+        assert word in text
+
+
+def test_case_name_with_a_typo_suggests_the_nearest():
+    with pytest.raises(InputError, match="did you mean 'rothamsted'"):
+        load_case("rothamstead")
+
+
+def test_the_tiny_case_is_good(tmp_path):
+    case = load_case(tiny_case.write(tmp_path))
+    assert case.input_groups == ["compact_crop", "crop", "trees", "yield"]
+    assert case.end_year == tiny_case.END
+
+
+def test_all_shipped_cases_are_good():
+    from diffsoil.io import data_path
+
+    paths = list(data_path("cases").glob("*.toml"))
+    assert paths
+    for path in paths:
+        assert load_case(path).name == path.stem
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("carbon.k_humus", 0.02, ["'carbon.k_humus'", "did you mean 'carbon.k_hum'?"]),
+        ("carbon.k_hum", 5.0, ["carbon.k_hum = 5", "0.002 to 0.1 a-1"]),
+        ("carbon.k_hum", float("nan"), ["carbon.k_hum = nan", "0.002 to 0.1 a-1"]),
+    ],
+)
+def test_bad_parameter_value_is_refused(name, value, words, tmp_path):
+    case = load_case(tiny_case.write(tmp_path))
+    with pytest.raises(InputError) as caught:
+        set_parameters(case.column(), {name: value}, case.path, "--set")
+    assert all(word in str(caught.value) for word in words)
+
+
+def test_unknown_treatment_is_refused_before_anything_runs(tmp_path):
+    path = tiny_case.write(tmp_path)
+    with pytest.raises(InputError, match="'manurd', did you mean 'manured'"):
+        simulate_file(path, {}, tmp_path / "run.nc", treatments=["manurd"])
+    assert not (tmp_path / "run.nc").exists()
+
+
+def test_horizons_on_the_grid_conserve_soil_and_clay():
+    horizons = [
+        {"upper_cm": 0, "lower_cm": 7, "clay_percent": 10, "bulk_density": 1.1},
+        {"upper_cm": 7, "lower_cm": 31, "clay_percent": 25, "bulk_density": 1.4},
+        {"upper_cm": 31, "lower_cm": 60, "clay_percent": 40, "bulk_density": 1.6},
+    ]
+    rest = {"silt_percent": 30, "soc_percent": 1.0}
+    soil = Soil.model_validate({"horizons": [h | rest for h in horizons]})
+    on_grid = remap(soil, Grid(layers=6, thickness_m=0.1))
+    mass = on_grid["bulk_density"] * 10
+    before = [(h["lower_cm"] - h["upper_cm"]) * h["bulk_density"] for h in horizons]
+    np.testing.assert_allclose(mass.sum(), sum(before), rtol=1e-14)
+    clay = sum(m * h["clay_percent"] for m, h in zip(before, horizons, strict=True))
+    np.testing.assert_allclose((mass * on_grid["clay_percent"]).sum(), clay, rtol=1e-14)
+    np.testing.assert_allclose(on_grid["silt_percent"], 30, rtol=1e-14)

@@ -1,0 +1,213 @@
+"""From a case to a file of results: names, units, balances, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import tiny_case
+import xarray as xr
+
+import diffsoil
+from diffsoil import cli, simulation
+from diffsoil.simulation import Progress, simulate, simulate_file
+
+STOCKS = ("soc_stock_0_25", "soc_stock_25_75", "soc_stock_25_100", "soc_stock_0_100")
+BY_LAYER = (
+    "soc", "clay", "calcite", "base_saturation", "temperature", "water_content", "percolation",
+    "modifier_clay", "modifier_mooh", "modifier_aggregation", "modifier_pores",
+    "modifier_overall", "thickness", "delta14c",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    return tiny_case.write(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="module")
+def trajectory(path):
+    return simulate(path)
+
+
+@pytest.fixture(scope="module")
+def file(path, tmp_path_factory):
+    output = tmp_path_factory.mktemp("run") / "RUN.nc"
+    simulate_file(path, {"carbon.k_hum": 0.02}, output)
+    return output
+
+
+@pytest.fixture(scope="module")
+def results(file):
+    with xr.open_dataset(file, engine="h5netcdf") as opened:
+        return opened.load()
+
+
+def test_file_has_the_names_that_stay(results):
+    assert {*STOCKS, "litter_stock", *BY_LAYER} <= set(results.data_vars)
+    for name in STOCKS:
+        assert results[name].dims == ("treatment", "year")
+    for name in BY_LAYER:
+        assert results[name].dims == ("treatment", "output_year", "depth_m")
+    assert results["soc_pool"].dims == ("treatment", "output_year", "pool", "depth_m")
+
+
+def test_every_variable_has_a_unit_a_name_and_an_owner(results):
+    owners = {*results.attrs["processes"].split(), "case"}
+    for name, variable in results.data_vars.items():
+        assert variable.attrs["units"], name
+        assert variable.attrs["long_name"], name
+        assert set(variable.attrs["process"].split()) <= owners, name
+    for name, coordinate in results.coords.items():
+        assert coordinate.attrs["long_name"], name
+        assert coordinate.dtype.kind in "UOT" or coordinate.attrs["units"], name
+
+
+def test_years_count_from_the_start_and_know_their_calendar(results):
+    years = tiny_case.END - tiny_case.START + 1
+    np.testing.assert_array_equal(results["year"], np.arange(1, years + 1))
+    assert results["calendar_year"].values[[0, -1]].tolist() == [1600, 1911]
+    output = results["output_calendar_year"].values
+    np.testing.assert_array_equal(output[:10], np.arange(1619, 1800, 20))
+    np.testing.assert_array_equal(output[10:20], np.arange(1809, 1900, 10))
+    np.testing.assert_array_equal(output[20:], np.arange(1900, 1912))
+
+
+def test_stocks_add_up(results):
+    total = results["soc_stock_0_25"] + results["soc_stock_25_100"] + results["litter_stock"]
+    np.testing.assert_array_equal(results["soc_stock_0_100"], total)
+    np.testing.assert_allclose(results["soc_pool"].sum("pool"), results["soc"], rtol=1e-14)
+    at_output = results["soc_stock_0_100"].sel(year=results["output_year"].values)
+    litter = results["litter_stock"].sel(year=results["output_year"].values)
+    np.testing.assert_allclose(results["soc"].sum("depth_m"), at_output - litter, rtol=1e-12)
+
+
+def test_carbon_of_the_file_closes(results):
+    stock = results["soc_stock_0_100"]
+    flux = results["carbon_input"] - results["co2_respired"]
+    np.testing.assert_allclose(stock.diff("year"), flux.isel(year=slice(1, None)), atol=1e-9)
+
+
+def test_balances_close(results):
+    assert 0 <= results.attrs["balance_carbon"] < 1e-10
+    assert 0 <= results.attrs["balance_water"] < 1e-10
+
+
+def test_only_a_prescribed_change_of_the_pores_makes_or_takes_water(results):
+    made = np.abs(results["water_adjustment"]).max("output_year")
+    assert float(made.sel(treatment="compacted")) > 0.1
+    np.testing.assert_allclose(made.sel(treatment=["control", "manured"]), 0, atol=1e-10)
+    thickness = results["thickness"].sel(treatment="compacted").isel(depth_m=0)
+    np.testing.assert_allclose(thickness[[0, -1]], [0.1, 0.1 * 1.25 / 1.45])
+
+
+def test_water_of_a_year_closes_in_a_steady_climate(results):
+    history = results.isel(output_year=slice(0, 20))
+    drainage = history["percolation"].isel(depth_m=-1)
+    out = history["evapotranspiration"] + drainage
+    np.testing.assert_allclose(out, history["precipitation"], rtol=1e-9)
+
+
+def test_file_says_how_to_repeat_it(results, path):
+    assert results.attrs["case"] == path.read_text()
+    assert json.loads(results.attrs["parameters"])["carbon.k_hum"] == 0.02
+    assert results.attrs["Conventions"].startswith("CF-")
+    assert results.attrs["version"] == "0.1.0"
+
+
+def test_same_settings_give_the_same_values(results, trajectory):
+    xr.testing.assert_equal(results.drop_attrs(), trajectory.to_xarray().drop_attrs())
+
+
+def test_a_part_of_the_treatments_is_what_it_is_among_all(path, trajectory):
+    part = simulate(path, treatments=["cleared", "control"])
+    assert part.members == ("cleared", "control")
+    assert part.sites == ("hill", "field")
+    chosen = [trajectory.members.index(name) for name in part.members]
+    for name, value in part.values.items():
+        np.testing.assert_allclose(value, trajectory.values[name][chosen], rtol=1e-12, atol=1e-12)
+
+
+def test_a_case_without_treatments_has_its_sites_as_members(tmp_path):
+    text = tiny_case.CASE
+    experiment = text[text.index("[experiment]") : text.index("[free")]
+    path = tiny_case.write(tmp_path, case=[(experiment, ""), ("step_years = 20", "step_years = 1")])
+    results = simulate(path, treatments=["hill"]).to_xarray()
+    assert results["treatment"].values.tolist() == results["site"].values.tolist() == ["hill"]
+    assert results["calendar_year"].values[-1] == 1899
+    # ten years lie between the output years of a history in yearly steps
+    np.testing.assert_array_equal(results["output_year"], np.arange(10, 301, 10))
+    assert results.attrs["balance_carbon"] < 1e-10
+    assert results.attrs["balance_water"] < 1e-10
+
+
+def test_column_of_another_case_is_refused(path):
+    from diffsoil.column import standard_column
+
+    with pytest.raises(ValueError, match="input groups: the column has plants"):
+        simulate(path, standard_column())
+
+
+def refused(capsys, *words) -> str:
+    assert cli.main(["simulate", *map(str, words)]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    return err
+
+
+def test_unknown_parameter_suggests_the_nearest(path, tmp_path, capsys):
+    text = refused(capsys, path, "-o", tmp_path / "a.nc", "--set", "carbon.khum=0.02")
+    assert "'carbon.khum', did you mean 'carbon.k_hum'?" in text
+    assert not (tmp_path / "a.nc").exists()
+
+
+def test_value_outside_its_bounds_is_refused(path, tmp_path, capsys):
+    text = refused(capsys, path, "-o", tmp_path / "a.nc", "--set", "carbon.k_hum=2")
+    assert "carbon.k_hum = 2 is outside its bounds 0.002 to 0.1 a-1" in text
+
+
+def test_unknown_treatment_suggests_the_nearest(path, tmp_path, capsys):
+    text = refused(capsys, path, "-o", tmp_path / "a.nc", "--treatment", "contrl")
+    assert "'contrl', did you mean 'control'?" in text
+
+
+def test_existing_output_is_refused_and_left_alone(path, tmp_path, capsys):
+    output = tmp_path / "a.nc"
+    output.write_text("precious")
+    assert "exists already" in refused(capsys, path, "-o", output)
+    assert output.read_text() == "precious"
+    assert list(tmp_path.iterdir()) == [output]
+
+
+@pytest.mark.parametrize(("patience", "lines"), [(0.0, 2), (60.0, 0)])
+def test_only_a_long_run_says_what_it_is_doing(patience, lines, monkeypatch, capsys):
+    monkeypatch.setattr(simulation, "SILENT_SECONDS", patience)
+    with Progress() as progress:
+        for number in range(2):
+            progress.say(f"phase {number}")
+            time.sleep(0.05)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.splitlines() == [f"diffsoil: phase {i}" for i in range(lines)]
+
+
+def test_importing_the_package_loads_no_tables_or_files():
+    program = (
+        "import sys, diffsoil;"
+        "sys.exit(' '.join({'pandas', 'xarray', 'pydantic', 'matplotlib'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stderr.strip() == ""
+
+
+def test_the_package_offers_its_verbs():
+    assert diffsoil.simulate is simulate
+    assert callable(diffsoil.load_case)
+    assert "carbon.k_hum" in set(diffsoil.parameter_table()["name"])
+    with pytest.raises(AttributeError, match="'simulat'"):
+        _ = diffsoil.simulat
