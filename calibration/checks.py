@@ -1,11 +1,510 @@
-"""Checks of a fit."""
-from __future__ import annotations
-from pathlib import Path
-import pandas as pd
+"""Checks of a fit, each with a threshold and what it means in plain words."""
 
-def summary(tree, parameters):
-    return pd.DataFrame({"mean": [0.0]})
-def checks(tree, parameters, table, method, quick):
-    return pd.DataFrame({"check": ["a"], "passed": [True]})
-def read(folder: Path):
-    return pd.read_csv(folder / "checks.csv")
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import arviz as az
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from diffsoil.parameters import Parameter
+
+QUANTILES = {"q05": 0.05, "q25": 0.25, "q50": 0.50, "q75": 0.75, "q95": 0.95}
+
+ENOUGH_DRAWS = 20
+"""Fewer draws than this describe no spread, so nothing that needs one is checked."""
+
+DEEPEST_TREE = 10
+"""Tree depth at which NUTS stops doubling its path."""
+
+PARETO_K = 0.7
+BFMI = 0.3
+NEAR_BOUND = 0.01
+"""Share of a parameter's range that counts as near a bound."""
+MASS_AT_BOUND = 0.05
+LITTLE_LEARNED = 0.1
+STRONG_CORRELATION = 0.8
+
+CHANCE = 2.6
+"""Standard errors that pure chance exceeds once in a hundred times."""
+
+FEWEST_RESIDUALS = 5
+"""A series with fewer observations shows no structure."""
+
+COVERAGE = 0.9
+
+COLUMNS = ["check", "value", "threshold", "passed", "meaning"]
+
+Row = dict[str, Any]
+
+
+def draws_of(tree: xr.DataTree, group: str = "posterior") -> dict[str, np.ndarray]:
+    """Draws of a group by parameter, with axes chain and draw."""
+    dataset = tree[group].to_dataset()
+    return {str(name): np.asarray(dataset[name].to_numpy(), float) for name in dataset.data_vars}
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep warnings of ArviZ and of 0/0 off the screen; what is undefined comes out as NaN."""
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        yield
+
+
+def summary(tree: xr.DataTree, parameters: list[Parameter]) -> pd.DataFrame:
+    """Posterior of each parameter beside its prior, with the accuracy of the sampling.
+
+    Args:
+        tree: groups ``posterior`` and ``prior``.
+        parameters: the free parameters.
+
+    Returns:
+        Index ``parameter``. ``contraction`` is 1 - posterior variance / prior variance: 1 when
+        the observations settle a parameter, 0 when they say nothing about it. R-hat, effective
+        sample sizes and Monte Carlo error are NaN where one chain or one draw does not define
+        them.
+    """
+    posterior, prior = draws_of(tree), draws_of(tree, "prior")
+    rows = {}
+    for p in parameters:
+        before, after = prior[p.name], posterior[p.name]
+        several = after.size >= ENOUGH_DRAWS
+        row: Row = {"mean": after.mean(), "sd": after.std() if several else np.nan}
+        row |= {name: np.quantile(after, q) for name, q in QUANTILES.items()}
+        row |= {"prior_mean": before.mean(), "prior_sd": before.std()}
+        row["contraction"] = 1 - row["sd"] ** 2 / max(row["prior_sd"] ** 2, 1e-300)
+        row |= _accuracy(after) | {"unit": p.unit, "description": p.description}
+        rows[p.name] = row
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    table.index.name = "parameter"
+    return table
+
+
+def _accuracy(draws: np.ndarray) -> dict[str, float]:
+    with quiet():
+        return {
+            "rhat": _or_nan(lambda: az.rhat(draws)),
+            "ess_bulk": _or_nan(lambda: az.ess(draws, method="bulk")),
+            "ess_tail": _or_nan(lambda: az.ess(draws, method="tail")),
+            "mcse_mean": _or_nan(lambda: az.mcse(draws, method="mean")),
+        }
+
+
+def _or_nan(statistic: Callable[[], Any]) -> float:
+    """A statistic, or NaN where the draws are too few for it."""
+    try:
+        return float(statistic())
+    except (ValueError, IndexError, ZeroDivisionError, TypeError):
+        return float("nan")
+
+
+def checks(
+    tree: xr.DataTree,
+    parameters: list[Parameter],
+    table: pd.DataFrame,
+    method: str,
+    quick: bool,
+) -> pd.DataFrame:
+    """All checks of a fit.
+
+    Args:
+        tree: as :func:`calibration.workflow.write_tree` makes it.
+        parameters: the free parameters.
+        table: observations with their predictive distribution.
+        method: ``map``, ``laplace`` or ``nuts``; only ``nuts`` has a sampler to check.
+        quick: whether a short run was asked for, which has to meet less.
+
+    Returns:
+        Columns ``check, value, threshold, passed, meaning``. A value of NaN means that nothing
+        could be checked, and ``meaning`` says why.
+    """
+    described = summary(tree, parameters)
+    rows: list[Row] = []
+    if method == "nuts":
+        rows += _chains(described, quick) + _sampler(tree)
+    rows.append(_influence(tree, table))
+    rows += _coverages(table)
+    rows += _residuals(table)
+    rows += [_bounds(tree, parameters), _learned(described), _entangled(tree)]
+    return pd.DataFrame(rows, columns=COLUMNS).astype({"passed": bool})
+
+
+def read(folder: Path) -> pd.DataFrame:
+    """The checks of a finished fit."""
+    table = pd.read_csv(folder / "checks.csv")
+    table["passed"] = table["passed"].astype(str).str.lower() == "true"
+    return table
+
+
+def _row(check: str, value: float, threshold: float, passed: bool, meaning: str) -> Row:
+    cells = (check, float(value), float(threshold), bool(passed), meaning)
+    return dict(zip(COLUMNS, cells, strict=True))
+
+
+def _unchecked(check: str, threshold: float, why: str) -> Row:
+    return _row(check, np.nan, threshold, True, f"Not checked: {why}.")
+
+
+# The sampler.
+
+
+def _chains(described: pd.DataFrame, quick: bool) -> list[Row]:
+    """Agreement of the chains, and how many independent draws they are worth."""
+    limit, wanted = (1.05, 50) if quick else (1.01, 400)
+    rows = [_agreement(described["rhat"], limit)]
+    for part, where in (("bulk", "the middle"), ("tail", "the 5 and 95 % limits")):
+        sizes = described[f"ess_{part}"]
+        value = sizes.min() if np.isfinite(sizes).any() else np.nan
+        worst = sizes.idxmin() if np.isfinite(value) else "all parameters"
+        passed = bool(value > wanted)
+        meaning = (
+            f"Enough independent draws to describe {where} of every posterior (fewest: {worst})."
+            if passed
+            else f"Too few independent draws for {where} of {worst}: run with more draws."
+        )
+        rows.append(_row(f"effective draws, {part}", value, wanted, passed, meaning))
+    return rows
+
+
+def _agreement(rhat: pd.Series, limit: float) -> Row:
+    name = "R-hat"
+    if not np.isfinite(rhat).any():
+        why = "R-hat compares chains, and one chain (or a handful of draws) cannot be compared"
+        return _row(name, np.nan, limit, False, f"Not checked: {why}. Run at least two chains.")
+    worst, bad = rhat.idxmax(), rhat.index[rhat >= limit]
+    if len(bad) == 0:
+        meaning = f"The chains tell the same story about every parameter (worst: {worst})."
+    else:
+        meaning = f"The chains disagree on {_listed(bad)}: run longer before using the result."
+    return _row(name, rhat.max(), limit, len(bad) == 0, meaning)
+
+
+def _sampler(tree: xr.DataTree) -> list[Row]:
+    """Checks of how NUTS moved."""
+    if "sample_stats" not in tree.children:
+        why = "the fit keeps no statistics of the sampler"
+        return [
+            _row(name, np.nan, limit, False, f"Not checked: {why}.")
+            for name, limit in (("divergences", 0), ("tree depth", 0), ("energy (BFMI)", BFMI))
+        ]
+    stats = tree["sample_stats"].to_dataset()
+    diverging = int(stats["diverging"].sum())
+    saturated = float((stats["tree_depth"] >= DEEPEST_TREE).mean())
+    energy = np.asarray(stats["energy"].to_numpy(), float)
+    with quiet():
+        bfmi = float(np.min(np.mean(np.diff(energy, axis=1) ** 2, axis=1) / energy.var(axis=1)))
+    return [
+        _row(
+            "divergences",
+            diverging,
+            0,
+            diverging == 0,
+            "The sampler never lost its way."
+            if diverging == 0
+            else "The sampler lost its way in corners of the posterior that it could not follow; "
+            "limits of the parameters may be too narrow (crosses in the picture of pairs).",
+        ),
+        _row(
+            "tree depth",
+            saturated,
+            0,
+            saturated == 0,
+            "No step of the sampler was cut short."
+            if saturated == 0
+            else "Share of steps that were cut short at the longest path: slow, not wrong; "
+            "a longer warm-up helps.",
+        ),
+        _row(
+            "energy (BFMI)",
+            bfmi,
+            BFMI,
+            bfmi > BFMI,
+            "The sampler moves freely between likely and less likely parameters."
+            if bfmi > BFMI
+            else "The sampler hardly reaches the tails: limits of the parameters may be too "
+            "narrow.",
+        ),
+    ]
+
+
+# Single observations.
+
+
+@dataclasses.dataclass(frozen=True)
+class LeaveOneOut:
+    """Expected log predictive density of each observation left out, by importance sampling.
+
+    ``k`` is the Pareto k of each fitted observation; above 0.7 its estimate is not reliable.
+    ``failure`` says why there is no estimate, or is empty.
+    """
+
+    elpd: float
+    se: float
+    effective_parameters: float
+    k: np.ndarray
+    failure: str = ""
+
+
+def leave_one_out(tree: xr.DataTree) -> LeaveOneOut:
+    """PSIS-LOO of the fitted observations; never fails, but says why when there is none."""
+    none = LeaveOneOut(np.nan, np.nan, np.nan, np.empty(0))
+    if "log_likelihood" not in tree.children:
+        return dataclasses.replace(none, failure="the fit keeps no likelihood")
+    terms = tree["log_likelihood"].to_dataset()
+    draws = terms.sizes.get("chain", 1) * terms.sizes.get("draw", 1)
+    if draws < ENOUGH_DRAWS:
+        return dataclasses.replace(none, failure=f"{draws} draw(s) are too few to leave one out")
+    try:
+        with quiet():
+            result = az.loo(tree, pointwise=True, reff=_efficiency(tree, draws))
+    except (ValueError, IndexError, TypeError, KeyError, FloatingPointError) as error:
+        return dataclasses.replace(none, failure=f"the estimate failed ({error})")
+    k = np.asarray(result.pareto_k, float).ravel()
+    return LeaveOneOut(float(result.elpd), float(result.se), float(result.p), k)
+
+
+def _efficiency(tree: xr.DataTree, draws: int) -> float:
+    """Independent draws per draw of the likelihood, at most 1."""
+    sizes = [_accuracy(d)["ess_bulk"] for d in draws_of(tree).values()]
+    known = [s for s in sizes if np.isfinite(s)]
+    return min(1.0, float(np.mean(known)) / draws) if known else 1.0
+
+
+def _influence(tree: xr.DataTree, table: pd.DataFrame) -> Row:
+    name = "leave-one-out (Pareto k)"
+    found = leave_one_out(tree)
+    if found.failure:
+        return _unchecked(name, PARETO_K, found.failure)
+    largest = float(np.max(found.k)) if found.k.size else np.nan
+    bad = np.flatnonzero(~(found.k <= PARETO_K))
+    if bad.size == 0:
+        meaning = "No single fitted observation holds the fit on its own."
+    else:
+        fitted = table[table["fitted"]]
+        order = bad[np.argsort(-found.k[bad])]
+        names = [f"{_unit_of(r)} {r['year']}" for _, r in fitted.iloc[order].iterrows()]
+        meaning = (
+            f"{bad.size} of {found.k.size} fitted observations pull the fit so much that leaving "
+            f"them out cannot be imitated: {_listed(names)}. Look at them first."
+        )
+    return _row(name, largest, PARETO_K, bad.size == 0, meaning)
+
+
+# Prediction.
+
+
+def kept_out(table: pd.DataFrame) -> pd.Series:
+    """Which rows were measured, and kept out of the fit."""
+    return ~table["fitted"] & (table["estimated"] == 0)
+
+
+def inside(table: pd.DataFrame) -> pd.Series:
+    """Which observations lie within their 5 to 95 % predictive interval."""
+    return (table["value"] >= table["q05"]) & (table["value"] <= table["q95"])
+
+
+def has_spread(table: pd.DataFrame) -> bool:
+    """Whether a table of predictions says how uncertain they are."""
+    return bool(len(table)) and bool((table["sd"] > 0).all())
+
+
+def _coverages(table: pd.DataFrame) -> list[Row]:
+    parts = [("fitted", table[table["fitted"]]), ("kept out", table[kept_out(table)])]
+    return [_coverage(f"coverage, {name}", part) for name, part in parts]
+
+
+def _coverage(name: str, part: pd.DataFrame) -> Row:
+    """Share of observations in the 90 % band; two standard errors below 90 % fail."""
+    if part.empty:
+        return _unchecked(name, COVERAGE, "there are no such observations")
+    if not has_spread(part):
+        return _unchecked(name, COVERAGE, "the predictions have no spread (a single draw)")
+    hit = inside(part)
+    limit = COVERAGE - 2 * np.sqrt(COVERAGE * (1 - COVERAGE) / len(part))
+    passed = bool(hit.mean() >= limit)
+    meaning = f"{hit.sum()} of {len(part)} observations lie in their 90 % band"
+    if not passed:
+        meaning += ": the band is too narrow, the prediction claims more than it knows"
+    missed = part[~hit]
+    if len(missed):
+        names = [f"{_unit_of(row)} {row['year']}" for _, row in missed.iterrows()]
+        meaning += f". Outside: {_listed(names)}"
+    return _row(name, hit.mean(), limit, passed, meaning + ".")
+
+
+# Residuals.
+
+
+def standardised(table: pd.DataFrame) -> pd.Series:
+    """Observed minus predicted mean, divided by the predictive standard deviation."""
+    return (table["value"] - table["mean"]) / table["sd"].where(table["sd"] > 0)
+
+
+def _residuals(table: pd.DataFrame) -> list[Row]:
+    rows = []
+    fitted = table[table["fitted"]]
+    for series in sorted(set(fitted["series"])):
+        part = fitted[fitted["series"] == series].sort_values("year")
+        names = [f"residual {what}, {series}" for what in ("mean", "trend", "autocorrelation")]
+        if len(part) < FEWEST_RESIDUALS:
+            rows += [_unchecked(n, np.nan, f"only {len(part)} observations") for n in names]
+        elif not has_spread(part):
+            why = "the predictions have no spread (a single draw)"
+            rows += [_unchecked(n, np.nan, why) for n in names]
+        else:
+            rows += [_mean(names[0], part), _trend(names[1], part), _persistence(names[2], part)]
+    return rows
+
+
+def _mean(name: str, part: pd.DataFrame) -> Row:
+    value = float(standardised(part).mean())
+    limit = CHANCE / np.sqrt(len(part))
+    side = "above" if value > 0 else "below"
+    meaning = (
+        "Observed and predicted agree on average."
+        if abs(value) <= limit
+        else f"The observations lie {side} the prediction on average: something that acts on the "
+        "whole series is missing or wrong."
+    )
+    return _row(name, value, limit, abs(value) <= limit, meaning)
+
+
+def _trend(name: str, part: pd.DataFrame) -> Row:
+    """Drift of the residuals from the first to the last year, in standard deviations."""
+    years = part["year"].to_numpy(float)
+    away = years - years.mean()
+    span = float(np.ptp(years))
+    if span == 0:
+        return _unchecked(name, np.nan, "all observations are of one year")
+    value = float(away @ standardised(part).to_numpy() / (away @ away)) * span
+    limit = CHANCE * span / float(np.sqrt(away @ away))
+    way = "too slowly" if value > 0 else "too fast"
+    meaning = (
+        "The residuals do not drift over the years."
+        if abs(value) <= limit
+        else f"The residuals drift: the prediction rises {way} (or falls "
+        f"{'too fast' if value > 0 else 'too slowly'}) over {int(span)} years."
+    )
+    return _row(name, value, limit, abs(value) <= limit, meaning)
+
+
+def _persistence(name: str, part: pd.DataFrame) -> Row:
+    """Correlation of residuals with the next one of the same treatment."""
+    centred = part.assign(e=standardised(part) - standardised(part).mean())
+    pairs = []
+    for _, group in centred.groupby(["site", "treatment", "variable", "upper_cm", "lower_cm"]):
+        e = group.sort_values("year")["e"].to_numpy()
+        pairs += list(itertools.pairwise(e))
+    variance = float((centred["e"] ** 2).mean())
+    if len(pairs) < FEWEST_RESIDUALS - 1 or variance == 0:
+        return _unchecked(name, np.nan, "too few neighbours in time")
+    value = float(np.mean([a * b for a, b in pairs])) / variance
+    limit = CHANCE / np.sqrt(len(pairs))
+    if abs(value) <= limit:
+        meaning = "One residual does not tell the next one of its treatment."
+    elif value > 0:
+        meaning = (
+            "Residuals of a treatment stay on one side for decades: the model misses a slow change "
+            "or an offset, and the limits of the parameters are too narrow for that."
+        )
+    else:
+        meaning = "Residuals of a treatment jump from side to side more than chance would do."
+    return _row(name, value, limit, abs(value) <= limit, meaning)
+
+
+# Parameters.
+
+
+def mass_at_bounds(draws: np.ndarray, parameter: Parameter) -> float:
+    """Share of draws within 1 % of the range from a bound."""
+    if np.isinf(parameter.upper):
+        near = draws < parameter.lower + NEAR_BOUND * (parameter.default - parameter.lower)
+    else:
+        margin = NEAR_BOUND * (parameter.upper - parameter.lower)
+        near = (draws < parameter.lower + margin) | (draws > parameter.upper - margin)
+    return float(near.mean())
+
+
+def _bounds(tree: xr.DataTree, parameters: list[Parameter]) -> Row:
+    draws = draws_of(tree)
+    mass = {p.name: mass_at_bounds(draws[p.name], p) for p in parameters}
+    bad = [name for name, share in mass.items() if share > MASS_AT_BOUND]
+    meaning = (
+        f"The data push {_listed(bad)} against a bound: the bound decides, not the data. Is the "
+        "range too narrow, or does the parameter make up for something else?"
+        if bad
+        else "No parameter is pushed against its bounds."
+    )
+    largest = max(mass.values(), default=0.0)
+    return _row("parameters at bounds", largest, MASS_AT_BOUND, not bad, meaning)
+
+
+def unlearned(described: pd.DataFrame) -> list[str]:
+    """Parameters about which the data say next to nothing."""
+    return [str(n) for n in described.index[described["contraction"] < LITTLE_LEARNED]]
+
+
+def _learned(described: pd.DataFrame) -> Row:
+    name = "contraction (for information)"
+    if not np.isfinite(described["contraction"]).any():
+        return _unchecked(name, LITTLE_LEARNED, "a single draw has no spread")
+    few = unlearned(described)
+    meaning = (
+        f"The data do not say: {_listed(few, len(few))}. Their posterior is their prior."
+        if few
+        else "The data say something about every parameter."
+    )
+    return _row(name, described["contraction"].min(), LITTLE_LEARNED, True, meaning)
+
+
+def correlations(tree: xr.DataTree) -> pd.DataFrame:
+    """Correlations of all pairs of parameters, strongest first: ``first, second, r``."""
+    draws = {name: values.ravel() for name, values in draws_of(tree).items()}
+    names = list(draws)
+    columns = ["first", "second", "r"]
+    if not names or draws[names[0]].size < ENOUGH_DRAWS:
+        return pd.DataFrame(columns=columns)
+    with quiet():
+        matrix = np.atleast_2d(np.corrcoef(np.array([draws[n] for n in names])))
+    i, j = np.triu_indices(len(names), 1)
+    table = pd.DataFrame(
+        {"first": np.array(names)[i], "second": np.array(names)[j], "r": matrix[i, j]},
+        columns=columns,
+    )
+    order = table["r"].abs().fillna(0.0).to_numpy().argsort(kind="stable")[::-1]
+    return table.iloc[order].reset_index(drop=True)
+
+
+def _entangled(tree: xr.DataTree) -> Row:
+    name = "correlation (for information)"
+    pairs = correlations(tree)
+    if pairs.empty:
+        return _unchecked(name, STRONG_CORRELATION, "no pairs of parameters with spread")
+    strong = pairs[pairs["r"].abs() > STRONG_CORRELATION]
+    shown = [f"{p['first']} with {p['second']} ({p['r']:.2f})" for _, p in strong.iterrows()]
+    meaning = (
+        f"The data tell these only together: {_listed(shown, 8)}."
+        if shown
+        else "Every parameter can be told from every other."
+    )
+    return _row(name, pairs["r"].abs().max(), STRONG_CORRELATION, True, meaning)
+
+
+def _unit_of(row: pd.Series) -> str:
+    return str(row["treatment"] or row["site"])
+
+
+def _listed(names: Any, most: int = 6) -> str:
+    """Names in one line, the rest counted."""
+    every = [str(n) for n in names]
+    more = f" and {len(every) - most} more" if len(every) > most else ""
+    return ", ".join(every[:most]) + more

@@ -146,7 +146,7 @@ class Sampler:
         count, of = (done, self.warmup) if done <= self.warmup else (done - self.warmup, self.draws)
         return (
             f"  {phase} {count:5d} of {of}, {new['num_steps'].mean():5.1f} gradients a draw, "
-            f"{int(new['diverging'].sum())} divergences"
+            f"acceptance {new['accept_prob'].mean():.2f}, {int(new['diverging'].sum())} divergences"
         )
 
 

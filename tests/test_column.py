@@ -171,6 +171,8 @@ def test_one_layer_comes_to_its_closed_form_steady_state():
             "climate_modifier": jnp.full((12, 1), slowing),
             "litter_modifier": jnp.ones(12),
             "modifier_overall": jnp.ones(1),
+            "depth_top": jnp.zeros(1),
+            "thickness": jnp.full(1, 0.2),
             "plant_carbon": inputs,
             "manure_carbon": jnp.zeros((12, 4, 2)),
         },

@@ -374,6 +374,8 @@ def test_inert_carbon_keeps_its_amount_and_its_radiocarbon_decays():
         "climate_modifier": jnp.ones((12, 1)),
         "litter_modifier": jnp.ones(12),
         "modifier_overall": jnp.ones(1),
+        "depth_top": jnp.zeros(1),
+        "thickness": jnp.full(1, 0.2),
         "plant_carbon": jnp.zeros((12, 4, 2)),
         "manure_carbon": jnp.zeros((12, 4, 2)),
         "atmosphere_14c": jnp.ones(()),

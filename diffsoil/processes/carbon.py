@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from diffsoil.parameters import lognormal, parameter
+from diffsoil.parameters import lognormal, normal, parameter
 from diffsoil.process import Environment, Process
 from diffsoil.state import ACTIVE, State
 
@@ -61,35 +61,16 @@ def decompose(
     Returns:
         Pools after the step, and what left as CO2; together they equal what was there.
     """
-    return turnover(pools, lost_fraction(modifier, rates, months), ratio)
-
-
-def lost_fraction(
-    modifier: Float[Array, "..."], rates: Float[Array, "4"], months: float = 1.0
-) -> Float[Array, "4 ..."]:
-    """Share of each pool that decomposes in a step; arguments as in :func:`decompose`."""
-    return -jnp.expm1(-jnp.multiply.outer(rates, modifier) * (months / 12.0))
-
-
-def turnover(
-    pools: Float[Array, "4 ..."], fraction: Float[Array, "4 ..."], ratio: Float[Array, "..."]
-) -> tuple[Float[Array, "4 ..."], Float[Array, "..."]]:
-    """Decompose a share of each pool into CO2, BIO and HUM.
-
-    Args:
-        pools: as in :func:`decompose`.
-        fraction: share of each pool that decomposes (:func:`lost_fraction`).
-        ratio: CO2 / (BIO + HUM) of the products.
-
-    Returns:
-        Pools after the step, and what left as CO2.
-    """
-    lost = fraction * pools
+    years = months / 12.0
+    lost = -jnp.expm1(-jnp.multiply.outer(rates, modifier) * years) * pools
     total = jnp.sum(lost, axis=0)
     stays = total / (1.0 + ratio)
-    products = jnp.multiply.outer(jnp.asarray((0.0, 0.0, BIO_SHARE, 1.0 - BIO_SHARE)), stays)
-    return pools - lost + products, total - stays
+    gain = jnp.stack([jnp.zeros_like(stays)] * 2 + [BIO_SHARE * stays, (1 - BIO_SHARE) * stays])
+    return pools - lost + gain, total - stays
 
+
+TOPSOIL_DEPTH = 0.25
+"""m; above it decomposition is not slowed with depth."""
 
 RADIOCARBON_MEAN_LIFE = 8267.0
 """Years; physical (Cambridge) half-life 5730 a. The RothC program keeps 5568 a."""
@@ -116,20 +97,33 @@ def twelve_months(
     Returns:
         Pools at the end of the year, and what left as CO2.
     """
-    survival = monthly_decay[None, :, None]
-    fraction = jnp.moveaxis(lost_fraction(modifier, rates), 0, 1)  # all months at once
+    survival = monthly_decay[:, None, None]
 
     def month(carry: tuple[Array, Array], x: tuple[Array, Array]) -> tuple[tuple, None]:
         now, gone = carry
-        share, arriving = x
-        after, co2 = turnover(now, share[:, None, :], ratio[None])
-        return (after * survival + arriving, gone + co2), None
+        slowing, arriving = x
+        after, co2 = decompose(jnp.moveaxis(now, 1, 0), slowing[None], rates, ratio[None])
+        after = jnp.moveaxis(after, 0, 1) * survival + arriving
+        return (after, gone + co2), None
 
-    # pools first: the products of all pools meet in one sum
-    start = (jnp.moveaxis(pools, 1, 0), jnp.zeros_like(pools[:, 0]))
-    by_month = jnp.transpose(inputs, (1, 2, 0, 3))
-    (end, gone), _ = lax.scan(month, start, (fraction, by_month))
-    return jnp.moveaxis(end, 0, 1), gone
+    start = (pools, jnp.zeros_like(pools[:, 0]))
+    (end, gone), _ = lax.scan(month, start, (modifier, jnp.moveaxis(inputs, 1, 0)))
+    return end, gone
+
+
+def subsoil_factor(
+    depth: Float[Array, " layer"], slowing: Float[Array, ""]
+) -> Float[Array, " layer"]:
+    """Factor on decomposition in the subsoil, 1 down to 0.25 m and falling exponentially below.
+
+    Less input of fresh matter, less oxygen and a sparser biomass slow decomposition in subsoils
+    beyond what temperature and moisture explain (Jenkinson & Coleman 2008 needed such a factor).
+
+    Args:
+        depth: middle of the layers, m.
+        slowing: relative fall per metre, 1/m, >= 0.
+    """
+    return jnp.exp(-slowing * jnp.maximum(depth - TOPSOIL_DEPTH, 0.0))
 
 
 class Carbon(Process):
@@ -144,6 +138,8 @@ class Carbon(Process):
         "climate_modifier",
         "litter_modifier",
         "modifier_overall",
+        "depth_top",
+        "thickness",
         "plant_carbon",
         "manure_carbon",
     )
@@ -173,6 +169,11 @@ class Carbon(Process):
         1.0, unit="1", lower=0.3, upper=3.0, prior=lognormal(1.0, 0.2),
         source="RothC-26.3 at 1; the ratio was calibrated in SoilGen (Ranathunga et al. 2022)",
         description="factor on the ratio CO2 / (BIO + HUM)",
+    )  # fmt: skip
+    subsoil_slowing: Float[Array, ""] = parameter(
+        0.0, unit="m-1", lower=0.0, upper=8.0, prior=normal(0.0, 1.5),
+        source="0 in RothC and SoilGen; Jenkinson & Coleman (2008) slow RothC with depth",
+        description="relative fall of the decomposition rate per metre below 0.25 m",
     )  # fmt: skip
     iom_factor: Float[Array, ""] = parameter(
         1.0, unit="1", lower=0.0, upper=3.0, prior=lognormal(1.0, 0.4),
@@ -237,7 +238,11 @@ class Carbon(Process):
         self, amounts: Array, inputs: Array, environment: Environment, decay: Array
     ) -> tuple[Array, Array]:
         rates = jnp.stack([self.k_dpm, self.k_rpm, self.k_bio, self.k_hum])
-        soil = environment["climate_modifier"] * environment["modifier_overall"][None]
+        slowing = subsoil_factor(
+            environment["depth_top"] + 0.5 * environment["thickness"], self.subsoil_slowing
+        )
+        in_place = environment["modifier_overall"] * slowing
+        soil = environment["climate_modifier"] * in_place[None]
         modifier = jnp.concatenate([environment["litter_modifier"][:, None], soil], axis=1)
         clay = jnp.concatenate([jnp.zeros(1), environment["clay_percent"]])
         ratio = co2_ratio(clay) * self.co2_factor
