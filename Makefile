@@ -23,7 +23,7 @@ demo: $(STAMP) ## calibrate the Rothamsted case quickly, into demo/fit
 	.venv/bin/diffsoil calibrate rothamsted -o demo/fit --quick --overwrite
 
 test: $(STAMP) ## run the tests on two cores
-	$(PYTHON) -m pytest -n 2
+	$(PYTHON) -m pytest -n 2 --dist loadfile
 
 lint: $(STAMP) ## check style and formatting
 	$(PYTHON) -m ruff check .

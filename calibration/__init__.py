@@ -1,1 +1,7 @@
-"""Observations to posterior: likelihoods, fits, prediction and checks."""
+"""From observations to a posterior: likelihoods, best fit, sampling, prediction, checks."""
+
+from calibration.problem import Problem
+from calibration.workflow import calibrate_case as fit
+from calibration.workflow import predict_case as predict
+
+__all__ = ["Problem", "fit", "predict"]

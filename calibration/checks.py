@@ -22,6 +22,8 @@ QUANTILES = {"q05": 0.05, "q25": 0.25, "q50": 0.50, "q75": 0.75, "q95": 0.95}
 ENOUGH_DRAWS = 20
 """Fewer draws than this describe no spread, so nothing that needs one is checked."""
 
+FEWEST_FOR_RHAT = 4
+
 DEEPEST_TREE = 10
 """Tree depth at which NUTS stops doubling its path."""
 
@@ -94,7 +96,7 @@ def _accuracy(draws: np.ndarray) -> dict[str, float]:
         return {
             "rhat": _or_nan(lambda: az.rhat(draws)),
             "ess_bulk": _or_nan(lambda: az.ess(draws, method="bulk")),
-            "ess_tail": _or_nan(lambda: az.ess(draws, method="tail")),
+            "ess_tail": _or_nan(lambda: az.ess(draws, method="tail", prob=(0.05, 0.95))),
             "mcse_mean": _or_nan(lambda: az.mcse(draws, method="mean")),
         }
 
@@ -103,7 +105,7 @@ def _or_nan(statistic: Callable[[], Any]) -> float:
     """A statistic, or NaN where the draws are too few for it."""
     try:
         return float(statistic())
-    except (ValueError, IndexError, ZeroDivisionError, TypeError):
+    except (ValueError, IndexError, ZeroDivisionError):
         return float("nan")
 
 
@@ -130,8 +132,8 @@ def checks(
     described = summary(tree, parameters)
     rows: list[Row] = []
     if method == "nuts":
-        rows += _chains(described, quick) + _sampler(tree)
-    rows.append(_influence(tree, table))
+        rows += _chains(tree, described, quick) + _sampler(tree, quick)
+    rows.append(_influence(tree, table, method))
     rows += _coverages(table)
     rows += _residuals(table)
     rows += [_bounds(tree, parameters), _learned(described), _entangled(tree)]
@@ -157,14 +159,15 @@ def _unchecked(check: str, threshold: float, why: str) -> Row:
 # The sampler.
 
 
-def _chains(described: pd.DataFrame, quick: bool) -> list[Row]:
+def _chains(tree: xr.DataTree, described: pd.DataFrame, quick: bool) -> list[Row]:
     """Agreement of the chains, and how many independent draws they are worth."""
     limit, wanted = (1.05, 50) if quick else (1.01, 400)
-    rows = [_agreement(described["rhat"], limit)]
+    sizes = tree["posterior"].sizes
+    rows = [_agreement(described["rhat"], (sizes["chain"], sizes["draw"]), limit)]
     for part, where in (("bulk", "the middle"), ("tail", "the 5 and 95 % limits")):
-        sizes = described[f"ess_{part}"]
-        value = sizes.min() if np.isfinite(sizes).any() else np.nan
-        worst = sizes.idxmin() if np.isfinite(value) else "all parameters"
+        worth = described[f"ess_{part}"]
+        value = worth.min() if np.isfinite(worth).any() else np.nan
+        worst = worth.idxmin() if np.isfinite(value) else "all parameters"
         passed = bool(value > wanted)
         meaning = (
             f"Enough independent draws to describe {where} of every posterior (fewest: {worst})."
@@ -175,20 +178,31 @@ def _chains(described: pd.DataFrame, quick: bool) -> list[Row]:
     return rows
 
 
-def _agreement(rhat: pd.Series, limit: float) -> Row:
+def _agreement(rhat: pd.Series, shape: tuple[int, int], limit: float) -> Row:
     name = "R-hat"
-    if not np.isfinite(rhat).any():
-        why = "R-hat compares chains, and one chain (or a handful of draws) cannot be compared"
-        return _row(name, np.nan, limit, False, f"Not checked: {why}. Run at least two chains.")
-    worst, bad = rhat.idxmax(), rhat.index[rhat >= limit]
-    if len(bad) == 0:
-        meaning = f"The chains tell the same story about every parameter (worst: {worst})."
-    else:
+    chains, draws = shape
+    if chains < 2 or draws < FEWEST_FOR_RHAT:
+        return _row(
+            name,
+            np.nan,
+            limit,
+            False,
+            f"Not checked: {chains} chain(s) of {draws} draw(s) cannot be compared. Run at least "
+            "two chains.",
+        )
+    stuck = rhat.index[~np.isfinite(rhat)]
+    bad = rhat.index[rhat >= limit]
+    if len(stuck):
+        meaning = f"A chain did not move at all in {_listed(stuck)}: run with a longer warm-up."
+    elif len(bad):
         meaning = f"The chains disagree on {_listed(bad)}: run longer before using the result."
-    return _row(name, rhat.max(), limit, len(bad) == 0, meaning)
+    else:
+        meaning = f"The chains tell the same story about every parameter (worst: {rhat.idxmax()})."
+    passed = len(stuck) == 0 and len(bad) == 0
+    return _row(name, np.nan if len(stuck) else rhat.max(), limit, passed, meaning)
 
 
-def _sampler(tree: xr.DataTree) -> list[Row]:
+def _sampler(tree: xr.DataTree, quick: bool) -> list[Row]:
     """Checks of how NUTS moved."""
     if "sample_stats" not in tree.children:
         why = "the fit keeps no statistics of the sampler"
@@ -213,16 +227,7 @@ def _sampler(tree: xr.DataTree) -> list[Row]:
             else "The sampler lost its way in corners of the posterior that it could not follow; "
             "limits of the parameters may be too narrow (crosses in the picture of pairs).",
         ),
-        _row(
-            "tree depth",
-            saturated,
-            0,
-            saturated == 0,
-            "No step of the sampler was cut short."
-            if saturated == 0
-            else "Share of steps that were cut short at the longest path: slow, not wrong; "
-            "a longer warm-up helps.",
-        ),
+        _path(saturated, quick),
         _row(
             "energy (BFMI)",
             bfmi,
@@ -234,6 +239,19 @@ def _sampler(tree: xr.DataTree) -> list[Row]:
             "narrow.",
         ),
     ]
+
+
+def _path(saturated: float, quick: bool) -> Row:
+    """Whether NUTS could end its paths where it wanted to."""
+    if quick:
+        return _unchecked("tree depth", 0, "a quick run keeps its paths short on purpose")
+    meaning = (
+        "No step of the sampler was cut short."
+        if saturated == 0
+        else "Share of steps that were cut short at the longest path: slow, not wrong; a longer "
+        "warm-up helps."
+    )
+    return _row("tree depth", saturated, 0, saturated == 0, meaning)
 
 
 # Single observations.
@@ -279,7 +297,7 @@ def _efficiency(tree: xr.DataTree, draws: int) -> float:
     return min(1.0, float(np.mean(known)) / draws) if known else 1.0
 
 
-def _influence(tree: xr.DataTree, table: pd.DataFrame) -> Row:
+def _influence(tree: xr.DataTree, table: pd.DataFrame, method: str) -> Row:
     name = "leave-one-out (Pareto k)"
     found = leave_one_out(tree)
     if found.failure:
@@ -296,6 +314,8 @@ def _influence(tree: xr.DataTree, table: pd.DataFrame) -> Row:
             f"{bad.size} of {found.k.size} fitted observations pull the fit so much that leaving "
             f"them out cannot be imitated: {_listed(names)}. Look at them first."
         )
+        if method != "nuts":
+            meaning += " The draws approximate the posterior, so this is a hint, not a finding."
     return _row(name, largest, PARETO_K, bad.size == 0, meaning)
 
 
@@ -333,7 +353,9 @@ def _coverage(name: str, part: pd.DataFrame) -> Row:
     passed = bool(hit.mean() >= limit)
     meaning = f"{hit.sum()} of {len(part)} observations lie in their 90 % band"
     if not passed:
-        meaning += ": the band is too narrow, the prediction claims more than it knows"
+        meaning += (
+            ": the band is too narrow or lies aside, the prediction claims more than it knows"
+        )
     missed = part[~hit]
     if len(missed):
         names = [f"{_unit_of(row)} {row['year']}" for _, row in missed.iterrows()]
@@ -459,7 +481,7 @@ def _learned(described: pd.DataFrame) -> Row:
         return _unchecked(name, LITTLE_LEARNED, "a single draw has no spread")
     few = unlearned(described)
     meaning = (
-        f"The data do not say: {_listed(few, len(few))}. Their posterior is their prior."
+        f"The data do not say: {_listed(few, len(few))}. Their posterior is as wide as their prior."
         if few
         else "The data say something about every parameter."
     )

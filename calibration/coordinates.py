@@ -23,6 +23,7 @@ from diffsoil.process import Environment
 from diffsoil.processes.geometry import Geometry
 from diffsoil.processes.pores import PrescribedPores
 from diffsoil.processes.protection import Protection
+from diffsoil.state import State
 
 INPUT = "vegetation.input_factor."
 MANURE = "manure.factor"
@@ -49,7 +50,8 @@ class Coordinates:
             return
         declared = column.parameters()
         self._groups = sorted(n.removeprefix(INPUT) for n in declared if n.startswith(INPUT))
-        self._surface = _surface(column, plan)
+        self._state = jax.tree.map(lambda leaf: leaf[0], initial_state(column, plan))
+        self._surface = _surface(plan, self._state)
         along, of_member = self._directions(parameters, plan)
         self._along = jnp.asarray(along)
         self._of_member = jnp.asarray(of_member)
@@ -75,9 +77,12 @@ class Coordinates:
             return jnp.zeros_like(x)
         values = {n: x[i] for i, n in enumerate(self.names) if n.startswith("protection.")}
         column = Column((self._protection,)).with_parameters(values)
-        by_member = jax.vmap(
-            lambda environment: column.processes[0].slow(None, environment, 1)[1]  # type: ignore[arg-type]
-        )(self._surface)["modifier_overall"][:, 0]
+
+        def overall(environment: Environment) -> Array:
+            _, provided = column.processes[0].slow(self._state, environment, 1)
+            return provided["modifier_overall"][0]
+
+        by_member = jax.vmap(overall)(self._surface)
         mean = jnp.log(jnp.mean(by_member))
         at_sites = jnp.log(self._of_member @ by_member)
         return self._along[0] * -mean + self._along[1] * (at_sites - mean)
@@ -114,12 +119,11 @@ def _total(series: Environment, constant: Environment, name: str) -> np.ndarray:
     return np.asarray(series[name]).sum(axis=1) if name in series else np.asarray(constant[name])
 
 
-def _surface(column: Column, plan: Plan) -> Environment:
+def _surface(plan: Plan, state: State) -> Environment:
     """What protection needs to know, by member, in the first year of the experiment."""
     experiment = plan.experiment
     assert experiment is not None
     given = experiment.constant | {k: v[:, 0] for k, v in experiment.series.items()}
-    state = jax.tree.map(lambda leaf: leaf[0], initial_state(column, plan))
 
     def one(environment: Environment) -> Environment:
         for process in (Geometry(), PrescribedPores()):

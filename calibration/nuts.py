@@ -43,13 +43,21 @@ class Sampler:
         chains: number of chains; on a CPU they run side by side, each on a device of its own.
         warmup, draws: transitions per chain; rounded up to whole chunks.
         seed: same seed, same draws.
+        tree_depth: a path is not doubled more often than this.
 
     Raises:
         RuntimeError: fewer CPU devices than chains, so that they could not run side by side.
     """
 
     def __init__(
-        self, problem: Problem, start: Laplace, chains: int, warmup: int, draws: int, seed: int
+        self,
+        problem: Problem,
+        start: Laplace,
+        chains: int,
+        warmup: int,
+        draws: int,
+        seed: int,
+        tree_depth: int = 10,
     ) -> None:
         self.problem = problem
         self.chains = chains
@@ -58,6 +66,7 @@ class Sampler:
         self._mean = jnp.asarray(start.mean)
         self._factor = jnp.asarray(start.factor)
         self._seed = seed
+        self._tree_depth = tree_depth
         self._plan = problem.plan
         self.parallel = jax.default_backend() == "cpu"
         if self.parallel and jax.local_device_count() < chains:
@@ -77,7 +86,8 @@ class Sampler:
         return NUTS(
             potential_fn=potential,
             step_size=FIRST_STEP,
-            target_accept_prob=0.8,
+            target_accept_prob=0.7,
+            max_tree_depth=self._tree_depth,
             adapt_mass_matrix=self.warmup >= LONG_WARMUP,
         )
 

@@ -1,3 +1,461 @@
-"""Report of a fit."""
-def write(folder, case, tree, table, summary, checks, figures, settings):
-    (folder / "report.html").write_text("stub")
+"""The report of a fit: one HTML file that can be read, printed and passed on as it is."""
+
+from __future__ import annotations
+
+import base64
+import shlex
+from collections.abc import Callable, Mapping
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from calibration import checks as checking
+from calibration.plots import QUANTITIES
+from calibration.problem import ERROR, METHOD
+from calibration.store import Settings
+from diffsoil.cases import Case
+from diffsoil.io import replacing
+
+METHODS = {
+    "map": "the single most probable set of parameters (no uncertainty)",
+    "laplace": "a normal approximation of the posterior around the most probable parameters; "
+    "no sampler ran, so there is nothing to say about convergence, and limits can be wrong "
+    "where the posterior is bent or one-sided",
+    "nuts": "draws from the full posterior by Hamiltonian Monte Carlo (NUTS)",
+}
+
+STYLE = """
+body { font: 16px/1.5 Georgia, serif; color: #222; max-width: 62rem; margin: 2rem auto;
+       padding: 0 1rem; }
+h1 { font-size: 1.6rem; line-height: 1.25; } h2 { font-size: 1.25rem; margin-top: 2.2rem;
+     border-bottom: 1px solid #bbb; } h3 { font-size: 1.05rem; }
+table { border-collapse: collapse; font: 13px/1.4 sans-serif; margin: 0.8rem 0; }
+th, td { padding: 0.25rem 0.6rem; border-bottom: 1px solid #ddd; text-align: left;
+         vertical-align: top; }
+th { border-bottom: 2px solid #888; } td.number, th.number { text-align: right;
+     font-variant-numeric: tabular-nums; white-space: nowrap; }
+tr.failed td { background: #fbe3d6; } tr.failed td.mark { font-weight: bold; color: #9c3d00; }
+tr.unchecked td { color: #777; }
+figure { margin: 1rem 0; } img { max-width: 100%; height: auto; }
+figcaption, .note { font-size: 0.9rem; color: #444; }
+pre { font-size: 12px; overflow-x: auto; background: #f5f5f5; padding: 0.8rem; }
+.wide { overflow-x: auto; }
+@media print { body { font-size: 11pt; margin: 0; max-width: none; } table { font-size: 8pt; }
+  h2 { break-after: avoid; } figure, tr { break-inside: avoid; } pre { white-space: pre-wrap; } }
+"""
+
+Format = Callable[[Any], str]
+
+
+def write(
+    folder: Path,
+    case: Case,
+    tree: xr.DataTree,
+    table: pd.DataFrame,
+    summary: pd.DataFrame,
+    checks: pd.DataFrame,
+    figures: Mapping[str, Path],
+    settings: Settings,
+) -> Path:
+    """Write ``report.html``.
+
+    Args:
+        folder: where the report goes.
+        case: what was calibrated.
+        tree: the posterior with its predictions.
+        table: observations with their predictive distribution.
+        summary: from :func:`calibration.checks.summary`.
+        checks: from :func:`calibration.checks.checks`.
+        figures: PNG files by name; missing ones are left out.
+        settings: how the fit was made.
+
+    Returns:
+        The file. Its pictures are inside it; it refers to nothing outside.
+    """
+    title = case.file.title
+    sections = [
+        _done(case, table, tree, settings),
+        _checks(checks, settings),
+        _fit(table, figures),
+        _learned(tree, summary, figures),
+        _prediction(table, figures),
+        _errors(summary, table),
+        _residuals(tree, figures),
+        _data(case, table),
+        _repeat(case, settings),
+    ]
+    page = (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
+        f"<h1>{escape(title)}</h1>\n" + "\n".join(sections) + "\n</body>\n</html>\n"
+    )
+    path = folder / "report.html"
+    with replacing(path, overwrite=True) as part:
+        part.write_text(page, encoding="utf-8")
+    return path
+
+
+# Pieces of HTML.
+
+
+def _section(title: str, *parts: str) -> str:
+    return (
+        f"<section>\n<h2>{escape(title)}</h2>\n" + "\n".join(p for p in parts if p) + "\n</section>"
+    )
+
+
+def _paragraph(text: str, kind: str = "") -> str:
+    return f'<p class="{kind}">{escape(text)}</p>' if kind else f"<p>{escape(text)}</p>"
+
+
+def _number(value: Any) -> str:
+    """A number with three digits; a dash where there is none."""
+    if not np.isfinite(value):
+        return "–"
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def _table(frame: pd.DataFrame, kinds: list[str] | None = None) -> str:
+    """An HTML table; columns of numbers to the right, ``kinds`` are classes of the rows."""
+    numeric = [pd.api.types.is_float_dtype(frame[c]) for c in frame]
+    mark = ['class="number"' if n else "" for n in numeric]
+    head = "".join(f"<th {m}>{escape(str(c))}</th>" for c, m in zip(frame, mark, strict=True))
+    body = []
+    for i, row in enumerate(frame.itertuples(index=False)):
+        cells = "".join(
+            f"<td {m}>{escape(_number(v) if n else str(v))}</td>"
+            for v, n, m in zip(row, numeric, mark, strict=True)
+        )
+        body.append(f'<tr class="{kinds[i] if kinds else ""}">{cells}</tr>')
+    rows = "\n".join(body)
+    content = f"<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody>"
+    return f'<div class="wide"><table>\n{content}</table></div>'
+
+
+def _figure(figures: Mapping[str, Path], name: str, caption: str) -> str:
+    """A picture inside the file, or nothing when it was not drawn."""
+    if name not in figures:
+        return ""
+    data = base64.b64encode(figures[name].read_bytes()).decode("ascii")
+    return (
+        f'<figure><img alt="{escape(caption)}" src="data:image/png;base64,{data}">'
+        f"<figcaption>{escape(caption)}</figcaption></figure>"
+    )
+
+
+# Sections.
+
+
+def _done(case: Case, table: pd.DataFrame, tree: xr.DataTree, settings: Settings) -> str:
+    fitted, out = int(table["fitted"].sum()), int(checking.kept_out(table).sum())
+    estimated = int((table["estimated"] == 1).sum())
+    posterior = tree["posterior"]
+    chains, draws = posterior.sizes["chain"], posterior.sizes["draw"]
+    free = len(posterior.data_vars)
+    told = (
+        f"The soil column of the case {settings.case} was run from year {case.file.start_year} "
+        f"through its whole history, and {free} parameters were adjusted until its organic carbon "
+        f"met {fitted} measurements, each within its error and without leaving what was known of "
+        f"the parameters before. {out} further measurements were kept out and predicted."
+    )
+    if estimated:
+        told += f" {estimated} values that their source calls estimated were not used at all."
+    rows = {
+        "case": f"{settings.case} (SHA-256 {settings.case_sha256[:12]})",
+        "method": f"{settings.method}: {METHODS.get(settings.method, '')}",
+        "posterior": f"{chains} chain(s) of {draws} draw(s)",
+        "warm-up": f"{settings.warmup} steps a chain" if settings.method == "nuts" else "none",
+        "longest path": f"2^{settings.tree_depth} - 1 steps"
+        if settings.method == "nuts"
+        else "none",
+        "starts of the search": str(settings.starts),
+        "seed": str(settings.seed),
+        "set by hand": ", ".join(f"{k} = {v:g}" for k, v in settings.set.items()) or "nothing",
+        "version": f"diffsoil {settings.version}",
+    }
+    facts = pd.DataFrame({"what": list(rows), "how": list(rows.values())})
+    return _section("What was done", _paragraph(told), _table(facts), _observed(table))
+
+
+def _observed(table: pd.DataFrame) -> str:
+    rows = []
+    for name, part in table.groupby("series", sort=True):
+        rows.append(
+            {
+                "series": name,
+                "what": ", ".join(sorted({QUANTITIES[v][1] for v in part["variable"]})),
+                "years": f"{part['year'].min()}–{part['year'].max()}",
+                "fitted": str(int(part["fitted"].sum())),
+                "kept out": str(int(checking.kept_out(part).sum())),
+                "estimated": str(int((part["estimated"] == 1).sum())),
+            }
+        )
+    return "<h3>Observations</h3>" + _table(pd.DataFrame(rows))
+
+
+def _checks(checks: pd.DataFrame, settings: Settings) -> str:
+    unknown = checks["value"].isna() & checks["passed"]
+    state = np.where(~checks["passed"], "FAILED", np.where(unknown, "not checked", "passed"))
+    kinds = np.where(~checks["passed"], "failed", np.where(unknown, "unchecked", ""))
+    failed = [str(name) for name in checks["check"][~checks["passed"]]]
+    if failed:
+        head = (
+            f"{len(failed)} of {len(checks)} checks failed: {', '.join(failed)}. Read what they "
+            "mean before using anything below."
+        )
+    else:
+        head = f"None of {len(checks)} checks failed."
+    if settings.method != "nuts":
+        head += f" The method {settings.method} has no sampler, so no check of one."
+    shown = checks[["check", "value", "threshold", "meaning"]].copy()
+    shown.insert(1, "result", state)
+    return _section("Checks", _paragraph(head), _table(shown, [str(k) for k in kinds]))
+
+
+def _fit(table: pd.DataFrame, figures: Mapping[str, Path]) -> str:
+    caption = (
+        "What is in the soil: median, 50 and 90 % bands of the posterior, without measurement "
+        "error. Where the topsoil stock was measured the line is the yearly stock of 0-23 cm; "
+        "elsewhere it joins the predictions for the years of measurement, in the unit and depth "
+        "of the measurement. Bars: measured sd and the fitted error of the series together."
+    )
+    if (table["basis"] == "equivalent_mass").any():
+        caption += (
+            " Some stocks were measured in an equivalent soil mass, which the likelihood follows; "
+            "the yearly line counts 0-23 cm, which can differ from it by about one percent."
+        )
+    return _section("Fit", _figure(figures, "fit", caption))
+
+
+def _learned(tree: xr.DataTree, summary: pd.DataFrame, figures: Mapping[str, Path]) -> str:
+    columns = ["mean", "sd", "q05", "q95", "prior_mean", "prior_sd", "contraction"]
+    accuracy = [c for c in ("rhat", "ess_bulk", "ess_tail") if summary[c].notna().any()]
+    shown = summary.sort_values("contraction", ascending=False)[
+        [*columns, *accuracy, "unit", "description"]
+    ].rename(columns={"q05": "5 %", "q95": "95 %", "prior_mean": "prior mean",
+                      "prior_sd": "prior sd", "rhat": "R-hat", "ess_bulk": "ESS bulk",
+                      "ess_tail": "ESS tail"})  # fmt: skip
+    shown.insert(0, "parameter", shown.index)
+    silent = set(checking.unlearned(summary))
+    kinds = ["unchecked" if n in silent else "" for n in shown["parameter"]]
+    return _section(
+        "What the data say, and what they do not",
+        _paragraph(
+            "Contraction is 1 - (posterior variance / prior variance): near 1 the data settle a "
+            "parameter, near 0 they leave it as it was assumed."
+        ),
+        _table(shown, kinds),
+        _paragraph(_silence(summary)),
+        _together(tree),
+        _figure(figures, "priors", "What was assumed (grey) and what the data leave of it (blue)."),
+        _figure(
+            figures,
+            "pairs",
+            "The model parameters that the data can tell apart least: narrow ridges mean that "
+            "only a combination is known. Numbers are correlations, orange crosses divergences.",
+        ),
+        _figure(
+            figures,
+            "ranks",
+            "Share of each chain's draws by their rank among all draws. Level lines mean that "
+            "the chains agree.",
+        ),
+    )
+
+
+def _silence(summary: pd.DataFrame) -> str:
+    """Which parameters the data leave open, said as a result."""
+    if summary["contraction"].isna().all():
+        return "A single set of parameters has no spread, so it cannot say what the data settle."
+    silent = checking.unlearned(summary)
+    if not silent:
+        return "The data say something about every parameter."
+    text = (
+        f"The data do not say: {', '.join(silent)}. That is a result: what is reported for them is "
+        "the assumption that went in, and predictions that hang on them are as good as it."
+    )
+    wider = [str(n) for n in summary.index[summary["contraction"] < -checking.LITTLE_LEARNED]]
+    if wider:
+        text += (
+            f" Wider than before (contraction below zero): {', '.join(wider)}. There the data "
+            "disagree with the prior, or a normal approximation does not fit."
+        )
+    return text
+
+
+def _together(tree: xr.DataTree, most: int = 8) -> str:
+    pairs = checking.correlations(tree).head(most)
+    if pairs.empty:
+        return ""
+    shown = pairs.rename(columns={"first": "parameter", "second": "and", "r": "correlation"})
+    return "<h3>Strongest correlations</h3>" + _table(shown)
+
+
+def _prediction(table: pd.DataFrame, figures: Mapping[str, Path]) -> str:
+    title = "Prediction of what was kept out"
+    rows = table[checking.kept_out(table)].sort_values(["series", "treatment", "year"])
+    if rows.empty:
+        return _section(title, _paragraph("Nothing was kept out of this fit."))
+    spread = checking.has_spread(rows)
+    within = checking.inside(rows)
+    shown = pd.DataFrame(
+        {
+            "series": rows["series"],
+            "treatment": rows["treatment"].where(rows["treatment"] != "", rows["site"]),
+            "year": rows["year"].astype(str),
+            "unit": [QUANTITIES[v][1] for v in rows["variable"]],
+            "observed": rows["value"].astype(float),
+            "sd of it": rows["observed_sd"].astype(float),
+            "predicted mean": rows["mean" if spread else "latent_mean"],
+            "5 %": rows["q05"] if spread else np.nan,
+            "95 %": rows["q95"] if spread else np.nan,
+            "inside 5-95 %": np.where(within, "yes", "NO") if spread else "not known",
+        }
+    )
+    kinds = ["" if w or not spread else "failed" for w in within]
+    return _section(
+        title,
+        _paragraph(_verdict(rows, within, spread)),
+        _table(shown, kinds),
+        _figure(
+            figures,
+            "kept_out",
+            "Predictions with measurement error beside what was measured (drawn a little to the "
+            "right).",
+        ),
+    )
+
+
+def _verdict(rows: pd.DataFrame, within: pd.Series, spread: bool) -> str:
+    """Whether the truth lies inside, misses in plain words."""
+    if not spread:
+        return "A single set of parameters gives no interval, so nothing is said about misses."
+    hits = f"{int(within.sum())} of {len(rows)}"
+    said = [f"{hits} kept-out measurements lie inside their 5-95 % interval."]
+    for _, row in rows[~within].iterrows():
+        low = row["value"] < row["q05"]
+        edge = row["q05"] if low else row["q95"]
+        said.append(
+            f"Missed: {row['treatment'] or row['site']} {row['year']}, measured "
+            f"{_number(row['value'])} {QUANTITIES[row['variable']][1]}, "
+            f"{'below' if low else 'above'} the limit of {_number(edge)}."
+        )
+    return " ".join(said)
+
+
+def _errors(summary: pd.DataFrame, table: pd.DataFrame) -> str:
+    chosen = summary[[str(n).startswith("observation.") for n in summary.index]]
+    if chosen.empty:
+        return ""
+    shown = chosen[["mean", "q05", "q95", "prior_mean", "description"]].rename(
+        columns={"q05": "5 %", "q95": "95 %", "prior_mean": "prior mean"}
+    )
+    names = [str(n).removeprefix(ERROR).removeprefix(METHOD) for n in shown.index]
+    shown.insert(0, "series or method", names)
+    without = sorted(set(table["series"][checking.kept_out(table)]) - set(names))
+    text = (
+        "The error of a measurement is the published sd, where there is one, and a relative part "
+        "that the fit finds for each series. It holds everything that the model does not explain, "
+        "not the laboratory alone. 0.05 is 5 %."
+    )
+    if without:
+        text += f" {', '.join(without)}: kept out, so the published sd alone."
+    return _section("Observation error by series", _paragraph(text), _table(shown))
+
+
+def _residuals(tree: xr.DataTree, figures: Mapping[str, Path]) -> str:
+    found = checking.leave_one_out(tree)
+    if found.failure:
+        text = f"Leave-one-out was not estimated: {found.failure}."
+    else:
+        text = (
+            f"Leave-one-out (PSIS-LOO, fitted observations only): expected log predictive density "
+            f"{found.elpd:.1f} ± {found.se:.1f} for {found.k.size} observations, "
+            f"{found.effective_parameters:.1f} effective parameters; "
+            f"{int((found.k > checking.PARETO_K).sum())} with Pareto k above {checking.PARETO_K}. "
+            "It serves to compare fits to the same observations; the higher one predicts better."
+        )
+    caption = "Residuals in units of the predictive sd; those of a good fit scatter around zero."
+    return _section(
+        "Residuals and influence", _figure(figures, "residuals", caption), _paragraph(text)
+    )
+
+
+def _data(case: Case, table: pd.DataFrame) -> str:
+    traps = [("estimated values", _estimated(table)), ("kept out", _kept_out(case))]
+    traps += [("soil mass", _mass(table)), ("laboratory methods", _methods(case, table))]
+    missing = int(table.loc[table["fitted"], "observed_sd"].isna().sum())
+    traps.append(("missing errors", f"{missing} fitted values have no published sd; the fitted "
+                  "error of their series stands for it."))  # fmt: skip
+    traps += list(case.file.notes.items())
+    shown = pd.DataFrame(traps, columns=["matter", "how it was handled"])
+    return _section("How the traps in the data were handled", _table(shown), _reasons(case))
+
+
+def _estimated(table: pd.DataFrame) -> str:
+    count = int((table["estimated"] == 1).sum())
+    return f"{count} rows are flagged as estimated; none is in the likelihood."
+
+
+def _kept_out(case: Case) -> str:
+    listed = case.file.observations
+    names = ", ".join(listed.keep_out) if listed else ""
+    return f"{names}: predicted, never fitted." if names else "nothing"
+
+
+def _mass(table: pd.DataFrame) -> str:
+    equal = int((table["basis"] == "equivalent_mass").sum())
+    massed = int(table["soil_mass_Mg_ha"].notna().sum()) - equal
+    rest = len(table) - equal - massed
+    return (
+        f"{equal} values belong to an equivalent soil mass, {massed} to a fixed depth with a known "
+        f"mass; the column is followed down to that mass. {rest} have a depth only."
+    )
+
+
+def _methods(case: Case, table: pd.DataFrame) -> str:
+    counts = table.loc[table["method"] != "", "method"].value_counts()
+    used = ", ".join(f"{name} ({count})" for name, count in counts.items())
+    listed = case.file.observations
+    factors = ", ".join(listed.method_factors) if listed else ""
+    ending = f"a factor is fitted for {factors}" if factors else "no factor is fitted"
+    return f"{used or 'not given'}; {ending}."
+
+
+def _reasons(case: Case) -> str:
+    rows = [(name, free.reason) for name, free in case.file.free.items() if free.reason]
+    if not rows:
+        return ""
+    shown = pd.DataFrame(rows, columns=["free parameter", "why, and where its prior comes from"])
+    return "<h3>Why these parameters are free</h3>" + _table(shown)
+
+
+def command(settings: Settings) -> str:
+    """The command line that repeats a fit."""
+    words = ["diffsoil", "calibrate", settings.case, "-o", "FIT", "--method", settings.method]
+    if settings.starts == 1:  # what --quick changes besides what can be given
+        words.append("--quick")
+    if settings.method == "nuts":
+        for name in ("chains", "warmup", "draws"):
+            words += [f"--{name}", str(getattr(settings, name))]
+    words += ["--seed", str(settings.seed)]
+    for name, value in settings.set.items():
+        words += ["--set", f"{name}={value!r}"]
+    return shlex.join(words)
+
+
+def _repeat(case: Case, settings: Settings) -> str:
+    return _section(
+        "How to repeat it",
+        f"<pre>{escape(command(settings))}</pre>",
+        _paragraph(
+            f"With diffsoil {settings.version}, the case below (SHA-256 {settings.case_sha256}) "
+            f"and seed {settings.seed}; {settings.starts} start(s) of the search for the best fit."
+        ),
+        f"<details><summary>The case file</summary><pre>{escape(case.text)}</pre></details>",
+    )

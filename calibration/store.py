@@ -31,6 +31,7 @@ class Settings:
     warmup: int
     draws: int
     starts: int
+    tree_depth: int
     seed: int
     set: dict[str, float]
     free: list[str]
@@ -43,8 +44,8 @@ def checksum(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def open_folder(path: Path, settings: Settings, overwrite: bool, resume: bool) -> Path:
-    """The folder to work in.
+def choose_folder(path: Path, settings: Settings, overwrite: bool, resume: bool) -> Path:
+    """The folder to work in; nothing is written yet.
 
     A new fit is made in its own folder. One that replaces another is made beside it
     (``NAME.part``) and takes its place when done (:func:`close_folder`), so that nothing is lost
@@ -68,15 +69,22 @@ def open_folder(path: Path, settings: Settings, overwrite: bool, resume: bool) -
         return work
     if taken and not overwrite:
         raise InputError(f"{path}: exists already; use --overwrite, --resume or another folder")
-    work = beside if taken else path
-    if work is beside and beside.is_dir():
-        shutil.rmtree(beside)
+    return beside if taken else path
+
+
+def open_folder(work: Path, settings: Settings, case_text: str, resume: bool) -> None:
+    """Make the folder and write down what is asked; a resumed one is left as it is."""
+    if resume:
+        return
     try:
-        work.mkdir(exist_ok=True)
+        if work.is_dir():  # left by a run that was interrupted and not resumed, or empty
+            shutil.rmtree(work)
+        work.mkdir()
     except OSError as error:
-        raise InputError(f"{path}: cannot be made: {error.strerror}") from error
+        raise InputError(f"{work}: cannot be made: {error.strerror}") from error
     write_json(work / "fit.json", dataclasses.asdict(settings) | {"complete": False})
-    return work
+    with replacing(work / "case.toml", overwrite=True) as part:
+        part.write_text(case_text, encoding="utf-8")
 
 
 def close_folder(work: Path, path: Path) -> None:

@@ -1,0 +1,365 @@
+"""Calibration on a small case whose truth is known."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import pytest
+import tiny_case
+
+from calibration import maximum, nuts, store, workflow
+from calibration.observations import Operator
+from calibration.priors import Priors, Transform
+from calibration.problem import Problem
+from diffsoil.io import InputError
+from diffsoil.parameters import UNIFORM, Parameter, lognormal, normal
+
+# NumPyro and optax mix float types inside
+pytestmark = pytest.mark.mixed_types
+
+FREE = """
+[free."protection.b1"]
+
+[free."vegetation.input_factor.crop"]
+
+[free."manure.factor"]
+
+[observations]
+files = ["observations.csv"]
+keep_out = ["hill"]
+"""
+HEADER = (
+    "site,treatment,year,variable,upper_cm,lower_cm,value,sd,unit,estimated,basis,"
+    "soil_mass_Mg_ha,source,series,method\n"
+)
+TRUTH = {
+    "carbon.k_hum": 0.025,
+    "protection.b1": 0.75,
+    "vegetation.input_factor.crop": 1.3,
+    "manure.factor": 0.8,
+    "observation.error.field": 0.01,
+}
+
+
+def observation(**changes: object) -> str:
+    row: dict[str, object] = {
+        "site": "field", "treatment": "control", "year": 1905, "variable": "soc_stock",
+        "upper_cm": 0, "lower_cm": 25, "value": 40, "sd": "", "unit": "Mg C/ha", "estimated": 0,
+        "basis": "fixed_depth", "soil_mass_Mg_ha": "", "source": "test", "series": "field",
+        "method": "",
+    }  # fmt: skip
+    return ",".join(str(v) for v in (row | changes).values()) + "\n"
+
+
+def rows() -> list[str]:
+    years = range(1900, 1912)
+    fitted = [
+        observation(year=y, treatment=t)
+        for t in ("control", "manured", "compacted")
+        for y in years
+        if (y + len(t)) % 2
+    ]
+    percent = [
+        observation(year=y, variable="soc_percent", unit="%", value=1.2, soil_mass_Mg_ha=3100)
+        for y in (1903, 1909)
+    ]
+    deep = [observation(year=1911, upper_cm=25, lower_cm=60, value=30)]
+    mass = [
+        observation(
+            year=1910,
+            treatment="manured",
+            lower_cm=30,
+            basis="equivalent_mass",
+            soil_mass_Mg_ha=3000,
+        )
+    ]
+    hill = [
+        observation(site="hill", treatment="cleared", year=y, series="hill", sd=2, value=60)
+        for y in (1905, 1910)
+    ]
+    guess = [observation(year=1900, treatment="compacted", estimated=1, value=500)]
+    return fitted + percent + deep + mass + hill + guess
+
+
+def write_case(folder, observations: list[str], **changes):
+    case = tiny_case.write(folder, **changes)
+    case.write_text(case.read_text() + FREE)
+    (folder / "observations.csv").write_text(HEADER + "".join(observations))
+    return case
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory):
+    """A case whose observations are those of the true parameters with 1 % of noise."""
+    folder = tmp_path_factory.mktemp("case")
+    path = write_case(folder, rows())
+    problem = Problem(path)
+    x = jnp.asarray([TRUTH[name] for name in problem.names])
+    predicted = np.asarray(problem.predict(x, problem.plan).latent)
+    table = pd.read_csv(folder / "observations.csv")
+    noise = np.random.default_rng(5).standard_normal(len(table))
+    real = table["estimated"] == 0
+    table["value"] = np.where(real, predicted * (1 + 0.01 * noise), table["value"])
+    table.to_csv(folder / "observations.csv", index=False)
+    return path
+
+
+@pytest.fixture(scope="module")
+def problem(case):
+    return Problem(case)
+
+
+@pytest.fixture(scope="module")
+def best(problem):
+    return maximum.maximum(problem, 1, 0, report=lambda line: None)[0]
+
+
+@pytest.fixture(scope="module")
+def laplace(problem, best):
+    return maximum.laplace(problem, best.z)
+
+
+@pytest.fixture(scope="module")
+def sampled(problem, laplace, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("chains")
+    sampler = nuts.Sampler(problem, laplace, chains=2, warmup=50, draws=100, seed=3)
+    return sampler.run(folder, lambda line: None)
+
+
+def parameter(prior, lower=0.0, upper=1.0, default=0.5) -> Parameter:
+    return Parameter("p.q", default, "1", lower, upper, prior, "test", "test")
+
+
+PARAMETERS = [
+    parameter(UNIFORM),
+    parameter(normal(0.2, 0.3)),
+    parameter(lognormal(0.5, 0.7), lower=0.1, upper=5.0),
+    parameter(lognormal(1.0, 0.5), upper=float("inf")),
+]
+
+
+@pytest.mark.parametrize("p", PARAMETERS, ids=str)
+def test_priors_are_densities_within_the_bounds(p):
+    priors = Priors([p])
+    x = jnp.linspace(max(p.lower, 1e-6), min(p.upper, 40.0), 40001)
+    density = jnp.exp(jax.vmap(lambda v: priors.log_density(v[None]))(x))
+    assert float(jnp.trapezoid(density, x)) == pytest.approx(1.0, abs=2e-3)
+    draws = priors.sample(jax.random.key(0), 500)
+    assert bool(jnp.all((draws >= p.lower) & (draws <= p.upper)))
+
+
+def test_transform_and_its_inverse_cancel_and_the_jacobian_is_its_derivative():
+    transform = Transform(PARAMETERS)
+    z = jnp.asarray([-1.0, 0.3, 2.0, 0.7])
+    np.testing.assert_allclose(transform.inverse(transform.forward(z)), z, rtol=1e-12)
+    derivative = jnp.linalg.slogdet(jax.jacfwd(transform.forward)(z))[1]
+    assert float(transform.log_jacobian(z)) == pytest.approx(float(derivative), abs=1e-12)
+
+
+def test_sheared_coordinates_invert_and_keep_volumes(problem):
+    z = jnp.asarray(np.random.default_rng(1).standard_normal(len(problem.names)))
+    x = problem.coordinates.bounded(z)
+    np.testing.assert_allclose(problem.coordinates.unbounded(x), z, rtol=1e-10)
+    derivative = jnp.linalg.slogdet(jax.jacfwd(problem.coordinates.bounded)(z))[1]
+    assert float(problem.coordinates.log_jacobian(z)) == pytest.approx(float(derivative), abs=1e-10)
+
+
+def operator(**changes) -> Operator:
+    fields = {
+        "member": jnp.zeros(1, int),
+        "year": jnp.zeros(1, int),
+        "weights": jnp.asarray([[1.0, 0.5, 0.0]]),
+        "mineral_mass": jnp.asarray([[1000.0, 1200.0, 1300.0]]),
+        "sampled_mass": jnp.ones(1),
+        "by_mass": jnp.zeros(1, bool),
+        "variable": jnp.zeros(1, int),
+        "needs_radiocarbon": False,
+    }
+    return Operator(**(fields | changes))
+
+
+SOC = {"soc": jnp.asarray([[[20.0, 10.0, 5.0]]])}
+
+
+def test_a_stock_counts_layers_by_their_overlap():
+    assert float(operator()(SOC)[0]) == pytest.approx(25.0)
+
+
+def test_a_sampled_mass_counts_soil_with_its_organic_matter():
+    first, second = 1000.0 + 1.724 * 20, 1200.0 + 1.724 * 10
+    by_mass = operator(by_mass=jnp.ones(1, bool), sampled_mass=jnp.asarray([first + second / 4]))
+    assert float(by_mass(SOC)[0]) == pytest.approx(22.5)
+
+
+def test_percent_is_carbon_in_the_soil_that_was_weighed():
+    mass = 1000.0 + 1.724 * 20 + 0.5 * (1200.0 + 1.724 * 10)
+    assert float(operator(variable=jnp.ones(1, int))(SOC)[0]) == pytest.approx(100 * 25 / mass)
+
+
+def test_the_gradient_of_the_posterior_is_that_of_finite_differences(problem):
+    function = problem.value_and_gradient()
+    # off the defaults, where two protection mechanisms tie and the hard minimum has a kink
+    z = problem.coordinates.unbounded(jnp.asarray([TRUTH[name] for name in problem.names])) + 0.1
+    gradient = np.asarray(function(z)[1])
+    step = 1e-5
+    for i in range(z.size):
+        shift = jnp.zeros_like(z).at[i].set(step)
+        difference = (function(z + shift)[0] - function(z - shift)[0]) / (2 * step)
+        assert float(difference) == pytest.approx(gradient[i], rel=1e-5, abs=1e-5)
+
+
+def test_estimated_and_kept_out_observations_do_not_move_the_posterior(problem):
+    fitted = problem.table["fitted"]
+    assert not fitted[problem.table["estimated"] == 1].any()
+    assert not fitted[problem.table["series"] == "hill"].any()
+    value, _ = problem.value_and_gradient()(problem.coordinates.unbounded(problem.defaults))
+    moved = Problem(problem.case)
+    odd = jnp.where(jnp.asarray(~fitted.to_numpy()), 1e6, moved.errors.value)
+    object.__setattr__(moved.errors, "value", odd)
+    other, _ = moved.value_and_gradient()(moved.coordinates.unbounded(moved.defaults))
+    assert float(value) == float(other)
+
+
+def test_the_best_fit_comes_back_to_the_truth_from_far_away(problem, best):
+    starts = maximum.maximum(problem, 2, 7, report=lambda line: None)
+    np.testing.assert_allclose([s.value for s in starts], best.value, atol=0.05)
+    x = np.asarray(problem.coordinates.bounded(jnp.asarray(best.z)))
+    predicted = problem.predict(jnp.asarray(x), problem.plan).latent
+    truth = jnp.asarray([TRUTH[name] for name in problem.names])
+    expected = problem.predict(truth, problem.plan).latent
+    np.testing.assert_allclose(predicted, expected, rtol=0.02)
+
+
+def test_the_posterior_covers_the_truth_and_narrows_the_input(problem, sampled):
+    draws = sampled["z"].reshape(-1, len(problem.names))
+    x = np.asarray(jax.vmap(problem.coordinates.bounded)(jnp.asarray(draws)))
+    for i, name in enumerate(problem.names):
+        low, high = np.quantile(x[:, i], [0.005, 0.995])
+        assert low < TRUTH[name] < high, name
+    prior = np.asarray(problem.priors.sample(jax.random.key(0), 2000))
+    crop = problem.names.index("vegetation.input_factor.crop")
+    assert x[:, crop].std() < 0.5 * prior[:, crop].std()
+
+
+def test_resumed_chains_equal_uninterrupted_ones(problem, laplace, sampled, tmp_path):
+    def interrupted(line: str) -> None:
+        if "sampling    25" in line:
+            raise KeyboardInterrupt
+
+    sampler = nuts.Sampler(problem, laplace, chains=2, warmup=50, draws=100, seed=3)
+    with pytest.raises(KeyboardInterrupt):
+        sampler.run(tmp_path, interrupted)
+    kept = nuts.finished(tmp_path)
+    assert kept is not None
+    np.testing.assert_array_equal(kept["z"], sampled["z"][:, :25])
+    whole = sampler.run(tmp_path, lambda line: None, resume=True)
+    np.testing.assert_array_equal(whole["z"], sampled["z"])
+
+
+def test_more_chains_than_devices_is_an_error_not_a_silent_queue(problem, laplace):
+    with pytest.raises(RuntimeError, match="side by side"):
+        nuts.Sampler(problem, laplace, chains=9, warmup=50, draws=50, seed=0)
+
+
+@pytest.fixture(scope="module")
+def fit(case, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("fits") / "fit"
+    assert workflow.calibrate_case(case, folder, method="laplace", quick=True) == 0
+    return folder
+
+
+def test_a_fit_folder_holds_everything(fit):
+    names = {p.name for p in fit.iterdir()}
+    assert {"posterior.nc", "summary.csv", "checks.csv", "report.html", "case.toml"} <= names
+    tree = store.read_posterior(fit)
+    groups = {"posterior", "prior", "posterior_predictive", "log_likelihood", "observed_data"}
+    assert groups <= set(tree.children)
+
+
+def test_an_existing_fit_is_neither_overwritten_nor_touched_unasked(case, fit):
+    before = {p.name: p.stat().st_mtime_ns for p in fit.iterdir()}
+    with pytest.raises(InputError, match="exists already"):
+        workflow.calibrate_case(case, fit, method="map", quick=True)
+    assert before == {p.name: p.stat().st_mtime_ns for p in fit.iterdir()}
+
+
+def test_a_run_is_not_resumed_with_other_settings(case, fit):
+    with pytest.raises(InputError, match="seed was 0, is 9"):
+        workflow.calibrate_case(case, fit, method="laplace", quick=True, seed=9, resume=True)
+
+
+def test_a_resumed_fit_is_the_same_fit(case, fit):
+    before = (fit / "predictions.csv").read_bytes()
+    assert workflow.calibrate_case(case, fit, method="laplace", quick=True, resume=True) == 0
+    assert (fit / "predictions.csv").read_bytes() == before
+
+
+def test_an_interrupted_overwrite_keeps_the_old_fit(case, fit, monkeypatch):
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    before = (fit / "summary.csv").read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(maximum, "maximum", interrupted)
+        with pytest.raises(KeyboardInterrupt, match="--resume"):
+            workflow.calibrate_case(case, fit, method="laplace", quick=True, overwrite=True)
+    assert (fit / "summary.csv").read_bytes() == before
+
+
+def test_prediction_of_every_observation_with_ordered_quantiles(case, fit, tmp_path):
+    output = tmp_path / "prediction.csv"
+    workflow.predict_case(case, fit, output, draws=200)
+    table = pd.read_csv(output)
+    assert len(table) == len(rows())
+    quantiles = table[["q05", "q25", "q50", "q75", "q95"]].to_numpy()
+    assert (np.diff(quantiles, axis=1) >= 0).all()
+    assert (table["sd"] >= table["latent_sd"] * 0.9).all()
+
+
+WRONG = {
+    "a unit mix-up": ({"variable": "soc_percent", "unit": "%", "value": 120}, "g/kg"),
+    "a stock in kg": ({"value": 45000}, "outside"),
+    "an interval upside down": ({"upper_cm": 30, "lower_cm": 10}, "upside down"),
+    "below the profile": ({"lower_cm": 300}, "below the column"),
+    "outside the history": ({"year": 1850}, "outside the years"),
+    "a negative value": ({"value": -3}, "outside"),
+    "a missing value": ({"value": "nan"}, "missing"),
+    "no mass for equivalent mass": ({"basis": "equivalent_mass"}, "needs a mass"),
+    "a mass heavier than the column": (
+        {"basis": "equivalent_mass", "soil_mass_Mg_ha": 50000},
+        "more than the whole column",
+    ),
+    "an unknown treatment": ({"treatment": "contrl"}, "did you mean 'control'"),
+    "an unknown site": ({"site": "feild"}, "did you mean 'field'"),
+    "an unknown variable": ({"variable": "soc_stok"}, "soc_stock"),
+    "a wrong unit": ({"unit": "%"}, "is expected"),
+    "sd of zero": ({"sd": 0}, "leave it empty"),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_wrong_observation_is_one_line_with_file_and_field(wrong, tmp_path):
+    changes, says = WRONG[wrong]
+    rows_ = [observation(), observation(**({"year": 1907} | changes)), *rows()[-3:-1]]
+    case = write_case(tmp_path, rows_)
+    with pytest.raises(InputError) as error:
+        Problem(case)
+    message = str(error.value)
+    assert says in message
+    assert "observations.csv" in message
+    assert "line 3" in message
+    assert "\n" not in message
+
+
+def test_a_second_value_of_the_same_thing_is_refused(tmp_path):
+    case = write_case(tmp_path, [observation(), observation()])
+    with pytest.raises(InputError, match="average replicates"):
+        Problem(case)
+
+
+def test_an_unknown_series_to_keep_out_suggests_the_nearest(tmp_path):
+    case = write_case(tmp_path, [observation()])
+    with pytest.raises(InputError, match="no series 'hill'"):
+        Problem(case)

@@ -1,0 +1,198 @@
+"""The pictures and the report of a fit, on small made-up posteriors."""
+
+from __future__ import annotations
+
+import re
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from calibration import checks, plots, report, store
+from diffsoil.cases import Case, load_case
+from tests import tiny_case
+from tests.test_checks import YEARS, fake_table, fake_tree, parameters
+
+LABELS = {"plain": "Plain & simple <plot 1>"}
+
+
+def settings(case: Case, **changes: Any) -> store.Settings:
+    given = {
+        "case": case.file.name,
+        "case_sha256": store.checksum(case.text),
+        "method": "nuts",
+        "chains": 2,
+        "warmup": 75,
+        "draws": 300,
+        "starts": 3,
+        "tree_depth": 10,
+        "seed": 7,
+        "set": {"carbon.k_rpm": 0.25},
+        "free": ["carbon.k_hum"],
+        "version": "9.9",
+    }
+    return store.Settings(**(given | changes))
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
+    return load_case(tiny_case.write(tmp_path_factory.mktemp("tiny")))
+
+
+def made(
+    folder: Path,
+    case: Case,
+    table: pd.DataFrame,
+    chains: int = 2,
+    draws: int = 300,
+    drawn: bool = False,
+    **how: Any,
+) -> tuple[str, pd.DataFrame, dict[str, Path]]:
+    """Text of a report, its checks and its pictures."""
+    tree = fake_tree(table, chains=chains, draws=draws)
+    wanted = settings(case, chains=chains, draws=draws, **how)
+    summary = checks.summary(tree, parameters())
+    found = checks.checks(tree, parameters(), table, wanted.method, quick=True)
+    figures = plots.draw(folder, tree, parameters(), table, LABELS) if drawn else {}
+    path = report.write(folder, case, tree, table, summary, found, figures, wanted)
+    return path.read_text(encoding="utf-8"), found, figures
+
+
+@pytest.fixture(scope="module")
+def full(
+    case: Case, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[str, pd.DataFrame, dict[str, Path]]:
+    table = fake_table()
+    return made(tmp_path_factory.mktemp("full"), case, table, drawn=True)
+
+
+def test_every_picture_is_drawn_and_nothing_else_is_left(full: Any) -> None:
+    _, _, figures = full
+    names = ["fit", "overview", "kept_out", "priors", "pairs", "ranks", "residuals"]
+    assert list(figures) == names
+    for name, path in figures.items():
+        assert path.name == f"{name}.png"
+        assert path.read_bytes().startswith(b"\x89PNG")
+    folder = next(iter(figures.values())).parent
+    assert {p.name for p in folder.iterdir()} == {f"{n}.png" for n in names} | {"report.html"}
+
+
+def test_a_report_is_one_file_without_references_to_anything_outside(full: Any) -> None:
+    text, _, figures = full
+    sources = re.findall(r'(?:src|href)\s*=\s*"([^"]{0,30})', text)
+    assert len(sources) == len(figures) - 1  # the overview is for other pages
+    assert all(s.startswith("data:image/png;base64,") for s in sources)
+    assert not re.search(r"<script|<link|<iframe|@import|url\(", text)
+
+
+def test_a_report_contains_every_check_and_its_meaning(full: Any) -> None:
+    text, found, _ = full
+    for _, row in found.iterrows():
+        assert escape(row["check"]) in text
+        assert escape(row["meaning"]) in text
+    assert text.index("<h2>Checks") < text.index("<h2>Fit")
+
+
+def test_a_failed_check_is_marked_and_counted(case: Case, tmp_path: Path) -> None:
+    table = fake_table(np.sin(np.arange(len(YEARS)) / 2))
+    text, found, _ = made(tmp_path, case, table)
+    failed = found[~found["passed"]]
+    assert len(failed)
+    assert f"{len(failed)} of {len(found)} checks failed" in text
+    assert text.count('<tr class="failed"><td >residual') == len(failed)
+
+
+def test_a_report_states_misses_of_kept_out_observations_plainly(
+    case: Case, tmp_path: Path
+) -> None:
+    table = fake_table(np.zeros(len(YEARS)))
+    table.loc[len(table) - 1, "value"] = 55.0
+    text, _, _ = made(tmp_path, case, table)
+    assert "11 of 12 kept-out measurements lie inside" in text
+    assert "Missed: wild 1955, measured 55 Mg C/ha, above the limit of 21.6." in text
+
+
+def test_a_report_says_how_to_repeat_the_fit(full: Any, case: Case) -> None:
+    text, _, _ = full
+    assert (
+        "diffsoil calibrate tiny -o FIT --method nuts --chains 2 --warmup 75 --draws 300 "
+        "--seed 7 --set carbon.k_rpm=0.25"
+    ) in text
+    assert "diffsoil 9.9" in text
+    assert escape(case.text) in text
+
+
+def test_the_command_of_a_quick_fit_says_quick(case: Case) -> None:
+    quick = settings(case, method="laplace", starts=1, set={})
+    assert report.command(quick) == (
+        "diffsoil calibrate tiny -o FIT --method laplace --quick --seed 7"
+    )
+
+
+def test_text_of_users_is_escaped(case: Case, tmp_path: Path) -> None:
+    table = fake_table().replace({"treatment": {"wild": "<b>wild</b>"}})
+    text, _, _ = made(tmp_path, case, table)
+    assert "<b>wild" not in text
+    assert "&lt;b&gt;wild" in text
+
+
+def test_a_one_draw_tree_gets_a_report(case: Case, tmp_path: Path) -> None:
+    table = fake_table(sd=0.0)
+    text, _, figures = made(tmp_path, case, table, chains=1, draws=1, method="map", drawn=True)
+    assert set(figures) == {"fit", "overview", "kept_out", "priors"}
+    assert "not checked" in text
+    assert "A single set of parameters has no spread" in text
+    assert "nothing is said about misses" in text
+
+
+def test_one_chain_has_no_ranks(tmp_path: Path) -> None:
+    tree = fake_tree(fake_table(), chains=1)
+    assert plots.ranks(tree) is None
+    assert plots.pairs(tree) is not None
+
+
+def test_nothing_kept_out_is_said_and_not_drawn(case: Case, tmp_path: Path) -> None:
+    table = fake_table()
+    fitted = table[table["fitted"]].reset_index(drop=True)
+    text, _, _ = made(tmp_path, case, fitted)
+    assert plots.kept_out(fitted, LABELS) is None
+    assert "Nothing was kept out of this fit." in text
+
+
+def test_a_treatment_measured_in_two_ways_has_two_panels() -> None:
+    table = fake_table()
+    second = table[table["treatment"] == "plain"].assign(variable="soc_percent", value=1.0)
+    both = pd.concat([table, second], ignore_index=True)
+    found = plots._panels(fake_tree(both), both)
+    assert [(p.treatment, p.variable) for p in found] == [
+        ("plain", "soc_stock"),
+        ("plain", "soc_percent"),
+        ("manured", "soc_stock"),
+        ("wild", "soc_stock"),
+    ]
+    assert [p.is_topsoil for p in found] == [True, False, True, False]
+
+
+def test_values_of_a_method_with_a_fitted_factor_are_drawn_on_the_scale_of_the_soil() -> None:
+    table = fake_table().assign(method="wet", observed_sd=1.0)
+    tree = fake_tree(table)
+    posterior = tree["posterior"].to_dataset()
+    shape = posterior["manure.factor"].shape
+    for name, value in (("method_factor.wet", 0.8), ("error.field", 0.1)):
+        posterior[f"observation.{name}"] = (("chain", "draw"), np.full(shape, value))
+    tree["posterior"] = type(tree)(posterior)
+    found = plots._measured(tree, table.iloc[:1].assign(value=20.0))
+    assert found["value"].item() == pytest.approx(25.0)
+    assert found["error"].item() == pytest.approx(np.hypot(1.25, 2.5))
+
+
+def test_a_picture_that_fails_leaves_no_file(tmp_path: Path) -> None:
+    figure = plots.pairs(fake_tree(fake_table()))
+    assert figure is not None
+    figure.axes[0].set_title("$\\frac{$")  # cannot be drawn
+    with pytest.raises(ValueError, match="frac"):
+        plots._save(figure, tmp_path / "pairs.png")
+    assert not list(tmp_path.iterdir())
