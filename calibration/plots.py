@@ -520,12 +520,13 @@ def _diverging(tree: xr.DataTree, draws: int) -> np.ndarray:
     return np.asarray(tree["sample_stats"]["diverging"].to_numpy(), bool).ravel()
 
 
-def ranks(tree: xr.DataTree, bins: int = 15) -> Figure | None:
+def ranks(tree: xr.DataTree) -> Figure | None:
     """How often each chain takes each rank among all draws; flat lines are good."""
     draws = checks.draws_of(tree)
     chains, length = next(iter(draws.values())).shape
-    if chains < 2 or length < bins:
+    if chains < 2 or length < checks.ENOUGH_DRAWS:
         return None
+    bins = min(15, max(5, length // 15))  # fewer draws, wider bars
     figure, axes = _grid(len(draws), 5, 2.3, 1.6)
     figure.supylabel("share of a chain's draws / equal share", fontsize=8)
     for ax, (name, values) in zip(axes, draws.items(), strict=True):

@@ -15,6 +15,9 @@ from calibration.problem import Prediction, Problem
 
 QUANTILES = {"q05": 0.05, "q25": 0.25, "q50": 0.50, "q75": 0.75, "q95": 0.95}
 
+ERROR_DRAWS = 1000
+"""Draws of the measurement error where there is one set of parameters only."""
+
 BATCH = 20
 """Draws that one call of the compiled program works off on each device."""
 
@@ -65,6 +68,8 @@ def table(problem: Problem, prediction: Prediction, seed: int) -> pd.DataFrame:
     Adds mean, sd and quantiles of what would be measured, and mean and sd of what is in the
     soil (``latent_``), to the columns of the observation file.
     """
+    if len(prediction.latent) == 1:  # a best fit alone: its measurement error still spreads
+        prediction = jax.tree.map(lambda a: np.repeat(a, ERROR_DRAWS, axis=0), prediction)
     draws = measured(prediction, seed)
     latent = np.asarray(prediction.latent)
     columns = {"mean": draws.mean(axis=0), "sd": draws.std(axis=0)}

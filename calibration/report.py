@@ -438,7 +438,7 @@ def _reasons(case: Case) -> str:
 def command(settings: Settings) -> str:
     """The command line that repeats a fit."""
     words = ["diffsoil", "calibrate", settings.case, "-o", "FIT", "--method", settings.method]
-    if settings.starts == 1:  # what --quick changes besides what can be given
+    if settings.quick:
         words.append("--quick")
     if settings.method == "nuts":
         for name in ("chains", "warmup", "draws"):

@@ -27,6 +27,7 @@ class Settings:
     case: str
     case_sha256: str
     method: str
+    quick: bool
     chains: int
     warmup: int
     draws: int

@@ -22,7 +22,7 @@ Method = Literal["map", "laplace", "nuts"]
 
 # In whitened coordinates seven leapfrog steps (depth 3) go about a quarter of a period, enough
 # for nearly independent draws; the full setting lets NUTS decide.
-QUICK = {"chains": 2, "warmup": 50, "draws": 100, "starts": 1, "tree_depth": 3}
+QUICK = {"chains": 2, "warmup": 50, "draws": 100, "starts": 1, "tree_depth": 5}
 FULL = {"chains": 4, "warmup": 200, "draws": 400, "starts": 3, "tree_depth": 10}
 
 LAPLACE_DRAWS = 1000
@@ -87,6 +87,7 @@ def calibrate_case(
         case=read.name,
         case_sha256=store.checksum(read.text),
         method=method,
+        quick=quick,
         seed=seed,
         set=settings or {},
         free=sorted(read.file.free),
@@ -116,7 +117,11 @@ def calibrate_case(
     results = checks.read(folder)
     store.close_folder(folder, output)
     failed = int((~results["passed"]).sum())
-    say(f"{len(results) - failed} checks passed, {failed} failed: {output / 'checks.csv'}")
+    unknown = int(results["value"].isna().sum())
+    say(
+        f"{len(results) - failed - unknown} checks passed, {failed} failed, {unknown} do not "
+        f"apply: {output / 'checks.csv'}"
+    )
     say(f"done: open {output / 'report.html'}")
     return 1 if strict and failed else 0
 
@@ -205,7 +210,7 @@ def _finish(
     summary = checks.summary(tree, problem.parameters)
     with replacing(folder / "summary.csv", overwrite=True) as part:
         summary.to_csv(part)
-    results = checks.checks(tree, problem.parameters, table, wanted.method, quick=draws < 400)
+    results = checks.checks(tree, problem.parameters, table, wanted.method, quick=wanted.quick)
     with replacing(folder / "checks.csv", overwrite=True) as part:
         results.to_csv(part, index=False)
     figures = plots.all_figures(folder, tree, problem, table)

@@ -24,6 +24,7 @@ def settings(case: Case, **changes: Any) -> store.Settings:
         "case": case.file.name,
         "case_sha256": store.checksum(case.text),
         "method": "nuts",
+        "quick": False,
         "chains": 2,
         "warmup": 75,
         "draws": 300,
@@ -126,7 +127,7 @@ def test_a_report_says_how_to_repeat_the_fit(full: Any, case: Case) -> None:
 
 
 def test_the_command_of_a_quick_fit_says_quick(case: Case) -> None:
-    quick = settings(case, method="laplace", starts=1, set={})
+    quick = settings(case, method="laplace", quick=True, set={})
     assert report.command(quick) == (
         "diffsoil calibrate tiny -o FIT --method laplace --quick --seed 7"
     )
