@@ -2,10 +2,11 @@
 
 Stocks tell input divided by decomposition, far better than either: the posterior is a thin sheet
 that bends wherever another protection mechanism takes over. So decomposition rates and inputs are
-moved along with the protection that the present parameters give at each site: rates are searched
-as rate times mean protection modifier, inputs as input divided by the modifier at their sites
-relative to that mean. This is a shear: it shifts unbounded coordinates by a function of other
-coordinates, so volumes, and with them the posterior, stay what they are.
+moved along with the protection that the present parameters give at each site. A rate k is
+searched as k times the mean protection modifier. An input I is searched as the stock it would
+hold, I times the turnover time of its carbon at those rates (RothC's steady state), divided by
+the modifier at its sites relative to the mean. This is a shear: it shifts unbounded coordinates
+by a function of other coordinates, so volumes, and with them the posterior, stay what they are.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from diffsoil.column import Column
 from diffsoil.parameters import Parameter
 from diffsoil.plan import Plan, initial_state
 from diffsoil.process import Environment
+from diffsoil.processes.carbon import BIO_SHARE, co2_ratio, plant_shares
 from diffsoil.processes.geometry import Geometry
 from diffsoil.processes.pores import PrescribedPores
 from diffsoil.processes.protection import Protection
@@ -27,6 +29,9 @@ from diffsoil.state import State
 
 INPUT = "vegetation.input_factor."
 MANURE = "manure.factor"
+CROP_DPM_RPM = 1.44
+LOAM_CLAY = 23.4
+"""Typical values: the coordinates need not be exact, only straight enough."""
 RATES = ("carbon.k_rpm", "carbon.k_bio", "carbon.k_hum")
 
 
@@ -52,6 +57,10 @@ class Coordinates:
         self._groups = sorted(n.removeprefix(INPUT) for n in declared if n.startswith(INPUT))
         self._state = jax.tree.map(lambda leaf: leaf[0], initial_state(column, plan))
         self._surface = _surface(plan, self._state)
+        values = column.values()
+        self._fixed = {name: values[name] for name in RATES}
+        defaults = jnp.asarray([p.default for p in parameters])
+        self._default_turnover = jnp.log(self._turnover_time(defaults))
         along, of_member = self._directions(parameters, plan)
         self._along = jnp.asarray(along)
         self._of_member = jnp.asarray(of_member)
@@ -62,30 +71,51 @@ class Coordinates:
 
     def unbounded(self, x: Float[Array, " parameter"]) -> Float[Array, " parameter"]:
         """Coordinates of parameter values; inverse of :meth:`bounded`."""
-        return self.transform.inverse(x) - self._shift(x)
+        # rates are searched as rate times protection: bring them there before the inputs follow
+        searched = self.transform.forward(self.transform.inverse(x) - self._rate_shift(x))
+        return self.transform.inverse(x) - self._shift(searched)
 
     def log_jacobian(self, z: Float[Array, " parameter"]) -> Float[Array, ""]:
         """Logarithm of the determinant of d bounded / d unbounded."""
         return self.transform.log_jacobian(self._sheared(z))
 
     def _sheared(self, z: Array) -> Array:
-        # protection parameters are not shifted themselves, so their values can be read first
+        # protection parameters are not shifted, and what is read of the rates is their searched
+        # value, so the shift can be found from the coordinates themselves
         return z + self._shift(self.transform.forward(z))
 
-    def _shift(self, x: Array) -> Array:
+    def _shift(self, searched: Array) -> Array:
+        """Shift of every coordinate, from values whose rates are rates times protection."""
+        if self._protection is None:
+            return jnp.zeros_like(searched)
+        modifiers = self._modifiers(searched)
+        relative = jnp.log(self._of_member @ modifiers) - jnp.log(jnp.mean(modifiers))
+        turnover = jnp.log(self._turnover_time(searched)) - self._default_turnover
+        return self._rate_shift(searched) + self._along[1] * (relative - turnover)
+
+    def _rate_shift(self, x: Array) -> Array:
         if self._protection is None:
             return jnp.zeros_like(x)
+        return -self._along[0] * jnp.log(jnp.mean(self._modifiers(x)))
+
+    def _modifiers(self, x: Array) -> Array:
+        """Protection modifier of the surface by member."""
         values = {n: x[i] for i, n in enumerate(self.names) if n.startswith("protection.")}
-        column = Column((self._protection,)).with_parameters(values)
+        column = Column((self._protection,)).with_parameters(values)  # type: ignore[arg-type]
 
         def overall(environment: Environment) -> Array:
             _, provided = column.processes[0].slow(self._state, environment, 1)
             return provided["modifier_overall"][0]
 
-        by_member = jax.vmap(overall)(self._surface)
-        mean = jnp.log(jnp.mean(by_member))
-        at_sites = jnp.log(self._of_member @ by_member)
-        return self._along[0] * -mean + self._along[1] * (at_sites - mean)
+        return jax.vmap(overall)(self._surface)
+
+    def _turnover_time(self, x: Array) -> Array:
+        """Carbon held per carbon of plant input and year, RothC's steady state at these rates."""
+        rate = {n: x[self.names.index(n)] if n in self.names else self._fixed[n] for n in RATES}
+        _, rpm = plant_shares(jnp.asarray(CROP_DPM_RPM))
+        rpm_time = rpm / rate["carbon.k_rpm"]
+        stabilised = BIO_SHARE / rate["carbon.k_bio"] + (1.0 - BIO_SHARE) / rate["carbon.k_hum"]
+        return rpm_time + stabilised / co2_ratio(jnp.asarray(LOAM_CLAY))
 
     def _directions(self, parameters: list[Parameter], plan: Plan) -> tuple[np.ndarray, np.ndarray]:
         """How far each coordinate moves per unit of the two logarithms, and the sites of inputs."""

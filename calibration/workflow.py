@@ -22,7 +22,7 @@ Method = Literal["map", "laplace", "nuts"]
 
 # In whitened coordinates seven leapfrog steps (depth 3) go about a quarter of a period, enough
 # for nearly independent draws; the full setting lets NUTS decide.
-QUICK = {"chains": 2, "warmup": 50, "draws": 100, "starts": 1, "tree_depth": 5}
+QUICK = {"chains": 2, "warmup": 50, "draws": 125, "starts": 1, "tree_depth": 4}
 FULL = {"chains": 4, "warmup": 200, "draws": 400, "starts": 3, "tree_depth": 10}
 
 LAPLACE_DRAWS = 1000

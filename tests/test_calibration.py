@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
-import tiny_case
+from tests import tiny_case
 
 from calibration import maximum, nuts, store, workflow
 from calibration.observations import Operator

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import tiny_case
+from tests import tiny_case
 
 from diffsoil.cases import Grid, Soil, load_case, remap, set_parameters
 from diffsoil.io import InputError

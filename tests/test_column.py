@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import tiny_case
+from tests import tiny_case
 
 from diffsoil.cases import load_case
 from diffsoil.column import Column

@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 import pytest
-import tiny_case
+from tests import tiny_case
 import xarray as xr
 
 import diffsoil

@@ -176,7 +176,7 @@ class Carbon(Process):
         description="relative fall of the decomposition rate per metre below 0.25 m",
     )  # fmt: skip
     iom_factor: Float[Array, ""] = parameter(
-        1.0, unit="1", lower=0.0, upper=3.0, prior=lognormal(1.0, 0.4),
+        1.0, unit="1", lower=0.0, upper=6.0, prior=lognormal(1.0, 0.4),
         source="assumption: inert carbon of a profile is known to about half",
         description="factor on the inert organic carbon of the case's profile",
     )  # fmt: skip

@@ -85,7 +85,7 @@ class HardMinimum(eqx.Module):
 class SoftMinimum(eqx.Module):
     """A smooth minimum, below the hard one by at most ``width * log(number of mechanisms)``."""
 
-    width: float = eqx.field(static=True, default=0.005)
+    width: float = eqx.field(static=True, default=0.01)
 
     def __call__(self, modifiers: Float[Array, "mechanism ..."]) -> Array:
         """Smooth minimum along the first axis."""
