@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
-from tests import tiny_case
 
 from calibration import maximum, nuts, store, workflow
 from calibration.observations import Operator
@@ -15,6 +14,7 @@ from calibration.priors import Priors, Transform
 from calibration.problem import Problem
 from diffsoil.io import InputError
 from diffsoil.parameters import UNIFORM, Parameter, lognormal, normal
+from tests import tiny_case
 
 # NumPyro and optax mix float types inside
 pytestmark = pytest.mark.mixed_types

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests import tiny_case
 
 from diffsoil.cases import Grid, Soil, load_case, remap, set_parameters
 from diffsoil.io import InputError
 from diffsoil.simulation import simulate_file
+from tests import tiny_case
 
 
 def complaint(folder, **changes) -> str:

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tests import tiny_case
 
 from diffsoil.cases import load_case
 from diffsoil.column import Column
@@ -19,6 +18,7 @@ from diffsoil.processes.pores import PrescribedPores
 from diffsoil.processes.protection import Protection
 from diffsoil.state import empty_state
 from diffsoil.time import Phase, Record, advance
+from tests import tiny_case
 
 RECORD = Record(yearly=("soc", "pools", "litter", "radiocarbon", "added", "respired"))
 live = jax.jit(run)

@@ -9,12 +9,12 @@ import time
 
 import numpy as np
 import pytest
-from tests import tiny_case
 import xarray as xr
 
 import diffsoil
 from diffsoil import cli, simulation
 from diffsoil.simulation import Progress, simulate, simulate_file
+from tests import tiny_case
 
 STOCKS = ("soc_stock_0_25", "soc_stock_25_75", "soc_stock_25_100", "soc_stock_0_100")
 BY_LAYER = (
