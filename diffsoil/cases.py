@@ -386,10 +386,9 @@ def find_case(case: str | Path) -> Path:
         return path
     if path.suffix == "" and shipped.is_file():
         return shipped
-    names = [p.stem for p in data_path("cases").glob("*.toml")]
-    raise InputError(
-        f"{case}: no such file, and no shipped case of that name{nearest(str(case), names)}"
-    )
+    names = sorted(p.stem for p in data_path("cases").glob("*.toml"))
+    suggestion = nearest(str(case), names) or f" (shipped: {', '.join(names)})"
+    raise InputError(f"{case}: no such file, and no shipped case of that name{suggestion}")
 
 
 def load_case(case: str | Path) -> Case:
