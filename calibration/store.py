@@ -59,8 +59,6 @@ def choose_folder(path: Path, settings: Settings, overwrite: bool, resume: bool)
     beside = path.with_name(path.name + ".part")
     if path.is_file():
         raise InputError(f"{path}: is a file, a folder is needed")
-    if not path.parent.is_dir():
-        raise InputError(f"{path}: the folder {path.parent} does not exist")
     taken = path.is_dir() and any(path.iterdir())
     if resume:
         work = beside if beside.is_dir() else path
@@ -80,7 +78,7 @@ def open_folder(work: Path, settings: Settings, case_text: str, resume: bool) ->
     try:
         if work.is_dir():  # left by a run that was interrupted and not resumed, or empty
             shutil.rmtree(work)
-        work.mkdir()
+        work.mkdir(parents=True)
     except OSError as error:
         raise InputError(f"{work}: cannot be made: {error.strerror}") from error
     write_json(work / "fit.json", dataclasses.asdict(settings) | {"complete": False})
