@@ -99,7 +99,8 @@ def prepare_plan(
         free: full names of the parameters that will be differentiated or sampled.
         keep: variables that will be recorded.
     """
-    not_ahead = {name.split(".")[0] for name in free}
+    not_ahead = tuple(sorted({name.split(".")[0] for name in free}))
+    keep = tuple(sorted(keep))
     states = initial_state(column, plan)
     history = []
     for phase in plan.history:
@@ -112,17 +113,18 @@ def prepare_plan(
     return dataclasses.replace(plan, history=tuple(history), experiment=experiment)
 
 
+@eqx.filter_jit  # of the module, so that a second case of the same shape compiles nothing
 def _prepare_all(
     column: Column,
     phase: Phase,
     states: State,
-    not_ahead: Collection[str],
-    keep: Collection[str],
+    not_ahead: tuple[str, ...],
+    keep: tuple[str, ...],
 ) -> tuple[Phase, State]:
     def one(phase: Phase, state: State) -> tuple[Phase, State]:
         return prepare(column, phase, state, not_ahead, keep)
 
-    result: tuple[Phase, State] = jax.jit(jax.vmap(one))(phase, states)
+    result: tuple[Phase, State] = jax.vmap(one)(phase, states)
     return result
 
 
