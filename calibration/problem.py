@@ -99,7 +99,7 @@ class Problem:
         self.case = case if isinstance(case, Case) else load_case(case)
         self.column = column or self.case.column()
         plan = build(self.case)
-        check(plan, self.column, self.case.path)
+        check(plan, self.column, self.case)
         self.table = read(self.case, plan)
         listed = self.case.file.observations
         methods = tuple(listed.method_factors) if listed else ()

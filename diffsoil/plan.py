@@ -18,6 +18,7 @@ from diffsoil.column import Column, missing_needs
 from diffsoil.io import Column as Table
 from diffsoil.io import InputError, read_table
 from diffsoil.process import Environment
+from diffsoil.processes.vegetation import Vegetation
 from diffsoil.state import State, empty_state
 from diffsoil.time import NOTHING, Phase, Record, advance, prepare
 
@@ -80,12 +81,23 @@ def build(case: Case) -> Plan:
     )
 
 
-def check(plan: Plan, column: Column, source: object) -> None:
-    """Refuse a column that needs what neither the case nor another process provides."""
+def check(plan: Plan, column: Column, case: Case) -> None:
+    """Refuse a column that does not fit a case, before anything is computed.
+
+    Raises:
+        InputError: a process needs what neither the case nor another process provides, or the
+            column has other groups of plant input than the case.
+    """
+    for process in column.processes:
+        if isinstance(process, Vegetation) and sorted(process.input_factor) != case.input_groups:
+            raise InputError(
+                f"{case.path}: input groups: the column has {', '.join(process.input_factor)}, "
+                f"the case {', '.join(case.input_groups)}; start from case.column()"
+            )
     for phase in (*plan.history, *([plan.experiment] if plan.experiment else [])):
         given = {*phase.constant, *phase.series, *phase.yearly}
-        for process, need in missing_needs(column, given):
-            raise InputError(f"{source}: process {process!r} needs {need!r}, nothing provides it")
+        for name, need in missing_needs(column, given):
+            raise InputError(f"{case.path}: process {name!r} needs {need!r}, nothing provides it")
 
 
 def prepare_plan(

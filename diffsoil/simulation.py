@@ -19,7 +19,6 @@ from diffsoil.column import Column
 from diffsoil.io import InputError, nearest, refuse_existing, replacing
 from diffsoil.plan import Plan, build, check, initial_state, prepare_plan
 from diffsoil.process import Environment
-from diffsoil.processes.vegetation import Vegetation
 from diffsoil.processes.water import MM_PER_M
 from diffsoil.state import State
 from diffsoil.time import Phase, Record, advance
@@ -140,19 +139,9 @@ def simulate_file(
 
 
 def _checked_plan(case: Case, column: Column, treatments: Collection[str] | None) -> Plan:
-    _check_groups(case, column)
     plan = build(case)
-    check(plan, column, case.path)
+    check(plan, column, case)
     return plan if treatments is None else select(plan, treatments, case.path)
-
-
-def _check_groups(case: Case, column: Column) -> None:
-    for process in column.processes:
-        if isinstance(process, Vegetation) and sorted(process.input_factor) != case.input_groups:
-            raise InputError(
-                f"{case.path}: input groups: the column has {', '.join(process.input_factor)}, "
-                f"the case {', '.join(case.input_groups)}; start from case.column()"
-            )
 
 
 def select(plan: Plan, members: Collection[str], source: object) -> Plan:

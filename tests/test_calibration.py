@@ -12,6 +12,7 @@ from calibration import maximum, nuts, store, workflow
 from calibration.observations import Operator
 from calibration.priors import Priors, Transform
 from calibration.problem import Problem
+from diffsoil.column import standard_column
 from diffsoil.io import InputError
 from diffsoil.parameters import UNIFORM, Parameter, lognormal, normal
 from tests import tiny_case
@@ -363,3 +364,9 @@ def test_an_unknown_series_to_keep_out_suggests_the_nearest(tmp_path):
     case = write_case(tmp_path, [observation()])
     with pytest.raises(InputError, match="no series 'hill'"):
         Problem(case)
+
+
+def test_a_column_with_other_input_groups_is_refused(tmp_path):
+    case = write_case(tmp_path, rows())
+    with pytest.raises(InputError, match="input groups"):
+        Problem(case, standard_column(["plants"]))
