@@ -192,11 +192,6 @@ class Problem:
         likelihood = jnp.sum(jnp.where(self._fitted, terms, 0.0))
         return likelihood + self.priors.log_density(x) + self.coordinates.log_jacobian(z)
 
-    def potential(self) -> Callable[[Float[Array, " parameter"]], Float[Array, ""]]:
-        """The negative log posterior as a function of unbounded parameters alone."""
-        plan = self.plan
-        return lambda z: -self.log_posterior(z, plan)
-
     def value_and_gradient(
         self,
     ) -> Callable[

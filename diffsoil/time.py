@@ -65,9 +65,7 @@ YEARLY = {
     "soc": _total,
     "pools": lambda state: state.carbon,
     "litter": lambda state: state.litter.sum(),
-    "litter_pools": lambda state: state.litter,
     "radiocarbon": _radiocarbon,
-    "radiocarbon_pools": lambda state: state.radiocarbon,
     "respired": lambda state: state.respired,
     "added": lambda state: state.added,
 }

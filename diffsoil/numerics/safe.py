@@ -15,12 +15,6 @@ def divide(
     return jnp.where(safe, numerator / jnp.where(safe, denominator, 1.0), otherwise)
 
 
-def log(x: Float[Array, "..."], otherwise: float = 0.0) -> Float[Array, "..."]:
-    """Natural logarithm, and ``otherwise`` where x is not positive."""
-    safe = x > 0
-    return jnp.where(safe, jnp.log(jnp.where(safe, x, 1.0)), otherwise)
-
-
 def minimum_hard(x: Float[Array, "n ..."]) -> Float[Array, "..."]:
     """Smallest value along the first axis."""
     return jnp.min(x, axis=0)
