@@ -44,6 +44,7 @@ class Sampler:
         warmup, draws: transitions per chain; rounded up to whole chunks.
         seed: same seed, same draws.
         tree_depth: a path is not doubled more often than this.
+        acceptance: mean acceptance probability that warm-up sets the step size for.
 
     Raises:
         RuntimeError: fewer CPU devices than chains, so that they could not run side by side.
@@ -58,6 +59,7 @@ class Sampler:
         draws: int,
         seed: int,
         tree_depth: int = 10,
+        acceptance: float = 0.8,
     ) -> None:
         self.problem = problem
         self.chains = chains
@@ -67,6 +69,7 @@ class Sampler:
         self._factor = jnp.asarray(start.factor)
         self._seed = seed
         self._tree_depth = tree_depth
+        self._acceptance = acceptance
         self._plan = problem.plan
         self.parallel = jax.default_backend() == "cpu"
         if self.parallel and jax.local_device_count() < chains:
@@ -86,7 +89,7 @@ class Sampler:
         return NUTS(
             potential_fn=potential,
             step_size=FIRST_STEP,
-            target_accept_prob=0.7,
+            target_accept_prob=self._acceptance,
             max_tree_depth=self._tree_depth,
             adapt_mass_matrix=self.warmup >= LONG_WARMUP,
         )

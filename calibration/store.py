@@ -33,6 +33,7 @@ class Settings:
     draws: int
     starts: int
     tree_depth: int
+    acceptance: float
     seed: int
     set: dict[str, float]
     free: list[str]

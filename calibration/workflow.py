@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,16 +15,30 @@ import xarray as xr
 
 from calibration import checks, maximum, nuts, plots, prediction, report, store
 from calibration.problem import Problem
+from diffsoil._runtime import release_memory
 from diffsoil.cases import Case, load_case, set_parameters
 from diffsoil.io import InputError, refuse_existing, replacing
 from diffsoil.parameters import Prior
 
 Method = Literal["map", "laplace", "nuts"]
 
+
+@dataclasses.dataclass(frozen=True)
+class Sizes:
+    """How much work a calibration does; see :class:`calibration.nuts.Sampler`."""
+
+    chains: int
+    warmup: int
+    draws: int
+    starts: int
+    tree_depth: int
+    acceptance: float
+
+
 # In whitened coordinates seven leapfrog steps (depth 3) go about a quarter of a period, enough
 # for nearly independent draws; the full setting lets NUTS decide.
-QUICK = {"chains": 2, "warmup": 50, "draws": 125, "starts": 1, "tree_depth": 4}
-FULL = {"chains": 4, "warmup": 200, "draws": 400, "starts": 3, "tree_depth": 10}
+QUICK = Sizes(chains=2, warmup=50, draws=125, starts=1, tree_depth=4, acceptance=0.7)
+FULL = Sizes(chains=4, warmup=250, draws=500, starts=3, tree_depth=10, acceptance=0.8)
 
 LAPLACE_DRAWS = 1000
 PREDICTED_DRAWS = 600
@@ -76,12 +91,12 @@ def calibrate_case(
     """
     say = Clock()
     read = load_case(case)
-    sizes = dict(QUICK if quick else FULL)
     given = {"chains": chains, "warmup": warmup, "draws": draws}
-    sizes |= {name: value for name, value in given.items() if value is not None}
-    for name in ("chains", "warmup", "draws"):
-        if sizes[name] < (0 if name == "warmup" else 1):
-            raise InputError(f"--{name} {sizes[name]}: must be positive")
+    asked = {name: value for name, value in given.items() if value is not None}
+    sizes = dataclasses.replace(QUICK if quick else FULL, **asked)
+    for name, value in asked.items():
+        if value < (0 if name == "warmup" else 1):
+            raise InputError(f"--{name} {value}: must be positive")
     column = set_parameters(read.column(), settings or {}, "--set", "calibrate")
     wanted = store.Settings(
         case=read.name,
@@ -91,11 +106,7 @@ def calibrate_case(
         seed=seed,
         set=settings or {},
         free=sorted(read.file.free),
-        chains=sizes["chains"],
-        warmup=sizes["warmup"],
-        draws=sizes["draws"],
-        starts=sizes["starts"],
-        tree_depth=sizes["tree_depth"],
+        **dataclasses.asdict(sizes),
     )
     output = Path(output)
     folder = store.choose_folder(output, wanted, overwrite, resume)
@@ -136,6 +147,7 @@ def _posterior(
             return {"z": start.mean[None, None]}
         case "laplace":
             return {"z": start.sample(LAPLACE_DRAWS, wanted.seed)[None]}
+    release_memory()
     say(
         f"NUTS: {wanted.chains} chains, {wanted.warmup} warm-up steps and {wanted.draws} draws each"
     )
@@ -147,6 +159,7 @@ def _posterior(
         draws=wanted.draws,
         seed=wanted.seed,
         tree_depth=wanted.tree_depth,
+        acceptance=wanted.acceptance,
     )
     return sampler.run(folder, say, resume)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import gc
 import os
 import sys
 from pathlib import Path
@@ -73,3 +75,18 @@ def use_device(device: Device, cpu_devices: int = 1) -> str:
             "to run the chains side by side; call diffsoil._runtime.use_device first"
         )
     return platform
+
+
+def release_memory() -> None:
+    """Give memory that compiling left behind back to the system, as far as it lets us.
+
+    Compiled programs of an earlier stage of a job are dropped too. glibc keeps what a compiler
+    has freed; elsewhere nothing is asked for.
+    """
+    import jax
+
+    jax.clear_caches()
+    gc.collect()
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL("libc.so.6").malloc_trim(0)

@@ -30,6 +30,7 @@ def settings(case: Case, **changes: Any) -> store.Settings:
         "draws": 300,
         "starts": 3,
         "tree_depth": 10,
+        "acceptance": 0.8,
         "seed": 7,
         "set": {"carbon.k_rpm": 0.25},
         "free": ["carbon.k_hum"],
