@@ -8,7 +8,7 @@ PYTHON := .venv/bin/python
 STAMP := .venv/.setup-done
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types imports check lock wheel clean
+.PHONY: help setup demo test robust lint types imports check lock wheel clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -24,6 +24,9 @@ demo: $(STAMP) ## calibrate the Rothamsted case quickly, into demo/fit
 
 test: $(STAMP) ## run the tests on two cores
 	$(PYTHON) -m pytest -n 2 --dist loadfile
+
+robust: $(STAMP) ## two thousand extreme soils, parameters from all over their bounds
+	$(PYTHON) scripts/robust.py
 
 lint: $(STAMP) ## check style and formatting
 	$(PYTHON) -m ruff check .

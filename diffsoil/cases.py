@@ -4,28 +4,45 @@ from __future__ import annotations
 
 import dataclasses
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, ValidationError
 
 from diffsoil import parameters
-from diffsoil.column import Column, standard_column
+from diffsoil.column import Column, standard_column, whole_soil_column
 from diffsoil.io import Column as Table
 from diffsoil.io import InputError, data_path, nearest, read_table
 from diffsoil.processes import npp
+from diffsoil.processes.erosion import ContinuousErosion
+from diffsoil.processes.exchange import ExchangeCapacity
+from diffsoil.processes.minerals import CALCITE_MASS, MOLAR_MASS
 from diffsoil.processes.pores import ORGANIC_MATTER_IN_CARBON
+from diffsoil.processes.texture import Texture
+from diffsoil.schema import (
+    CaseFile,
+    Change,
+    Climate,
+    Grid,
+    Horizon,
+    LandUse,
+    Mineralogy,
+    Soil,
+    Strict,
+)
+from diffsoil.state import CATIONS, MINERALS, SOLUTES
 
 PAN_TO_PET = 0.75
 """Potential evapotranspiration per open-pan evaporation (RothC description)."""
 
-Percent = Annotated[float, Field(ge=0, le=100)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Amount = Annotated[float, Field(ge=0, le=100)]
-Monthly = Annotated[list[Fraction], Field(min_length=12, max_length=12)]
+KG_M3 = 1e3
+"""kg/m3 in a g/cm3."""
+MMOL = 1e3
+"""mmol in a mol."""
+
 HORIZON_VARIABLES = (
     "clay_percent",
     "silt_percent",
@@ -37,232 +54,6 @@ HORIZON_VARIABLES = (
     "base_saturation",
     "dissolved_al_fe",
 )
-
-
-class Strict(BaseModel):
-    """A table of the case file; a key that it does not know is an error."""
-
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
-
-
-class Horizon(Strict):
-    """One horizon of an initial profile."""
-
-    upper_cm: Annotated[float, Field(ge=0, le=1000)]
-    lower_cm: Annotated[float, Field(gt=0, le=1000)]
-    clay_percent: Percent
-    silt_percent: Percent
-    bulk_density: Annotated[float, Field(ge=0.1, le=2.65)]
-    soc_percent: Annotated[float, Field(ge=0, le=40)]
-    iom_percent: Annotated[float, Field(ge=0, le=5)] = 0.0
-    one_to_one_share: Fraction = 0.0
-    calcite_percent: Percent = 0.0
-    base_saturation: Percent = 0.0
-    dissolved_al_fe: Annotated[float, Field(ge=0, le=100)] = 0.0
-
-    @model_validator(mode="after")
-    def _in_order(self) -> Horizon:
-        if self.lower_cm <= self.upper_cm:
-            raise ValueError(
-                f"upper_cm {self.upper_cm:g} is not above lower_cm {self.lower_cm:g}: "
-                "is the depth interval upside down?"
-            )
-        if self.clay_percent + self.silt_percent > 100:
-            total = self.clay_percent + self.silt_percent
-            raise ValueError(f"clay_percent + silt_percent = {total:g}, more than 100 %")
-        if self.iom_percent > self.soc_percent:
-            raise ValueError(
-                f"iom_percent {self.iom_percent:g} is more than soc_percent {self.soc_percent:g}"
-            )
-        return self
-
-
-class Change(Strict):
-    """A prescribed soil property that changes in time, in straight lines between years."""
-
-    variable: Literal[
-        "bulk_density",
-        "one_to_one_share",
-        "calcite_percent",
-        "base_saturation",
-        "dissolved_al_fe",
-    ]
-    upper_cm: Annotated[float, Field(ge=0)]
-    lower_cm: Annotated[float, Field(gt=0)]
-    years: Annotated[list[int], Field(min_length=1)]
-    values: Annotated[list[float], Field(min_length=1)]
-
-    @model_validator(mode="after")
-    def _match(self) -> Change:
-        if len(self.years) != len(self.values):
-            raise ValueError(f"{len(self.years)} years and {len(self.values)} values")
-        if any(b <= a for a, b in zip(self.years, self.years[1:], strict=False)):
-            raise ValueError(f"years {self.years} do not ascend")
-        if self.lower_cm <= self.upper_cm:
-            raise ValueError(
-                f"upper_cm {self.upper_cm:g} is not above lower_cm {self.lower_cm:g}: "
-                "is the depth interval upside down?"
-            )
-        self._check_range()
-        return self
-
-    def _check_range(self) -> None:
-        """A value has to be one that a horizon could have."""
-        allowed = TypeAdapter(Horizon.model_fields[self.variable].rebuild_annotation())
-        for value in self.values:
-            try:
-                allowed.validate_python(value)
-            except ValidationError as error:
-                message = error.errors()[0]["msg"]
-                raise ValueError(f"{self.variable}: {message} (got {value:g})") from None
-
-
-class Soil(Strict):
-    """Initial profile of a soil, from the surface down without gaps."""
-
-    horizons: Annotated[list[Horizon], Field(min_length=1)]
-    changes: list[Change] = []
-
-    @model_validator(mode="after")
-    def _contiguous(self) -> Soil:
-        expected = 0.0
-        for horizon in self.horizons:
-            if horizon.upper_cm != expected:
-                raise ValueError(
-                    f"a horizon starts at {horizon.upper_cm:g} cm where {expected:g} cm is expected"
-                )
-            expected = horizon.lower_cm
-        return self
-
-
-class LandUse(Strict):
-    """What grows, when, and what is done to the soil each year."""
-
-    cover: Monthly
-    plant_input_months: Monthly
-    manure_months: Monthly = [0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0]
-    dpm_rpm_ratio: Annotated[float, Field(ge=0, le=20)]
-    leaf_share: Fraction
-    root_beta: Annotated[float, Field(ge=0.5, le=0.999)]
-    litter_layer: bool = False
-    plough_depth_m: Annotated[float, Field(ge=0, le=1)] = 0.0
-    input_group: str
-    yield_group: str | None = None
-    plant_carbon_t_ha: Amount | None = None
-    npp: Literal["miami", "schuur", "nceas"] | Annotated[float, Field(ge=0, le=6000)] | None = None
-    harvest_share: Fraction = 0.0
-
-    @model_validator(mode="after")
-    def _consistent(self) -> LandUse:
-        for name in ("plant_input_months", "manure_months"):
-            total = sum(getattr(self, name))
-            if abs(total - 1) > 1e-6:
-                raise ValueError(f"{name} sums to {total:g}, not to 1")
-        if self.npp is not None and self.plant_carbon_t_ha is not None:
-            raise ValueError("give npp or plant_carbon_t_ha, not both")
-        return self
-
-
-class Climate(Strict):
-    """A climate: a file of twelve normals, or a file of months."""
-
-    normals: str | None = None
-    monthly: str | None = None
-
-    @model_validator(mode="after")
-    def _one(self) -> Climate:
-        if (self.normals is None) == (self.monthly is None):
-            raise ValueError("give either normals or monthly")
-        return self
-
-
-class HistoryPhase(Strict):
-    """A stretch of history under constant climate that ends with the year before ``until``."""
-
-    until: int
-    step_years: Annotated[int, Field(ge=1, le=1000)]
-    climate: str
-    land_use: str | dict[str, str]
-
-
-class Experiment(Strict):
-    """The years with yearly drivers: from the end of history up to and including ``until``."""
-
-    until: int
-    climate: str
-    management: str
-
-
-class Treatment(Strict):
-    """One treatment of an experiment. Its rows in the management file drive it."""
-
-    name: str
-    site: str
-    label: str | None = None
-    input_groups: dict[str, str] = Field(default={}, description="group -> its own group here")
-    changes: list[Change] = []
-
-
-class PriorText(Strict):
-    """Prior as written in a case."""
-
-    kind: Literal["uniform", "normal", "lognormal"] = "uniform"
-    location: float = float("nan")
-    scale: float = float("nan")
-
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=True)
-
-
-class Free(Strict):
-    """A parameter that a calibration may change, with the prior of this site if it has one."""
-
-    prior: PriorText | None = None
-    reason: str = ""
-
-
-class Observations(Strict):
-    """Observation files, and series that are predicted but never fitted."""
-
-    files: list[str]
-    keep_out: list[str] = []
-    method_factors: list[str] = []
-
-
-class Grid(Strict):
-    """Layers of equal thickness when laid down."""
-
-    layers: Annotated[int, Field(ge=1, le=400)]
-    thickness_m: Annotated[float, Field(ge=0.005, le=1)]
-
-
-class CaseFile(Strict):
-    """A case as written."""
-
-    format: Literal[1]
-    name: str
-    title: str
-    start_year: int
-    grid: Grid
-    climate: dict[str, Climate]
-    soil: dict[str, Soil]
-    site: dict[str, str] = Field(description="site name -> soil name")
-    land_use: dict[str, LandUse]
-    history: Annotated[list[HistoryPhase], Field(min_length=1)]
-    experiment: Experiment | None = None
-    treatment: list[Treatment] = []
-    protection: list[Literal["clay", "mooh", "aggregation", "pores"]] = [
-        "clay",
-        "mooh",
-        "aggregation",
-        "pores",
-    ]
-    minimum: Literal["hard", "soft"] = "hard"
-    radiocarbon_atmosphere: str | None = None
-    set: dict[str, float] = {}
-    free: dict[str, Free] = {}
-    observations: Observations | None = None
-    notes: dict[str, str] = {}
-
 
 NORMALS = {
     "month": Table("int", 1, 12),
@@ -284,6 +75,7 @@ MANAGEMENT = {
         "float", 0, 50, required=False, unit="Mg C/ha", hint="is this fresh weight?"
     ),
     "fallow_share": Table("float", 0, 1, required=False, hint="is this in percent?"),
+    "lime_mol_m2": Table("float", 0, 1000, required=False, unit="mol/m2 of calcite"),
 }
 
 
@@ -313,6 +105,11 @@ class Case:
         return list(self.file.site)
 
     @property
+    def whole_soil(self) -> bool:
+        """Whether the mineral soil develops, instead of being prescribed."""
+        return self.file.column == "whole_soil"
+
+    @property
     def input_groups(self) -> list[str]:
         """Groups of plant input, sorted; each has a factor ``vegetation.input_factor.GROUP``."""
         uses = self.file.land_use.values()
@@ -338,13 +135,21 @@ class Case:
         return resolve(self.path, name)
 
     def column(self) -> Column:
-        """The standard column with the choices and parameter values of the case."""
+        """The column that the case asks for, with its choices and parameter values."""
         from diffsoil.processes.protection import HardMinimum, Protection, SoftMinimum
 
         minimum = HardMinimum() if self.file.minimum == "hard" else SoftMinimum()
         protection = Protection(mechanisms=tuple(self.file.protection), minimum=minimum)
-        column = standard_column(self.input_groups).replaced(protection)
+        column = self._processes().replaced(protection)
         return set_parameters(column, self.file.set, self.path, "set")
+
+    def _processes(self) -> Column:
+        if not self.whole_soil:
+            return standard_column(self.input_groups)
+        column = whole_soil_column(self.input_groups)
+        if self.file.erosion == "continuous":
+            return column.replaced(ContinuousErosion())
+        return column
 
 
 def resolve(case: Path, name: str) -> Path:
@@ -412,6 +217,16 @@ def load_case(case: str | Path) -> Case:
         raise InputError(f"{path}: {_first_problem(error)}") from error
     _check_names(path, file)
     _check_times(path, file)
+    if file.column == "whole_soil":
+        _check_ground(path, file)
+        erosion_events(path, file)
+        for number in range(len(file.history)):
+            _check_amendments(path, file, number)
+    else:
+        for where in _ground_keys(file):
+            raise InputError(
+                f'{path}: {where}: needs column = "whole_soil", the case has column = "carbon"'
+            )
     climate = {name: _read_climate(path, c) for name, c in file.climate.items()}
     management = _read_management(path, file, climate)
     read = Case(path=path, text=text, file=file, climate=climate, management=management)
@@ -504,6 +319,152 @@ def _check_times(path: Path, file: CaseFile) -> None:
             )
 
 
+def _ground_keys(file: CaseFile) -> Iterator[str]:
+    """Keys of the case that mean something only where the whole soil develops."""
+
+    def given(of: BaseModel, where: str, *keys: str) -> Iterator[str]:
+        yield from (f"{where}{key}" for key in keys if key in of.model_fields_set)
+
+    yield from given(file, "", "mineralogy", "deposition", "erosion")
+    for name, soil in file.soil.items():
+        for number, horizon in enumerate(soil.horizons):
+            where = f"soil.{name}.horizons.{number}."
+            yield from given(horizon, where, "mineralogy", "cec_mmol_kg", "exchange")
+    for name, use in file.land_use.items():
+        yield from given(use, f"land_use.{name}.", "litter_cations_g_kg")
+    for number, phase in enumerate(file.history):
+        yield from given(phase, f"history.{number}.", "erosion_mm_a", "amendments")
+    if file.experiment:
+        yield from given(file.experiment, "experiment.", "erosion_mm_a")
+
+
+def _check_ground(path: Path, file: CaseFile) -> None:
+    """A soil that develops has minerals, and prescribes nothing that follows from them."""
+
+    def known(name: str, where: str) -> None:
+        if name not in file.mineralogy:
+            suggestion = nearest(name, file.mineralogy)
+            raise InputError(f"{path}: {where}: no mineralogy {name!r}{suggestion}")
+
+    changes = [(f"soil.{name}", soil.changes) for name, soil in file.soil.items()]
+    changes += [(f"treatment.{n}", treatment.changes) for n, treatment in enumerate(file.treatment)]
+    for where, given in changes:
+        if given:
+            raise InputError(
+                f"{path}: {where}.changes: {given[0].variable} is computed in a case with "
+                'column = "whole_soil" and cannot be prescribed'
+            )
+    for name, soil in file.soil.items():
+        for number, horizon in enumerate(soil.horizons):
+            where = f"soil.{name}.horizons.{number}"
+            for key in ("one_to_one_share", "dissolved_al_fe"):
+                if key in horizon.model_fields_set:
+                    raise InputError(
+                        f"{path}: {where}.{key}: is computed in a case with "
+                        f'column = "whole_soil", not given (got {getattr(horizon, key):g})'
+                    )
+            if horizon.mineralogy is None:
+                raise InputError(
+                    f'{path}: {where}.mineralogy: missing, a case with column = "whole_soil" '
+                    "needs the minerals of every horizon"
+                )
+            known(horizon.mineralogy, f"{where}.mineralogy")
+            if horizon.calcite_percent > horizon.silt_percent:
+                raise InputError(
+                    f"{path}: {where}.calcite_percent: {horizon.calcite_percent:g} is more than "
+                    f"silt_percent {horizon.silt_percent:g}, of which calcite is a part"
+                )
+            if _mineral_bulk_density(horizon) is None:
+                raise InputError(
+                    f"{path}: {where}.soc_percent: {horizon.soc_percent:g} at bulk_density "
+                    f"{horizon.bulk_density:g} leaves no room for minerals"
+                )
+    if file.deposition.dust_mineralogy is not None:
+        known(file.deposition.dust_mineralogy, "deposition.dust_mineralogy")
+
+
+def erosion_events(path: Path, file: CaseFile) -> list[int]:
+    """Years at whose start erosion takes the uppermost layer away.
+
+    That is each time that erosion at one rate has eaten a layer as thick as laid down, counted
+    from the year in which the rate began. One that is full as a rate ends goes in the first
+    slow step of the next; one that is full at the very end is still there.
+
+    Raises:
+        InputError: an event that is not at the start of a slow step.
+    """
+    if file.erosion == "continuous":
+        return []
+    phases = [
+        (f"history.{number}", phase.until, phase.step_years, phase.erosion_mm_a)
+        for number, phase in enumerate(file.history)
+    ]
+    if file.experiment:
+        phases.append(("experiment", file.experiment.until + 1, 1, file.experiment.erosion_mm_a))
+    layer = file.grid.thickness_m * 1000
+    events: list[int] = []
+    start = began = file.start_year
+    before = 0.0
+    for where, until, step, rate in phases:
+        if rate != before:
+            began, before = start, rate
+        if rate > 0:
+            interval = round(layer / rate)
+            if abs(interval * rate - layer) > 1e-6 * layer or interval % step:
+                raise InputError(
+                    f"{path}: {where}.erosion_mm_a: {rate:g} takes a layer of {layer:g} mm every "
+                    f"{layer / rate:g} years, which is not a multiple of step_years {step}"
+                )
+            first = began + interval * ((start - began) // interval + 1)
+            here = range(first, until + 1, interval)
+            if here and (here[0] - start) % step:
+                raise InputError(
+                    f"{path}: {where}.erosion_mm_a: the layer of {layer:g} mm that {rate:g} has "
+                    f"taken by {here[0]} goes within a slow step of step_years {step}"
+                )
+            events += here
+        start = until
+    return [year for year in events if year < start]
+
+
+def _check_amendments(path: Path, file: CaseFile, number: int) -> None:
+    """What is added fits the slow steps, and goes to one depth in each of them."""
+    phase = file.history[number]
+    start = file.history[number - 1].until if number else file.start_year
+    depths: dict[int | None, float] = {}
+    for place, amendment in enumerate(phase.amendments):
+        where = f"{path}: history.{number}.amendments.{place}"
+        every, year, step = amendment.every_years, amendment.year, phase.step_years
+        if every is not None and every % step and step % every:
+            raise InputError(
+                f"{where}.every_years: {every} is neither a multiple nor a divisor of "
+                f"step_years {step}"
+            )
+        if year is not None and not start <= year < phase.until:
+            raise InputError(
+                f"{where}.year: {year} is outside the phase, {start} to {phase.until - 1}"
+            )
+        if year is not None and (year - start) % step:
+            raise InputError(
+                f"{where}.year: {year} is not the start of a slow step, {start} + a multiple of "
+                f"step_years {step}"
+            )
+        deepest = file.grid.layers * file.grid.thickness_m
+        if amendment.depth_m > deepest:
+            raise InputError(
+                f"{where}.depth_m: {amendment.depth_m:g} is below the column of {deepest:g} m"
+            )
+        # None stands for every slow step of the phase
+        together = depths if year is None else {None, year} & depths.keys()
+        for other in together:
+            if depths[other] != amendment.depth_m:
+                raise InputError(
+                    f"{where}.depth_m: {amendment.depth_m:g}, but another addition in the same "
+                    f"slow step goes to {depths[other]:g}"
+                )
+        depths[year] = amendment.depth_m
+
+
 def _read_climate(path: Path, climate: Climate) -> pd.DataFrame:
     name = climate.normals or climate.monthly
     assert name is not None
@@ -543,7 +504,13 @@ def _read_management(
     source = resolve(path, file.experiment.management)
     table = read_table(source, MANAGEMENT, extra="ignore")
     first, last = file.history[-1].until, file.experiment.until
-    for name in ("plant_carbon_yield_t_ha", "manure_carbon_t_ha", "fallow_share"):
+    if "lime_mol_m2" in table and file.column != "whole_soil":
+        raise InputError(
+            f"{source}: column 'lime_mol_m2': needs column = \"whole_soil\", the case has "
+            f'column = "{file.column}"'
+        )
+    optional = ("plant_carbon_yield_t_ha", "manure_carbon_t_ha", "fallow_share", "lime_mol_m2")
+    for name in optional:
         if name not in table:
             table[name] = 0.0
     for line, use in table["land_use"].items():
@@ -594,12 +561,13 @@ def _check_parameters(case: Case) -> None:
 
 
 def parameter_table(column: Column | None = None) -> pd.DataFrame:
-    """The parameter table: one row for each declared parameter.
+    """The parameter table: one row for each declared parameter of a column, or of all columns.
 
     Columns: name, default, unit, lower, upper, prior, transform, source, description.
     """
-    declared = (column or standard_column(["GROUP"])).parameters().values()
-    return pd.DataFrame([_row(p) for p in declared])
+    columns = [column] if column else [f(["GROUP"]) for f in (standard_column, whole_soil_column)]
+    declared = {name: p for c in columns for name, p in c.parameters().items()}
+    return pd.DataFrame([_row(p) for p in declared.values()])
 
 
 def _row(p: parameters.Parameter) -> dict[str, Any]:
@@ -656,6 +624,99 @@ def prescribed(
     series["calcite_fraction"] = series.pop("calcite_percent") / 100.0
     del series["soc_percent"]
     return series
+
+
+def composition(
+    clay_percent: float, silt_percent: float, calcite_percent: float, minerals: Mineralogy
+) -> tuple[np.ndarray, float]:
+    """What a kg of fine earth without humus is made of.
+
+    Args:
+        clay_percent, silt_percent: of all fine earth; the rest is sand.
+        calcite_percent: part of the silt.
+        minerals: shares of the minerals besides calcite.
+
+    Returns:
+        Minerals by size class, [mineral, size], and calcite, mol/kg.
+    """
+    sand = 100 - clay_percent - silt_percent
+    percent = (clay_percent, silt_percent - calcite_percent, sand)
+    shares = (minerals.clay, minerals.silt, minerals.sand)
+    of_size = np.array([[share.get(name, 0.0) for share in shares] for name in MINERALS])
+    amounts = of_size * np.array(percent) / 100 / MOLAR_MASS[:, None]
+    return amounts, calcite_percent / 100 / CALCITE_MASS
+
+
+def laid_down(case: Case, horizon: Horizon) -> dict[str, np.ndarray]:
+    """A layer of one horizon, as thick as the layers of the grid, before any humus.
+
+    Keys: ``minerals`` [mineral, size], ``calcite`` and ``labile`` [solute] as in
+    :class:`diffsoil.state.Ground`, ``mass`` (kg/m2), ``volume`` (m) and ``cec_offset``
+    (mmol/kg).
+    """
+    defaults = parameters.declared((ExchangeCapacity,))
+    base, of_clay, of_carbon = (
+        defaults[f"cec.{name}"].default for name in ("mineral", "clay", "carbon")
+    )
+    organic = ORGANIC_MATTER_IN_CARBON * horizon.soc_percent / 100
+    mass = horizon.bulk_density * (1 - organic) * KG_M3 * case.file.grid.thickness_m
+    density = _mineral_bulk_density(horizon)
+    assert density is not None  # the case has been checked
+    assert horizon.mineralogy is not None
+    minerals, calcite = composition(
+        horizon.clay_percent,
+        horizon.silt_percent,
+        horizon.calcite_percent,
+        case.file.mineralogy[horizon.mineralogy],
+    )
+    mineral_cec = base + of_clay * horizon.clay_percent / 100
+    offset = 0.0
+    if horizon.cec_mmol_kg is not None:
+        offset = horizon.cec_mmol_kg - mineral_cec - of_carbon * horizon.soc_percent / 100
+    # the history starts without humus, so its share of the exchanger is not there yet
+    cec = max(mineral_cec + offset + of_carbon * horizon.iom_percent / 100, 0.0)
+    shares = [getattr(horizon.exchange, name) for name in CATIONS]
+    bases = cec / MMOL * horizon.base_saturation / 100 * np.array(shares)
+    labile = np.zeros(len(SOLUTES))
+    labile[: len(CATIONS)] = bases
+    values = {
+        "minerals": mass * minerals,
+        "calcite": mass * calcite,
+        "labile": mass * labile,
+        "mass": mass,
+        "volume": mass / (density * KG_M3),
+        "cec_offset": offset,
+    }
+    return {name: np.asarray(value) for name, value in values.items()}
+
+
+def _mineral_bulk_density(horizon: Horizon) -> float | None:
+    """Bulk density of a horizon without its humus (Adams 1973); None if humus fills it all."""
+    light = parameters.declared((Texture,))["texture.organic_density"].default
+    organic = ORGANIC_MATTER_IN_CARBON * horizon.soc_percent / 100
+    room = 1 / horizon.bulk_density - organic / light
+    return (1 - organic) / room if room > 0 and organic < 1 else None
+
+
+def initial_ground(case: Case, site: str) -> dict[str, np.ndarray]:
+    """The soil of a site on the layers of the grid, as :func:`laid_down`, conserving mass.
+
+    ``mineral_bulk_density`` (g/cm3) takes the place of mass and volume; the layer is the last
+    axis of everything.
+    """
+    grid = case.file.grid
+    soil = case.file.soil[case.file.site[site]]
+    edges = np.arange(grid.layers + 1) * grid.thickness_m * 100
+    share = np.stack([_share(edges, h.upper_cm, h.lower_cm) for h in soil.horizons])
+    each = [laid_down(case, horizon) for horizon in soil.horizons]
+    each = [of | {"cec_offset": of["mass"] * of["cec_offset"]} for of in each]
+    total = {
+        name: sum(of[name][..., None] * part for of, part in zip(each, share, strict=True))
+        for name in each[0]
+    }
+    mass, volume = total.pop("mass"), total.pop("volume")
+    total["cec_offset"] = total["cec_offset"] / mass
+    return total | {"mineral_bulk_density": mass / (volume * KG_M3)}
 
 
 def yearly_npp(use: LandUse, weather: pd.DataFrame) -> float:

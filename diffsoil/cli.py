@@ -126,6 +126,22 @@ def simulate(
 
 
 @app.command
+def plot(
+    run: Annotated[Path, Parameter(help="Results of `diffsoil simulate`, netCDF.")],
+    /,
+    *,
+    output: Annotated[
+        Path, Parameter(name=["-o", "--output"], help="Folder of the pictures, PNG.")
+    ],
+    overwrite: Overwrite = False,
+) -> None:
+    """Draw the pictures of a run: the soil through time, protection, stocks and profiles."""
+    from diffsoil.plots import plot_file
+
+    plot_file(run, output, overwrite=overwrite)
+
+
+@app.command
 def calibrate(
     case: Case,
     /,

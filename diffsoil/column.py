@@ -10,16 +10,26 @@ import jax.numpy as jnp
 
 from diffsoil import parameters
 from diffsoil.process import Process
+from diffsoil.processes.additions import Additions
+from diffsoil.processes.biocycling import Biocycling
 from diffsoil.processes.carbon import Carbon
+from diffsoil.processes.erosion import Erosion
+from diffsoil.processes.exchange import Exchange, ExchangeCapacity
 from diffsoil.processes.geometry import Geometry
 from diffsoil.processes.heat import Heat
 from diffsoil.processes.manure import Manure
+from diffsoil.processes.migration import Migration
 from diffsoil.processes.mixing import Fauna, Plough, PloughZone
-from diffsoil.processes.pores import Retention, SimulatedPores
+from diffsoil.processes.oxides import Oxides
+from diffsoil.processes.physical_weathering import PhysicalWeathering
+from diffsoil.processes.pores import Retention, SimulatedPores, SimulatedRetention
 from diffsoil.processes.protection import Protection
 from diffsoil.processes.rate_modifiers import RateModifiers
+from diffsoil.processes.soil_gas import SoilGas
+from diffsoil.processes.texture import Texture
 from diffsoil.processes.vegetation import Vegetation
 from diffsoil.processes.water import Water
+from diffsoil.processes.weathering import Weathering
 from diffsoil.state import VARIABLES
 
 PROCESSES: tuple[type[Process], ...] = (
@@ -38,6 +48,34 @@ PROCESSES: tuple[type[Process], ...] = (
     Plough,
 )
 """The standard column, from the ground up. A new process is one file and one line here."""
+
+
+WHOLE_SOIL: tuple[type[Process], ...] = (
+    Erosion,
+    Texture,
+    Geometry,
+    ExchangeCapacity,
+    PloughZone,
+    SimulatedRetention,
+    Water,
+    Heat,
+    Vegetation,
+    Manure,
+    SoilGas,
+    Additions,
+    Biocycling,
+    PhysicalWeathering,
+    Weathering,
+    Exchange,
+    Oxides,
+    Migration,
+    RateModifiers,
+    Protection,
+    Carbon,
+    Fauna,
+    Plough,
+)
+"""The column whose minerals, exchanger and texture develop."""
 
 
 class Column(eqx.Module):
@@ -92,6 +130,16 @@ def standard_column(input_groups: Iterable[str] = ("plants",)) -> Column:
     """
     vegetation = Vegetation({group: jnp.ones(()) for group in input_groups})
     return Column(tuple(vegetation if p is Vegetation else p() for p in PROCESSES))
+
+
+def whole_soil_column(input_groups: Iterable[str] = ("plants",)) -> Column:
+    """The column of the whole soil with default parameters; see :func:`standard_column`."""
+    own: dict[type[Process], Process] = {
+        Vegetation: Vegetation({group: jnp.ones(()) for group in input_groups}),
+        # the climate stays and the steps are many: water comes to its cycle by itself
+        Water: Water(spin_up_years=1),
+    }
+    return Column(tuple(own.get(p) or p() for p in WHOLE_SOIL))
 
 
 def missing_needs(column: Column, given: Iterable[str]) -> list[tuple[str, str]]:

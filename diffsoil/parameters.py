@@ -77,6 +77,7 @@ def parameter(
     source: str,
     description: str,
     prior: Prior = UNIFORM,
+    labels: tuple[str, ...] = (),
 ) -> Any:
     """Declare a field of a process as a parameter.
 
@@ -87,6 +88,7 @@ def parameter(
         source: publication, or ``assumption:`` and the reasoning.
         description: one line.
         prior: default prior within the bounds.
+        labels: for a parameter with one value for each of several labels.
     """
     if not lower <= default <= upper:
         raise ValueError(f"parameter default {default} outside its bounds [{lower}, {upper}]")
@@ -98,8 +100,14 @@ def parameter(
         "source": source,
         "description": description,
     }
+
+    def factory() -> Any:
+        if labels:
+            return {label: jnp.asarray(default, dtype=float) for label in labels}
+        return jnp.asarray(default, dtype=float)
+
     return eqx.field(
-        default_factory=lambda: jnp.asarray(default, dtype=float),
+        default_factory=factory,
         metadata={"parameter": {"default": default, **declaration}},
     )
 

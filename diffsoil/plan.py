@@ -13,14 +13,39 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Array
 
-from diffsoil.cases import Case, LandUse, Treatment, prescribed, yearly_npp
+from diffsoil.cases import (
+    MMOL,
+    Case,
+    composition,
+    erosion_events,
+    initial_ground,
+    laid_down,
+    prescribed,
+    yearly_npp,
+)
 from diffsoil.column import Column, missing_needs
 from diffsoil.io import Column as Table
 from diffsoil.io import InputError, read_table
 from diffsoil.process import Environment
+from diffsoil.processes.minerals import ATOMIC_WEIGHT, CALCITE_MASS, G_PER_KG, MOLAR_MASS
 from diffsoil.processes.vegetation import Vegetation
-from diffsoil.state import State, empty_state
+from diffsoil.processes.water import MM_PER_M
+from diffsoil.schema import Amendment, LandUse, Treatment
+from diffsoil.state import (
+    BUDGET,
+    CATIONS,
+    CHARGE,
+    MINERALS,
+    SIZES,
+    SOLUTES,
+    Ground,
+    State,
+    empty_state,
+)
 from diffsoil.time import NOTHING, Phase, Record, advance, prepare
+
+PH_CALCAREOUS, PH_LEACHED = 7.8, 5.5
+"""Where the search for the pH of a soil with and without calcite starts."""
 
 
 class Plan(eqx.Module):
@@ -28,7 +53,8 @@ class Plan(eqx.Module):
 
     The phases of ``history`` have a leading axis of sites, ``experiment`` one of treatments;
     ``site_of`` tells which site's history a treatment parts from. ``iom`` is inert carbon by
-    site and layer, Mg/ha. Without treatments every site is its own member.
+    site and layer, Mg/ha. ``ground`` is the mineral soil at the start, by site, where it
+    develops. Without treatments every site is its own member.
     """
 
     members: tuple[str, ...] = eqx.field(static=True)
@@ -37,6 +63,7 @@ class Plan(eqx.Module):
     history: tuple[Phase, ...]
     experiment: Phase | None
     iom: Array
+    ground: Ground | None
     start_year: int = eqx.field(static=True)
     experiment_year: int = eqx.field(static=True)
     radiocarbon: bool = eqx.field(static=True)
@@ -50,16 +77,8 @@ class Plan(eqx.Module):
 def build(case: Case) -> Plan:
     """Arrays of a case; nothing is computed yet."""
     file = case.file
-    start = file.start_year
-    history = []
-    for number, phase in enumerate(file.history):
-        years = np.arange(start, phase.until, phase.step_years)
-        by_site = []
-        for site in case.sites:
-            use = phase.land_use if isinstance(phase.land_use, str) else phase.land_use[site]
-            by_site.append(_site_phase(case, site, use, number, years))
-        history.append(_phase(case, by_site, years, phase.step_years))
-        start = phase.until
+    history = [_phase(case, of.by_site, of.years, of.step) for of in _stretches(case)]
+    start = file.history[-1].until
     experiment = None
     if file.experiment:
         years = np.arange(start, file.experiment.until + 1)
@@ -75,10 +94,46 @@ def build(case: Case) -> Plan:
         history=tuple(history),
         experiment=experiment,
         iom=jnp.asarray(iom),
+        ground=_ground(case) if case.whole_soil else None,
         start_year=file.start_year,
         experiment_year=start,
         radiocarbon=file.radiocarbon_atmosphere is not None,
     )
+
+
+@dataclasses.dataclass
+class _Stretch:
+    """Years of history with one slow step; ``years`` are those in which a step starts."""
+
+    step: int
+    years: np.ndarray
+    by_site: list[dict[str, np.ndarray]]
+
+
+def _stretches(case: Case) -> list[_Stretch]:
+    """The phases of a history.
+
+    Where the whole soil develops those in a row that have the same slow step are one, so that
+    one program is compiled for all; a prescribed soil would lose what is constant in a phase
+    and computed once.
+    """
+    found: list[_Stretch] = []
+    start = case.file.start_year
+    for number, phase in enumerate(case.file.history):
+        years = np.arange(start, phase.until, phase.step_years)
+        by_site = []
+        for site in case.sites:
+            use = phase.land_use if isinstance(phase.land_use, str) else phase.land_use[site]
+            by_site.append(_site_phase(case, site, use, number, years))
+        before = found[-1] if found and case.whole_soil else None
+        if before and before.step == phase.step_years:
+            before.years = np.concatenate([before.years, years])
+            pairs = zip(before.by_site, by_site, strict=True)
+            before.by_site = [{k: np.concatenate([a[k], b[k]]) for k in a} for a, b in pairs]
+        else:
+            found.append(_Stretch(phase.step_years, years, by_site))
+        start = phase.until
+    return found
 
 
 def check(plan: Plan, column: Column, case: Case) -> None:
@@ -144,10 +199,10 @@ def initial_state(column: Column, plan: Plan) -> State:
     """States of all sites at the start, with a leading axis of sites."""
     factor = column.process("carbon").iom_factor  # type: ignore[attr-defined]
 
-    def one(iom: Array) -> State:
-        return empty_state(plan.layers, iom * factor, plan.radiocarbon)
+    def one(iom: Array, ground: Ground | None) -> State:
+        return empty_state(plan.layers, iom * factor, plan.radiocarbon, ground)
 
-    return jax.vmap(one)(plan.iom)
+    return jax.vmap(one)(plan.iom, plan.ground)
 
 
 def run(
@@ -202,14 +257,17 @@ def _site_phase(
     use = case.file.land_use[land_use]
     weather = case.climate[phase.climate]
     amount = yearly_npp(use, weather)
-    soil = prescribed(case, site, [], years)
     n = len(years)
-    entries = _land_use(case, use, amount)
+    entries = _land_use(case, use, amount, manure=use.manure_carbon_t_ha)
     constant = {k: np.broadcast_to(v, (n, *np.shape(v))) for k, v in entries.items()}
-    climate = _climate(weather)
-    return (
-        _without_iom(soil) | constant | {k: np.broadcast_to(v, (n, 12)) for k, v in climate.items()}
-    )
+    climate = {k: np.broadcast_to(v, (n, 12)) for k, v in _climate(weather).items()}
+    if case.whole_soil:
+        additions = _additions(phase.amendments, years, phase.step_years)
+        soil = _material(case, site, n) | additions
+        soil |= _erosion(case, years, phase.erosion_mm_a)
+    else:
+        soil = _without_iom(prescribed(case, site, [], years))
+    return soil | constant | climate
 
 
 def _treatment(case: Case, treatment: Treatment, years: np.ndarray) -> dict[str, np.ndarray]:
@@ -238,8 +296,113 @@ def _treatment(case: Case, treatment: Treatment, years: np.ndarray) -> dict[str,
     weather = case.climate[case.file.experiment.climate]
     weather = weather[weather["year"].isin(years)]
     climate = {k: v.reshape(len(years), 12) for k, v in _climate(weather).items()}
-    soil = prescribed(case, treatment.site, treatment.changes, years)
-    return _without_iom(soil) | series | climate
+    if case.whole_soil:
+        additions = _additions([], years, 1)
+        additions["added_calcite"] = rows["lime_mol_m2"].to_numpy(float)
+        soil = _material(case, treatment.site, len(years)) | additions
+        soil |= _erosion(case, years, case.file.experiment.erosion_mm_a)
+    else:
+        soil = _without_iom(prescribed(case, treatment.site, treatment.changes, years))
+    return soil | series | climate
+
+
+def _ground(case: Case) -> Ground:
+    """The mineral soil of all sites at the start."""
+    return jax.tree.map(lambda *x: jnp.stack(x), *[_site_ground(case, s) for s in case.sites])
+
+
+def _site_ground(case: Case, site: str) -> Ground:
+    soil = initial_ground(case, site)
+    return Ground(
+        minerals=jnp.asarray(soil["minerals"]),
+        calcite=jnp.asarray(soil["calcite"]),
+        labile=jnp.asarray(soil["labile"]),
+        ph=jnp.where(soil["calcite"] > 0, PH_CALCAREOUS, PH_LEACHED),
+        respiration=jnp.zeros(case.file.grid.layers),
+        gained=jnp.zeros(len(BUDGET)),
+        lost=jnp.zeros(len(BUDGET)),
+    )
+
+
+def _material(case: Case, site: str, steps: int) -> dict[str, np.ndarray]:
+    """What the soil of a site is made of, what lies below it and what falls on it."""
+    soil = case.file.soil[case.file.site[site]]
+    parent = laid_down(case, soil.horizons[-1])
+    start = initial_ground(case, site)
+    fallen = case.file.deposition
+    dust: tuple[np.ndarray, float] = (np.zeros((len(MINERALS), len(SIZES))), 0.0)
+    if fallen.dust_mineralogy is not None:
+        dust = composition(
+            fallen.dust_clay_percent,
+            fallen.dust_silt_percent,
+            fallen.dust_calcite_percent,
+            case.file.mineralogy[fallen.dust_mineralogy],
+        )
+    unit = {name: "mmol_m2_a" if name == "silicon" else "mmolc_m2_a" for name in SOLUTES}
+    rain = [getattr(fallen, f"{name}_{unit[name]}") for name in SOLUTES]
+    values = {
+        "mineral_bulk_density": start["mineral_bulk_density"],
+        "cec_offset": start["cec_offset"],
+        "parent_minerals": parent["minerals"],
+        "parent_calcite": parent["calcite"],
+        "parent_labile": parent["labile"],
+        "dust_minerals": fallen.dust_g_m2_a / G_PER_KG * dust[0],
+        "dust_calcite": np.asarray(fallen.dust_g_m2_a / G_PER_KG * dust[1]),
+        "deposited_solutes": np.array(rain) / MMOL,
+    }
+    return {k: np.broadcast_to(v, (steps, *v.shape)) for k, v in values.items()}
+
+
+def _erosion(case: Case, years: np.ndarray, rate: float) -> dict[str, np.ndarray]:
+    events = erosion_events(case.path, case.file)
+    continuous = case.file.erosion == "continuous"
+    return {
+        "removed_layers": np.isin(years, events).astype(float),
+        "erosion_rate": np.full(len(years), rate / MM_PER_M if continuous else 0.0),
+    }
+
+
+def _additions(amendments: list[Amendment], years: np.ndarray, step: int) -> dict[str, np.ndarray]:
+    """What is added to the soil in each slow step, and how deep it goes."""
+    n = len(years)
+    values = {
+        "added_minerals": np.zeros((n, len(MINERALS), len(SIZES))),
+        "added_calcite": np.zeros(n),
+        "added_solutes": np.zeros((n, len(SOLUTES))),
+        "amendment_depth": np.zeros(n),
+    }
+    for amendment in amendments:
+        material = amendment.material
+        amount = _mol(amendment)
+        if amendment.every_years is None:
+            times = (years == amendment.year).astype(float)
+        else:
+            times = np.full(n, step / amendment.every_years)
+        if material == "calcite":
+            values["added_calcite"] += times * amount
+        elif material in CATIONS:
+            solute = SOLUTES.index(material)
+            charge = times * amount * CHARGE[solute]
+            values["added_solutes"][:, solute] += charge
+            # fertiliser is a chloride or a sulphate: without its anions it would be lime
+            values["added_solutes"][:, SOLUTES.index("anions")] += charge
+        else:
+            size = SIZES.index(amendment.size or "silt")
+            values["added_minerals"][:, MINERALS.index(material), size] += times * amount
+        values["amendment_depth"][times > 0] = amendment.depth_m
+    return values
+
+
+def _mol(amendment: Amendment) -> float:
+    """One addition, mol/m2."""
+    if amendment.mol_m2 is not None:
+        return amendment.mol_m2
+    assert amendment.kg_m2 is not None
+    if amendment.material == "calcite":
+        return amendment.kg_m2 / CALCITE_MASS
+    if amendment.material in CATIONS:
+        return amendment.kg_m2 * G_PER_KG / ATOMIC_WEIGHT[amendment.material]
+    return float(amendment.kg_m2 / MOLAR_MASS[MINERALS.index(amendment.material)])
 
 
 def _without_iom(soil: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -279,6 +442,11 @@ def _land_use(
         "manure_months": np.array(use.manure_months),
         "plough_depth": use.plough_depth_m,
     }
+    if case.whole_soil:
+        content = use.litter_cations_g_kg
+        mol = [getattr(content, name, 0.0) / ATOMIC_WEIGHT.get(name, 1.0) for name in SOLUTES]
+        values["litter_cations"] = np.array(mol) * np.array(CHARGE)
+        values["harvest_share"] = use.harvest_share
     return {k: np.asarray(v, dtype=float) for k, v in values.items()}
 
 

@@ -19,19 +19,20 @@ from diffsoil.column import Column
 from diffsoil.io import InputError, nearest, refuse_existing, replacing
 from diffsoil.plan import Plan, build, check, initial_state, prepare_plan
 from diffsoil.process import Environment
+from diffsoil.processes.texture import ground_totals
 from diffsoil.processes.water import MM_PER_M
-from diffsoil.state import State
+from diffsoil.state import BUDGET, ELEMENTS, State
 from diffsoil.time import Phase, Record, advance
 from diffsoil.trajectory import INTERVALS, LAYER_RESULTS, OUTPUT_INTERVAL, Trajectory
 
 WATER = (
     "precipitation",
-    "potential_evapotranspiration",
     "evapotranspiration",
     "percolation",
     "water_content",
-    "field_capacity",
-    "wilting_point",
+    "initial_water",
+    "interception",
+    "runoff",
 )
 """Variables that the water balance is made of, besides the thickness of the layers."""
 
@@ -169,6 +170,7 @@ def select(plan: Plan, members: Collection[str], source: object) -> Plan:
         history=part(plan.history, sites),
         experiment=part(plan.experiment, chosen),
         iom=plan.iom[jnp.asarray(sites)],
+        ground=part(plan.ground, sites),
     )
 
 
@@ -187,7 +189,8 @@ def _simulated(case: Case, column: Column, plan: Plan, progress: Progress) -> Tr
     ready = prepare_plan(column, plan, keep=BY_STEP)
     states = initial_state(column, ready)
     member = np.array(plan.site_of)
-    pieces = _Pieces(_array(jax.vmap(State.stock)(states))[member])
+    pieces = _Pieces(states, member)
+    provided = {name for process in column.processes for name in process.provides}
     phases = [*ready.history, *([ready.experiment] if ready.experiment else [])]
     for number, phase in enumerate(phases):
         experiment = number == len(ready.history)
@@ -197,10 +200,9 @@ def _simulated(case: Case, column: Column, plan: Plan, progress: Progress) -> Tr
             f"{case.name}: {'experiment' if experiment else f'history, phase {number + 1}'}, "
             f"{phase.years} years in steps of {phase.years_per_step}"
         )
-        yearly = ("pools", "litter", "added", "respired")
+        given = {*phase.constant, *phase.series}
         record = Record(
-            yearly=(*yearly, "radiocarbon") if plan.radiocarbon else yearly,
-            steps=tuple(n for n in BY_STEP if n not in {*phase.constant, *phase.series}),
+            yearly=_yearly(plan), steps=tuple(n for n in BY_STEP if n in provided - given)
         )
         states, kept = _advance(column, phase, states, record)
         index = np.arange(len(member)) if experiment else member
@@ -213,24 +215,35 @@ def _simulated(case: Case, column: Column, plan: Plan, progress: Progress) -> Tr
         year=np.arange(1, pieces.years + 1),
         output_year=np.concatenate(pieces.output_year),
         values={name: np.concatenate(parts, axis=1) for name, parts in pieces.values.items()},
-        balance_carbon=pieces.balance_carbon,
-        balance_water=pieces.balance_water,
+        balances=pieces.balances,
     )
+
+
+def _yearly(plan: Plan) -> tuple[str, ...]:
+    """What is recorded in every year."""
+    names = ["pools", "litter", "added", "respired", "eroded"]
+    if plan.radiocarbon:
+        names.append("radiocarbon")
+    if plan.ground is not None:
+        names += ["ground_budget", "ground_gained"]
+    return tuple(names)
 
 
 class _Pieces:
     """Results of one phase after the other, by member; the audit goes along."""
 
-    def __init__(self, stock: np.ndarray) -> None:
+    def __init__(self, states: State, member: np.ndarray) -> None:
+        stock = _array(jax.vmap(State.stock)(states))[member]
         self.years = 0
         self.output_year: list[np.ndarray] = []
         self.values: dict[str, list[np.ndarray]] = {}
-        self.balance_carbon = 0.0
-        self.balance_water = 0.0
+        self.balances = {"carbon": 0.0, "water": 0.0}
         self._stock = stock
-        self._added = np.zeros_like(stock)
-        self._respired = np.zeros_like(stock)
+        self._before = dict.fromkeys(("added", "respired", "eroded"), np.zeros_like(stock))
         self._water: np.ndarray | None = None
+        if states.ground is not None:
+            self._ground = _array(jax.vmap(ground_totals)(states.ground))[member]
+            self.balances |= {"calcium": 0.0, "solids": 0.0, "elements": 0.0}
 
     def add(self, phase: Phase, kept: Environment, member: np.ndarray, interval: int) -> None:
         """Take in a phase.
@@ -252,6 +265,8 @@ class _Pieces:
         parts = self._carbon(phase, by_year, by_step["thickness"])
         parts |= _by_layer(phase, by_year, by_step, steps, last)
         parts |= self._water_balance(phase, by_step, steps)
+        if "ground_budget" in by_year:
+            self._ground_balance(by_year)
         for name, part in parts.items():
             self.values.setdefault(name, []).append(part)
         self.output_year.append(self.years + last + 1)
@@ -265,9 +280,9 @@ class _Pieces:
         soc = by_year["pools"].sum(axis=2)
         storage = soc.sum(axis=2) + litter
         present = self._stock[:, None] + added
-        error = np.abs(present - respired - storage)
+        error = np.abs(present - respired - by_year["eroded"] - storage)
         relative = np.divide(error, present, out=error, where=present > 0)
-        self.balance_carbon = max(self.balance_carbon, float(relative.max()))
+        self._worst("carbon", relative)
         members, _, layers = soc.shape
         by_step = soc.reshape(members, phase.steps, phase.years_per_step, layers)
         values = {
@@ -276,56 +291,56 @@ class _Pieces:
         }
         values = {name: value.reshape(litter.shape) for name, value in values.items()}
         total = values["soc_stock_0_25"] + values["soc_stock_25_100"] + litter
+        results = {"carbon_input": "added", "co2_respired": "respired"}
+        if "ground_budget" in by_year:
+            results["carbon_eroded"] = "eroded"
         changes = {
-            "carbon_input": np.diff(added, axis=1, prepend=self._added[:, None]),
-            "co2_respired": np.diff(respired, axis=1, prepend=self._respired[:, None]),
+            result: np.diff(by_year[name], axis=1, prepend=self._before[name][:, None])
+            for result, name in results.items()
         }
-        self._added, self._respired = added[:, -1], respired[:, -1]
+        self._before = {name: by_year[name][:, -1] for name in self._before}
         return values | {"soc_stock_0_100": total, "litter_stock": litter} | changes
 
     def _water_balance(
         self, phase: Phase, by_step: dict[str, np.ndarray], steps: np.ndarray
     ) -> dict[str, np.ndarray]:
         """Yearly water of the output steps, mm, [member, output_year], and its balance."""
-        rain, demand = by_step["precipitation"], by_step["potential_evapotranspiration"]
+        rain, met = by_step["precipitation"], by_step["interception"]
         taken = by_step["evapotranspiration"].sum(axis=-1)
-        infiltration = np.maximum(rain - demand, 0.0)
+        infiltration = rain - met - by_step["runoff"]
         mm = by_step["thickness"][:, :, None] * MM_PER_M
         water = by_step["water_content"] * mm
-        one_for_many = phase.years_per_step > 1 or (
-            "water_content" in phase.constant and phase.years > 1
-        )
-        start = end = water[:, :, -1]
-        if not one_for_many:
-            start, end = self._carried(by_step, end)
+        start = by_step["initial_water"]
         before = np.concatenate([start.sum(axis=-1)[:, :, None], water.sum(axis=-1)[:, :, :-1]], 2)
         flux = infiltration - taken - by_step["percolation"][..., -1]
         error = np.abs(np.cumsum(water.sum(axis=-1) - before - flux, axis=-1)).max(axis=-1)
         scale = rain.sum(axis=-1) + water.sum(axis=-1).max(axis=-1)
-        self.balance_water = max(self.balance_water, float((error / scale).max()))
-        self._water = water[:, -1, -1]
+        self._worst("water", error / scale)
+        end = water[:, :, -1]
+        # one year that stands for many has no year before it
+        left = start
+        if phase.years_per_step == 1 and end.shape[1] > 1:
+            first = start[:, 0] if self._water is None else self._water
+            left = np.concatenate([first[:, None], end[:, :-1]], axis=1)
+        self._water = end[:, -1]
         values = {
             "precipitation": rain.sum(axis=-1),
-            "evapotranspiration": (taken + np.minimum(rain, demand)).sum(axis=-1),
-            "water_adjustment": (start - end).sum(axis=-1),
+            "evapotranspiration": (taken + met).sum(axis=-1),
+            "water_adjustment": (start - left).sum(axis=-1),
         }
         return {name: _at(value, phase, steps) for name, value in values.items()}
 
-    def _carried(
-        self, by_step: dict[str, np.ndarray], end: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Water by layer at the start of each year, before and after the pores changed, mm.
+    def _ground_balance(self, by_year: dict[str, np.ndarray]) -> None:
+        """Elements and solids: what is there less gains and plus losses must stay."""
+        error = np.abs(by_year["ground_budget"] - self._ground[:, None])
+        present = self._ground[:, None] + by_year["ground_gained"]
+        relative = np.divide(error, present, out=error, where=present > 0)
+        self._worst("calcium", relative[..., BUDGET.index("calcium")])
+        self._worst("solids", relative[..., BUDGET.index("solids")])
+        self._worst("elements", relative[..., : len(ELEMENTS)])
 
-        Returns:
-            What fits into the pores of the year, and what the year before left.
-        """
-        thickness = by_step["thickness"] * MM_PER_M
-        dry = by_step["wilting_point"] * thickness
-        full = by_step["field_capacity"] * thickness
-        dry, full = np.broadcast_to(dry, end.shape), np.broadcast_to(full, end.shape)
-        first = dry[:, 0] if self._water is None else self._water
-        left = np.concatenate([first[:, None], end[:, :-1]], axis=1)
-        return np.clip(left, dry, full), left
+    def _worst(self, what: str, relative: np.ndarray) -> None:
+        self.balances[what] = max(self.balances[what], float(relative.max()))
 
 
 def _by_layer(
@@ -344,6 +359,8 @@ def _by_layer(
         activity = np.divide(by_year["radiocarbon"][:, last], soc, out=empty, where=soc > 0)
         values["delta14c"] = 1000.0 * (activity - 1.0)
     for name, about in LAYER_RESULTS.items():
+        if about.variable not in by_step:
+            continue
         value = by_step[about.variable]
         if about.months == "mean":
             value = value.mean(axis=2)

@@ -15,6 +15,60 @@ ACTIVE = 4
 """The first four pools decompose; IOM does not."""
 
 
+MINERALS = (
+    "quartz",
+    "k_feldspar",
+    "albite",
+    "anorthite",
+    "muscovite",
+    "chlorite",
+    "illite",
+    "montmorillonite",
+    "kaolinite",
+    "gibbsite",
+    "goethite",
+    "volcanic_glass",
+)
+"""Minerals besides calcite, which is kept apart because it dissolves within a slow step."""
+
+SIZES = ("clay", "silt", "sand")
+"""Size classes of the fine earth: < 2, 2-50, 50-2000 um. Calcite counts as silt."""
+
+CATIONS = ("calcium", "magnesium", "potassium", "sodium")
+"""Exchangeable bases."""
+
+SOLUTES = (*CATIONS, "silicon", "anions")
+"""What moves with water: the bases and the anions of strong acids in mol_c, silicon in mol."""
+
+CHARGE = (2.0, 2.0, 1.0, 1.0, 1.0, 1.0)
+"""mol_c in a mol of each solute (for silicon mol in a mol)."""
+
+ELEMENTS = (*SOLUTES, "aluminium", "iron")
+"""Elements whose amounts are audited, mol/m2."""
+
+BUDGET = (*ELEMENTS, "solids")
+"""What is audited in the ground: elements in mol/m2, solids in kg/m2."""
+
+
+class Ground(eqx.Module):
+    """The mineral soil of one column. Amounts are per m2 of soil surface."""
+
+    minerals: Float[Array, "mineral size layer"]
+    """Minerals by size class, mol/m2."""
+    calcite: Float[Array, " layer"]
+    """Calcite, mol/m2."""
+    labile: Float[Array, "solute layer"]
+    """Exchangeable and dissolved bases and dissolved anions, mol_c/m2; silicon, mol/m2."""
+    ph: Float[Array, " layer"]
+    """pH of the soil solution in the last slow step."""
+    respiration: Float[Array, " layer"]
+    """CO2 from the decomposition of organic carbon in the last year, Mg C/ha/a."""
+    gained: Float[Array, " budget"]
+    """What has entered since the start, by :data:`BUDGET`."""
+    lost: Float[Array, " budget"]
+    """What has left since the start, by :data:`BUDGET`."""
+
+
 class State(eqx.Module):
     """Prognostic state of one column. Amounts are per hectare of soil surface."""
 
@@ -32,19 +86,29 @@ class State(eqx.Module):
     """Organic carbon that has entered since the start, Mg C/ha."""
     respired: Float[Array, ""]
     """Carbon that has left as CO2 since the start, Mg C/ha."""
+    eroded: Float[Array, ""]
+    """Organic carbon carried away by erosion, less that of material from below, Mg C/ha."""
+    ground: Ground | None
+    """The mineral soil; None when the case prescribes it."""
 
     def stock(self) -> Float[Array, ""]:
         """All organic carbon of the column and its litter layer, Mg C/ha."""
         return jnp.sum(self.carbon) + jnp.sum(self.litter)
 
 
-def empty_state(layers: int, iom: Float[Array, " layer"], radiocarbon: bool = False) -> State:
+def empty_state(
+    layers: int,
+    iom: Float[Array, " layer"],
+    radiocarbon: bool = False,
+    ground: Ground | None = None,
+) -> State:
     """A column of parent material: dry, and with no organic carbon but inert one.
 
     Args:
         layers: number of layers.
         iom: inert organic carbon by layer, Mg C/ha; it carries no 14C.
         radiocarbon: follow 14C.
+        ground: the mineral soil, when it is to develop.
     """
     carbon = jnp.zeros((len(POOLS), layers)).at[-1].set(iom)
     litter = jnp.zeros(ACTIVE)
@@ -56,6 +120,8 @@ def empty_state(layers: int, iom: Float[Array, " layer"], radiocarbon: bool = Fa
         litter_radiocarbon=jnp.zeros_like(litter) if radiocarbon else None,
         added=jnp.zeros(()),
         respired=jnp.zeros(()),
+        eroded=jnp.zeros(()),
+        ground=ground,
     )
 
 
@@ -106,6 +172,23 @@ VARIABLES: dict[str, Variable] = {
     "manure_months": Variable(MONTH, "1", "share of the yearly manure in each month"),
     "plough_depth": Variable((), "m", "depth that is ploughed each year, 0 for none"),
     "atmosphere_14c": Variable((), "1", "14C activity of fresh plant carbon (1 = modern)"),
+    # given by the case where the whole soil develops
+    "mineral_bulk_density": Variable(LAYER, "g cm-3", "bulk density of the soil without humus"),
+    "cec_offset": Variable(LAYER, "mmol kg-1", "CEC beyond that of clay and organic carbon"),
+    "parent_minerals": Variable(("mineral", "size"), "mol m-2", "minerals of a layer laid down"),
+    "parent_calcite": Variable((), "mol m-2", "calcite of a layer laid down"),
+    "parent_labile": Variable(("solute",), "mol m-2", "labile bases of a layer laid down"),
+    "dust_minerals": Variable(("mineral", "size"), "mol m-2", "minerals of the dust of a year"),
+    "dust_calcite": Variable((), "mol m-2", "calcite of the dust of a year"),
+    "deposited_solutes": Variable(("solute",), "mol m-2", "solutes (mol_c) in the rain of a year"),
+    "added_minerals": Variable(("mineral", "size"), "mol m-2", "minerals added in the slow step"),
+    "added_calcite": Variable((), "mol m-2", "calcite added in the slow step"),
+    "added_solutes": Variable(("solute",), "mol m-2", "bases (mol_c) added in the slow step"),
+    "amendment_depth": Variable((), "m", "depth over which additions are spread, 0: on the top"),
+    "removed_layers": Variable((), "1", "1 if the uppermost layer goes as the slow step begins"),
+    "erosion_rate": Variable((), "m a-1", "continuous erosion"),
+    "litter_cations": Variable(("solute",), "mol kg-1", "bases (mol_c) in plant dry matter"),
+    "harvest_share": Variable((), "1", "share of the plants that is taken away"),
     # computed
     "thickness": Variable(LAYER, "m", "thickness of the layer"),
     "depth_top": Variable(LAYER, "m", "depth of the upper face of the layer"),
@@ -116,8 +199,22 @@ VARIABLES: dict[str, Variable] = {
     "moisture_deficit": Variable(MONTH_LAYER, "1", "deficit as share of the largest one"),
     "percolation": Variable(MONTH_LAYER, "mm", "water leaving the layer downwards in the month"),
     "evapotranspiration": Variable(MONTH_LAYER, "mm", "water taken from the layer in the month"),
+    "interception": Variable(MONTH, "mm", "rain that evaporates before it enters the soil"),
+    "runoff": Variable(MONTH, "mm", "rain that runs off the surface"),
+    "initial_water": Variable(LAYER, "mm", "water at the start of the simulated year"),
     "climate_modifier": Variable(MONTH_LAYER, "1", "rate modifiers a, b and c multiplied"),
     "litter_modifier": Variable(MONTH, "1", "rate modifiers of the litter layer multiplied"),
+    "mineral_percent": Variable(("mineral", "layer"), "%", "minerals in the mineral soil"),
+    "exchangeable_bases": Variable(("cation", "layer"), "%", "bases, share of the exchanger"),
+    "organic_matter": Variable(LAYER, "%", "organic matter"),
+    "porosity": Variable(LAYER, "m3 m-3", "pore volume"),
+    "pco2": Variable(LAYER, "atm", "partial pressure of CO2 in soil air"),
+    "ph": Variable(LAYER, "1", "pH of the soil solution"),
+    "cec": Variable(LAYER, "mmol kg-1", "cation exchange capacity (mol_c)"),
+    "dissolved_bases": Variable(LAYER, "mol m-3", "bases in the soil solution (mol_c)"),
+    "silicon_space": Variable(LAYER, "m", "water that would hold the dissolved and sorbed Si"),
+    "drainage": Variable(LAYER, "m", "water leaving the layer downwards in the slow step"),
+    "mean_temperature": Variable(LAYER, "degC", "soil temperature, mean of the year"),
     "mesopores": Variable(LAYER, "m3 m-3", "pores drained between 20 and 600 hPa"),
     "micropores": Variable(LAYER, "m3 m-3", "pores still full at 600 hPa"),
     "modifier_clay": Variable(LAYER, "1", "rate modifier by clay minerals", neutral=1.0),

@@ -18,6 +18,7 @@ from jaxtyping import Array
 
 from diffsoil.column import Column
 from diffsoil.process import Environment, Process
+from diffsoil.processes.texture import ground_totals
 from diffsoil.state import ACTIVE, VARIABLES, State
 
 
@@ -61,6 +62,18 @@ def _radiocarbon(state: State) -> Array:
     return jnp.zeros_like(_total(state)) if state.radiocarbon is None else state.radiocarbon.sum(0)
 
 
+def _budget(state: State) -> Array:
+    """Elements and solids of the ground, less all that came and plus all that went."""
+    ground = state.ground
+    assert ground is not None
+    return ground_totals(ground) - ground.gained + ground.lost
+
+
+def _gained(state: State) -> Array:
+    assert state.ground is not None
+    return state.ground.gained
+
+
 YEARLY = {
     "soc": _total,
     "pools": lambda state: state.carbon,
@@ -68,6 +81,9 @@ YEARLY = {
     "radiocarbon": _radiocarbon,
     "respired": lambda state: state.respired,
     "added": lambda state: state.added,
+    "eroded": lambda state: state.eroded,
+    "ground_budget": _budget,
+    "ground_gained": _gained,
 }
 """Quantities of the state that can be recorded at the end of each year."""
 

@@ -4,8 +4,7 @@ A file has two time axes. ``year`` counts the simulated years from 1, and the st
 that at its end. ``output_year`` is a part of those years, at which values by layer are kept: in
 history the ends of slow steps, thinned to be at least :data:`OUTPUT_INTERVAL` years apart; in
 the experiment every year. What is derived (temperature, water, modifiers) belongs to the slow
-step that ends with the output year. Reaction (pH), calcium and the masses of solids are not in
-the file: no process of the column computes them.
+step that ends with the output year. What no process of the column computes is not in the file.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ import numpy as np
 
 from diffsoil.cases import Case
 from diffsoil.column import Column
-from diffsoil.state import POOLS, VARIABLES
+from diffsoil.state import CATIONS, MINERALS, POOLS, VARIABLES
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -56,12 +55,13 @@ def _stock(depth: str, extra: str = "") -> Result:
     return Result(("year",), "Mg ha-1", name, process="carbon")
 
 
-def _layer(variable: str, months: Literal["", "mean", "sum"] = "") -> Result:
+def _layer(variable: str, months: Literal["", "mean", "sum"] = "", also: str = "") -> Result:
     about = VARIABLES[variable]
     name = about.long_name.replace("at the end of the month", "at the ends of the months")
     name = name.replace(" in the month", "")
     name += {"": "", "mean": ", mean of the year", "sum": ", sum of the year"}[months]
-    return Result(("output_year", "depth_m"), about.unit, name, variable=variable, months=months)
+    dims = ("output_year", also, "depth_m") if also else ("output_year", "depth_m")
+    return Result(dims, about.unit, name, variable=variable, months=months)
 
 
 RESULTS: dict[str, Result] = {
@@ -75,6 +75,9 @@ RESULTS: dict[str, Result] = {
     ),
     "co2_respired": Result(
         ("year",), "Mg ha-1", "carbon respired as CO2 in the year", process="carbon"
+    ),
+    "carbon_eroded": Result(
+        ("year",), "Mg ha-1", "organic carbon carried away in the year", process="erosion"
     ),
     "soc": Result(
         ("output_year", "depth_m"),
@@ -95,9 +98,18 @@ RESULTS: dict[str, Result] = {
         process="carbon",
     ),
     "thickness": _layer("thickness"),
+    "bulk_density": _layer("bulk_density"),
     "clay": _layer("clay_percent"),
+    "silt": _layer("silt_percent"),
+    "mineral_percent": _layer("mineral_percent", also="mineral"),
+    "one_to_one_share": _layer("one_to_one_share"),
     "calcite": _layer("calcite_fraction"),
+    "cec": _layer("cec"),
     "base_saturation": _layer("base_saturation"),
+    "exchangeable_bases": _layer("exchangeable_bases", also="cation"),
+    "ph": _layer("ph"),
+    "pco2": _layer("pco2"),
+    "dissolved_al_fe": _layer("dissolved_al_fe"),
     "temperature": _layer("soil_temperature", "mean"),
     "water_content": _layer("water_content", "mean"),
     "percolation": _layer("percolation", "sum"),
@@ -140,7 +152,8 @@ class Trajectory:
         year: years of the run, from 1, [year].
         output_year: the years with values by layer, [output_year].
         values: results by name, [member, *dims], see :data:`RESULTS`.
-        balance_carbon, balance_water: largest relative closure errors of all members.
+        balances: largest relative closure error of all members and years, by what is kept:
+            carbon and water, and where the whole soil develops calcium, solids and elements.
     """
 
     case: Case
@@ -150,8 +163,7 @@ class Trajectory:
     year: np.ndarray
     output_year: np.ndarray
     values: dict[str, np.ndarray]
-    balance_carbon: float
-    balance_water: float
+    balances: dict[str, float]
 
     def to_xarray(self) -> xr.Dataset:
         """All results with coordinates, units, owners and the balances (CF conventions)."""
@@ -202,6 +214,8 @@ class Trajectory:
                 },
             ),
             "pool": ("pool", list(POOLS), {"long_name": "pool of organic carbon (RothC)"}),
+            "mineral": ("mineral", list(MINERALS), {"long_name": "mineral besides calcite"}),
+            "cation": ("cation", list(CATIONS), {"long_name": "exchangeable base"}),
         }
 
     def _global_attributes(self) -> dict[str, str | float]:
@@ -214,12 +228,12 @@ class Trajectory:
             "processes": " ".join(process.name for process in self.column.processes),
             "parameters": json.dumps(values, sort_keys=True),
             "case": self.case.text,
-            "balance_carbon": self.balance_carbon,
-            "balance_water": self.balance_water,
+            **{f"balance_{name}": error for name, error in self.balances.items()},
             "comment": "Balances are the largest relative closure error of any treatment: carbon "
-            "added - respired - change of storage, by all carbon so far; infiltration - uptake - "
-            "drainage + adjustment - change of storage of a year, by its rain and its water. "
-            "Where one year of water stands for many, its storage has to come back to its start.",
+            "added - respired - eroded - change of storage, by all carbon so far; infiltration - "
+            "uptake - drainage - change of storage of a simulated year, by its rain and its water; "
+            "gained - lost - change of storage of each element (and of the mass of solids), by "
+            "all of it so far.",
         }
 
 

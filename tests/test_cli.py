@@ -11,7 +11,7 @@ import pytest
 
 from diffsoil import cli
 
-COMMANDS = ["rothc", "parameters", "cases", "simulate", "calibrate", "predict", "benchmark"]
+COMMANDS = ["rothc", "parameters", "cases", "simulate", "calibrate", "predict", "plot", "benchmark"]
 
 
 def fails_in_one_line(capsys: pytest.CaptureFixture[str], *words: str) -> str:

@@ -224,7 +224,7 @@ def bucket(rain=RAIN, demand=DEMAND, cover=1.0, start=0.25, years=1, **parameter
 def test_a_year_of_water_closes(cover, bypass):
     water, found = bucket(cover=cover, bypass=bypass)
     storage = found["water_content"] * STORE
-    flux = np.maximum(np.asarray(RAIN - DEMAND), 0) - found["evapotranspiration"].sum(axis=1)
+    flux = np.asarray(RAIN) - found["interception"] - found["evapotranspiration"].sum(axis=1)
     flux -= found["percolation"][:, -1]
     change = np.diff(storage.sum(axis=1), prepend=0.25 * STORE * 8)
     np.testing.assert_allclose(change, flux, atol=1e-10)

@@ -145,7 +145,7 @@ class Carbon(Process):
     )
     provides: ClassVar[tuple[str, ...]] = ("annual_map", "annual_co2", "annual_input")
     yearly_needs: ClassVar[tuple[str, ...]] = needs + provides
-    changes: ClassVar[tuple[str, ...]] = ("carbon", "litter")
+    changes: ClassVar[tuple[str, ...]] = ("carbon", "litter", "ground")
 
     k_dpm: Float[Array, ""] = parameter(
         10.0, unit="a-1", lower=2.0, upper=30.0, prior=lognormal(10.0, 0.3),
@@ -221,14 +221,14 @@ class Carbon(Process):
             survival = (jnp.stack(decay) ** 12)[:, None, None]
             product = year[None, :ACTIVE] * amounts[:, :, None]
             after = survival * jnp.sum(product, axis=1) + offset
-            co2 = jnp.sum(co2_map[:ACTIVE] * amounts[0]) + jnp.sum(co2_map[ACTIVE])
+            co2 = jnp.sum(co2_map[:ACTIVE] * amounts[0], axis=0) + co2_map[ACTIVE]
             added = environment["annual_input"]
         else:
             carbon = self._inputs(environment)
             added = jnp.sum(carbon)
             inputs = jnp.stack(activity)[:, None, None, None] * carbon[None]
             after, gone = self._year(amounts, inputs, environment, jnp.stack(decay))
-            co2 = jnp.sum(gone[0])
+            co2 = gone[0]
         return self._updated(state, after, added, co2)
 
     def _inputs(self, environment: Environment) -> Array:
@@ -255,8 +255,11 @@ class Carbon(Process):
             carbon=jnp.concatenate([after[0, :, 1:], state.carbon[ACTIVE:]]),
             litter=after[0, :, 0],
             added=state.added + added,
-            respired=state.respired + co2,
+            respired=state.respired + jnp.sum(co2),
         )
+        if state.ground is not None:
+            ground = dataclasses.replace(state.ground, respiration=co2[1:])
+            new = dataclasses.replace(new, ground=ground)
         if state.radiocarbon is None:
             return new
         inert = state.radiocarbon[ACTIVE:] * _monthly_decay() ** 12

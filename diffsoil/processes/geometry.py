@@ -14,6 +14,10 @@ MG_PER_HA_M = 1e4
 """Mg/ha in a layer of 1 m at a bulk density of 1 g/cm3."""
 
 
+MG_PER_KG_M2 = 10.0
+"""Mg/ha in a kg/m2."""
+
+
 def overlap(
     depth_top: Float[Array, " layer"],
     thickness: Float[Array, " layer"],

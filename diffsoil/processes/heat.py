@@ -39,16 +39,17 @@ def damped_wave(
         depth: m, >= 0.
         damping: damping depth of the yearly wave, m, > 0.
     """
-    month = np.arange(12)
-    lag = 2.0 * np.pi * (month[:, None] - month[None, :]) / 12.0
-    temperature = jnp.broadcast_to(jnp.mean(surface), (12, depth.size))
-    for harmonic in range(1, 7):
-        weight = (1.0 if harmonic == 6 else 2.0) / 12.0
-        steps = depth * np.sqrt(harmonic) / damping
-        wave = jnp.cos(harmonic * lag[:, :, None] - steps[None, None, :])
-        part = weight * jnp.exp(-steps)[None, :] * jnp.einsum("mnl,n->ml", wave, surface)
-        temperature = temperature + part
-    return temperature
+    harmonic = np.arange(1, 7)
+    angle = 2.0 * np.pi / 12.0 * harmonic[None, :] * np.arange(12)[:, None]
+    weight = np.where(harmonic == 6, 1.0, 2.0) / 12.0
+    cosine = surface @ (np.cos(angle) * weight)
+    sine = surface @ (np.sin(angle) * weight)
+    steps = jnp.multiply.outer(np.sqrt(harmonic), depth / damping)
+    damped, turned = jnp.exp(-steps), (jnp.cos(steps), jnp.sin(steps))
+    # cos(k w t - steps) of the cosine part, sin(k w t - steps) of the sine part
+    in_phase = damped * (cosine[:, None] * turned[0] - sine[:, None] * turned[1])
+    behind = damped * (cosine[:, None] * turned[1] + sine[:, None] * turned[0])
+    return jnp.mean(surface) + np.cos(angle) @ in_phase + np.sin(angle) @ behind
 
 
 class Heat(Process):

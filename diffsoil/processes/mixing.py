@@ -56,11 +56,36 @@ def _mixed(state: State, fraction: Array, share: Array, into: Array, litter: Arr
     return dataclasses.replace(state, radiocarbon=tracer, litter_radiocarbon=above_tracer)
 
 
+def _mixed_ground(state: State, fraction: Array, density: Array, years: int) -> State:
+    """Mix the mineral soil once for all years of a slow step.
+
+    For a uniform fraction f the mixing of N years is that of one with ``1 - (1 - f)^N``. Layers
+    get back mass in proportion to their bulk density, not to their mass, so that one that loses
+    calcite or clay does not dwindle away: mixed layers come to be equally thick.
+    """
+    ground = state.ground
+    assert ground is not None
+    over_years = 1.0 - jnp.maximum(1.0 - fraction, 0.0) ** years
+    share = shares(over_years, density)
+    ground = dataclasses.replace(
+        ground,
+        minerals=mix(ground.minerals, over_years, share),
+        calcite=mix(ground.calcite, over_years, share),
+        labile=mix(ground.labile, over_years, share),
+    )
+    return dataclasses.replace(state, ground=ground)
+
+
 class Fauna(Process):
     """Mixing by soil fauna to a fixed depth, and incorporation of the litter layer."""
 
     name: ClassVar[str] = "fauna"
-    needs: ClassVar[tuple[str, ...]] = ("thickness", "depth_top", "soil_mass")
+    needs: ClassVar[tuple[str, ...]] = (
+        "thickness",
+        "depth_top",
+        "soil_mass",
+        "bulk_density",
+    )
     provides: ClassVar[tuple[str, ...]] = ("fauna_fraction", "fauna_share")
     yearly_needs: ClassVar[tuple[str, ...]] = provides
     changes: ClassVar[tuple[str, ...]] = ("carbon", "litter")
@@ -84,6 +109,9 @@ class Fauna(Process):
         mass = environment["soil_mass"]
         zone = overlap(environment["depth_top"], environment["thickness"], 0.0, self.depth)
         fraction = zone * jnp.clip(self.rate / jnp.sum(zone * mass), 0.0, 1.0)
+        if state.ground is not None:
+            mass = environment["bulk_density"]
+            state = _mixed_ground(state, fraction, mass, years)
         return state, {"fauna_fraction": fraction, "fauna_share": shares(fraction, mass)}
 
     def year(self, state: State, environment: Environment) -> State:
@@ -111,13 +139,26 @@ class Plough(Process):
     """Yearly ploughing: the ploughed depth becomes uniform and takes up any litter layer."""
 
     name: ClassVar[str] = "plough"
-    yearly_needs: ClassVar[tuple[str, ...]] = ("plough_fraction", "soil_mass", "thickness")
+    yearly_needs: ClassVar[tuple[str, ...]] = (
+        "plough_fraction",
+        "soil_mass",
+        "bulk_density",
+        "thickness",
+    )
     changes: ClassVar[tuple[str, ...]] = ("carbon", "litter")
+
+    def slow(self, state: State, environment: Environment, years: int) -> tuple[State, Environment]:
+        """See :class:`diffsoil.process.Process`."""
+        if state.ground is not None:
+            fraction, density = environment["plough_fraction"], environment["bulk_density"]
+            state = _mixed_ground(state, fraction, density, years)
+        return state, {}
 
     def year(self, state: State, environment: Environment) -> State:
         """See :class:`diffsoil.process.Process`."""
         fraction = environment["plough_fraction"]
-        share = shares(fraction, environment["soil_mass"])
+        by = environment["soil_mass"] if state.ground is None else environment["bulk_density"]
+        share = shares(fraction, by)
         into = surface_layers(fraction, environment["thickness"])
         ploughed = jnp.where(jnp.sum(fraction) > 0, 1.0, 0.0)
         return _mixed(state, fraction, share, into, ploughed)

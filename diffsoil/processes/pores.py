@@ -74,6 +74,32 @@ class Retention(Process):
         }
 
 
+class SimulatedRetention(Process):
+    """Retention and pore classes of a developing soil, anew in every slow step."""
+
+    name: ClassVar[str] = "retention"
+    needs: ClassVar[tuple[str, ...]] = (*NEEDS, "organic_matter")
+    provides: ClassVar[tuple[str, ...]] = (
+        "field_capacity",
+        "wilting_point",
+        "porosity",
+        "mesopores",
+        "micropores",
+    )
+
+    def slow(self, state: State, environment: Environment, years: int) -> tuple[State, Environment]:
+        """See :class:`diffsoil.process.Process`."""
+        hydraulics = _hydraulics(environment, environment["organic_matter"])
+        meso, micro = pore_classes(hydraulics)
+        return state, {
+            "field_capacity": water_content(hydraulics, jnp.asarray(FIELD_CAPACITY_HEAD)),
+            "wilting_point": water_content(hydraulics, jnp.asarray(WILTING_POINT_HEAD)),
+            "porosity": hydraulics.theta_s,
+            "mesopores": meso,
+            "micropores": micro,
+        }
+
+
 class SimulatedPores(Process):
     """Pore classes that follow the simulated organic matter."""
 

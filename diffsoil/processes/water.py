@@ -1,8 +1,8 @@
 """Soil water: a monthly bucket in layers.
 
-Each month rain first meets the month's potential evapotranspiration. What is left of the rain
-enters the soil and cascades down over field capacity; what is left of the demand is drawn from
-the layers, where roots are and where water is easy to take.
+Each month a part of the rain meets potential evapotranspiration before it enters the soil. The
+rest cascades down over field capacity; what is left of the demand is drawn from the layers,
+where roots are and where water is easy to take.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 from typing import ClassVar
 
+import equinox as eqx
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
@@ -46,13 +47,11 @@ def cascade(
     """
     around = infiltration * bypass
 
-    def layer(inflow: Array, x: tuple[Array, Array]) -> tuple[Array, tuple[Array, Array]]:
-        held, room = x
-        outflow = jnp.maximum(held + inflow - room, 0.0)
-        return outflow, (held + inflow - outflow, outflow)
-
-    _, (after, outflow) = lax.scan(layer, infiltration - around, (water, capacity))
-    return after, outflow + around
+    # q_i = max(0, q_(i-1) + d_i), d being the surplus of a layer, in closed form
+    surplus = jnp.cumsum((water - capacity).at[0].add(infiltration - around))
+    outflow = surplus - jnp.minimum(lax.cummin(surplus), 0.0)
+    inflow = jnp.concatenate([(infiltration - around)[None], outflow[:-1]])
+    return water + inflow - outflow, outflow + around
 
 
 def uptake(
@@ -101,9 +100,32 @@ class Water(Process):
         "moisture_deficit",
         "percolation",
         "evapotranspiration",
+        "initial_water",
+        "interception",
+        "runoff",
     )
     reads: ClassVar[tuple[str, ...]] = ("water",)
 
+    spin_up_years: int = eqx.field(static=True, default=SPIN_UP_YEARS)
+    """Fewer are enough where the slow steps are many and the climate stays."""
+    met_first: Float[Array, ""] = parameter(
+        0.3,
+        unit="1",
+        lower=0.0,
+        upper=1.0,
+        prior=normal(0.3, 0.15),
+        source="fits Richards' equation in dry and wet loess (docs/water.md); 1 in RothC",
+        description="share of the month's rain, as far as there is demand, that never enters",
+    )
+    month_end: Float[Array, ""] = parameter(
+        0.75,
+        unit="1",
+        lower=0.0,
+        upper=1.0,
+        prior=normal(0.75, 0.15),
+        source="fits Richards' equation in dry and wet loess (docs/water.md); 1 in RothC",
+        description="weight of the end of the month in its mean moisture, against its beginning",
+    )
     bypass: Float[Array, ""] = parameter(
         0.0,
         unit="1",
@@ -130,7 +152,9 @@ class Water(Process):
         dry = environment["wilting_point"] * thickness * MM_PER_M
         room = full - dry
         roots = root_distribution(top, thickness, environment["root_beta"])
-        bare = thickness * jnp.exp(-(top + 0.5 * thickness) / self.evaporation_depth)
+        bare = jnp.exp(-top / self.evaporation_depth) * -jnp.expm1(
+            -thickness / self.evaporation_depth
+        )
         bare = bare / jnp.sum(bare)
         weather = (
             environment["precipitation"],
@@ -140,15 +164,17 @@ class Water(Process):
 
         def month(available: Array, x: tuple[Array, Array, Array]) -> tuple[Array, tuple]:
             rain, demand, cover = x
-            wet, outflow = cascade(available, room, jnp.maximum(rain - demand, 0.0), self.bypass)
-            thirst = jnp.maximum(demand - rain, 0.0)
+            met = self.met_first * jnp.minimum(rain, demand)
+            wet, outflow = cascade(available, room, rain - met, self.bypass)
+            thirst = demand - met
             by_plants = uptake(wet, room, thirst * cover, roots)
             left = wet - by_plants
             # a bare soil does not dry beyond a share of its largest deficit
             easy = jnp.maximum(left - (1.0 - BARE_SOIL_LIMIT) * room, 0.0)
             by_evaporation = uptake(easy, BARE_SOIL_LIMIT * room, thirst * (1.0 - cover), bare)
             after = left - by_evaporation
-            return after, (after, outflow, by_plants + by_evaporation)
+            mean = self.month_end * after + (1.0 - self.month_end) * wet
+            return after, (after, mean, outflow, by_plants + by_evaporation, met)
 
         start = jnp.clip(state.water - dry, 0.0, room)
         if years > 1:  # one year stands for many: start from its own periodic state
@@ -156,11 +182,14 @@ class Water(Process):
             def same_year(water: Array, _: None) -> tuple[Array, None]:
                 return lax.scan(month, water, weather)[0], None
 
-            start, _ = lax.scan(same_year, start, None, length=SPIN_UP_YEARS)
-        end, (available, percolation, taken) = lax.scan(month, start, weather)
+            start, _ = lax.scan(same_year, start, None, length=self.spin_up_years)
+        end, (available, mean, percolation, taken, met) = lax.scan(month, start, weather)
         return dataclasses.replace(state, water=end + dry), {
             "water_content": (available + dry[None]) / (thickness[None] * MM_PER_M),
-            "moisture_deficit": 1.0 - safe.divide(available, jnp.broadcast_to(room, taken.shape)),
+            "moisture_deficit": 1.0 - safe.divide(mean, jnp.broadcast_to(room, taken.shape)),
             "percolation": percolation,
+            "initial_water": start + dry,
+            "interception": met,
+            "runoff": jnp.zeros_like(met),
             "evapotranspiration": taken,
         }

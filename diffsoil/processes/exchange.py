@@ -1,0 +1,411 @@
+"""Cation exchange, acidity and calcite of every layer, and what percolates out of it.
+
+One unknown per layer, ``g = [H+] / X`` with X the share of exchangeable acidity (H and Al),
+rules everything. A Gapon exchanger keeps divalent bases at ``c = 2 (K g X_j)^2`` and monovalent
+ones at ``c = K g X_j`` (mol_c/L). A slow step of N years lets its water leave at the *new*
+composition, so each base parts between exchanger, pore water and drainage in closed form,
+positive and conserved for any g. The charge balance of the solution gives H+; that bases and
+acidity fill the exchanger, with X = H+ / g, fixes g. Both are monotone. Where calcite is left,
+Ca is at calcite saturation instead, and the balance of Ca says how much calcite dissolved or
+was precipitated.
+
+Layers are solved from the top down, each with the drainage of the one above.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import ClassVar, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from diffsoil.parameters import lognormal, normal, parameter
+from diffsoil.process import Environment, Process
+from diffsoil.processes.carbonate import (
+    calcite_saturation,
+    log_k1,
+    log_k2,
+    log_k_henry,
+    log_k_water,
+)
+from diffsoil.processes.geometry import MG_PER_KG_M2
+from diffsoil.processes.minerals import CALCITE_MASS
+from diffsoil.processes.oxides import GIBBSITE, log_solubility
+from diffsoil.processes.pores import ORGANIC_MATTER_IN_CARBON
+from diffsoil.processes.weathering import DRIEST
+from diffsoil.state import CHARGE, SOLUTES, State
+
+LITRES = 1000.0
+"""Litres in a m3."""
+MM = 1000.0
+"""mm in a m."""
+LOG_G_BOUNDS = (-32.0, 0.0)
+"""ln of g in mol/L: from a soda soil with hardly any acidity to pH 0."""
+TOLERANCE = 1e-10
+"""In ln g; the last step, of Newton's method, squares what error is left."""
+MOST_TURNS = 60
+"""Enough to halve the bounds down to the tolerance; a good start takes three."""
+ALUMINIUM_HYDROLYSIS = 1.0e-5
+"""AlOH2+ per Al3+ at a [H+] of 1 mol/L (phreeqc.dat)."""
+
+
+class Layer(NamedTuple):
+    """What the solver needs to know of a layer."""
+
+    bases: tuple[Array, Array, Array, Array]
+    """Labile Ca (calcite not counted), Mg, K, Na before drainage, mol_c/m2."""
+    calcite: Array
+    """mol/m2."""
+    capacity: Array
+    """Cation exchange capacity, mol_c/m2, > 0."""
+    water: Array
+    """Water that shares the composition: drainage of the step and pore water, m."""
+    saturation: Array
+    """Ca at calcite saturation in a solution of nothing else, mol_c/L."""
+    bicarbonate: Array
+    """K1 KH pCO2: [HCO3-][H+], mol2/L2."""
+    k2: Array
+    """[CO3--][H+] / [HCO3-], mol/L."""
+    k_water: Array
+    """mol2/L2."""
+    aluminium: Array
+    """[Al3+] / [H+]^3, L2/mol2."""
+    anions: Array
+    """Anions of strong and organic acids, mol_c/L."""
+
+
+class Composition(NamedTuple):
+    """Exchanger and solution of a layer at a trial g."""
+
+    exchangeable: tuple[Array, Array, Array, Array]
+    """mol_c/m2."""
+    dissolved: tuple[Array, Array, Array, Array]
+    """mol_c/L."""
+    protons: Array
+    """mol/L, from the charge balance of the solution."""
+    saturated: Array
+    """Whether Ca is held at calcite saturation."""
+
+
+class Selectivity(NamedTuple):
+    """Gapon coefficients against acidity; g K X is (c/2)^(1/2) for Ca and Mg, c for K and Na."""
+
+    calcium: Array
+    magnesium: Array
+    potassium: Array
+    sodium: Array
+
+
+def composition(log_g: Array, layer: Layer, k: Selectivity) -> Composition:
+    """Exchanger and solution at a trial value of ln g (g in mol/L)."""
+    per_capacity = jnp.exp(log_g) / layer.capacity
+
+    def divalent(amount: Array, selectivity: Array) -> tuple[Array, Array]:
+        factor = selectivity * per_capacity
+        # water (m) holds 1000 mol_c/m2 for each mol_c/L
+        b = 2.0 * LITRES * layer.water * factor**2
+        held = 2.0 * amount / (1.0 + jnp.sqrt(1.0 + 4.0 * b * amount))
+        return held, 2.0 * (factor * held) ** 2
+
+    def monovalent(amount: Array, selectivity: Array) -> tuple[Array, Array]:
+        factor = selectivity * per_capacity
+        held = amount / (1.0 + LITRES * layer.water * factor)
+        return held, factor * held
+
+    calcium, magnesium, potassium, sodium = layer.bases
+    e_mg, c_mg = divalent(magnesium, k.magnesium)
+    e_k, c_k = monovalent(potassium, k.potassium)
+    e_na, c_na = monovalent(sodium, k.sodium)
+    others = c_mg + c_k + c_na
+    most = saturation_with(others - layer.anions, layer.saturation)
+    e_ca, c_ca = divalent(calcium + 2.0 * layer.calcite, k.calcium)
+    saturated = c_ca > most
+    c_ca = jnp.where(saturated, most, c_ca)
+    e_ca = jnp.where(saturated, jnp.sqrt(0.5 * most) / (k.calcium * per_capacity), e_ca)
+    h = neutral(c_ca + others, layer)
+    return Composition((e_ca, e_mg, e_k, e_na), (c_ca, c_mg, c_k, c_na), h, saturated)
+
+
+def saturation_with(excess: Array, pure: Array) -> Array:
+    """Ca at calcite saturation in a solution with other ions, mol_c/L.
+
+    With HCO3- balancing the charge, ``c (c + excess)^2`` is a constant; Newton's iteration from
+    above converges monotonically.
+
+    Args:
+        excess: other bases less the anions of strong and organic acids, mol_c/L.
+        pure: saturation without them, mol_c/L, > 0.
+    """
+
+    def improved(c: Array, excess: Array, pure: Array) -> Array:
+        balance = c + excess
+        error = c * balance * balance - pure**3
+        return c - error / (balance * (balance + 2.0 * c))
+
+    lacking = jnp.maximum(-excess, 0.0)
+    c = lacking + pure * jnp.sqrt(pure / jnp.maximum(lacking, pure))
+    return _refined(improved, c, (excess, pure), 4)
+
+
+def neutral(bases: Array, layer: Layer) -> Array:
+    """[H+] at which a solution of given bases (mol_c/L) is neutral, mol/L.
+
+    Starts from the solution without carbonate and aluminium, which is quadratic, or from what
+    those two alone would give in alkaline and in very acid soils.
+    """
+    excess = bases - layer.anions
+    weak = layer.bicarbonate + layer.k_water
+    root = jnp.sqrt(excess * excess + 4.0 * weak)
+    # of the two forms of the root the one that does not cancel
+    positive = excess > 0.0
+    divisor = jnp.where(positive, excess + root, 1.0)
+    h = jnp.where(positive, 2.0 * weak / divisor, 0.5 * (root - excess))
+    # with carbonate alone, and with aluminium alone
+    size = jnp.abs(excess) + jnp.sqrt(weak)
+    alkaline = jnp.sqrt(2.0 * layer.bicarbonate * layer.k2 / size)
+    acid = jnp.cbrt(size / (3.0 * layer.aluminium))
+    h = jnp.where(positive, jnp.maximum(h, alkaline), jnp.minimum(h, acid))
+
+    def improved(x: Array, bases: Array, layer: Layer) -> Array:
+        h = jnp.exp(x)
+        al = layer.aluminium * h * h
+        hydrolysed = 2.0 * ALUMINIUM_HYDROLYSIS * al
+        plus = bases + h * (1.0 + 3.0 * al) + hydrolysed
+        d_plus = h * (1.0 + 9.0 * al) + 2.0 * hydrolysed
+        single = (layer.bicarbonate + layer.k_water) / h
+        double = 2.0 * layer.bicarbonate * layer.k2 / (h * h)
+        minus = single + double + layer.anions
+        rise = d_plus / plus + (single + 2.0 * double) / minus
+        return x - jnp.log(plus / minus) / rise
+
+    return jnp.exp(_refined(improved, jnp.log(h), (bases, layer), 4))
+
+
+def _refined(improve: Callable[..., Array], start: Array, given: tuple, turns: int) -> Array:
+    """Newton's iteration; only the last turn is differentiated, which is exact at a solution."""
+    fixed = jax.tree.map(lax.stop_gradient, given)
+    x = lax.stop_gradient(start)
+    for _ in range(turns):
+        x = improve(x, *fixed)
+    return improve(x, *given)
+
+
+def filling(log_g: Array, layer: Layer, k: Selectivity) -> Array:
+    """Ln of the share of the exchanger that bases and acidity fill; falls with g, 0 if full."""
+    found = composition(log_g, layer, k)
+    acidity = found.protons * jnp.exp(-log_g)
+    return jnp.log(sum(found.exchangeable) / layer.capacity + acidity)
+
+
+def solve(start: Array, layer: Layer, k: Selectivity) -> Array:
+    """Ln g at which bases and acidity just fill the exchanger.
+
+    A bracketed Newton search; the derivative follows from one more step at its end, in which
+    alone anything is differentiated (the implicit function theorem).
+    """
+    fixed, constants = jax.tree.map(lax.stop_gradient, (layer, k))
+
+    def slope(x: Array) -> tuple[Array, Array]:
+        value, rise = jax.jvp(lambda y: filling(y, fixed, constants), (x,), (jnp.ones_like(x),))
+        return value, jnp.minimum(rise, -1e-3)
+
+    def search(carry: tuple[Array, Array, Array, Array, Array]) -> Array:
+        _, _, _, step, turn = carry
+        return (jnp.abs(step) > TOLERANCE) & (turn < MOST_TURNS)
+
+    def improve(
+        carry: tuple[Array, Array, Array, Array, Array],
+    ) -> tuple[Array, Array, Array, Array, Array]:
+        x, low, high, before, turn = carry
+        value, rise = slope(x)
+        low = jnp.where(value > 0.0, x, low)
+        high = jnp.where(value > 0.0, high, x)
+        newton = x - value / rise
+        # steps that do not shrink jump to and fro across the kink where calcite saturates
+        good = (newton >= low) & (newton <= high) & (jnp.abs(newton - x) <= 0.5 * jnp.abs(before))
+        new = jnp.where(good, newton, 0.5 * (low + high))
+        return new, low, high, new - x, turn + 1
+
+    low, high = (jnp.full_like(start, b) for b in LOG_G_BOUNDS)
+    first = (lax.stop_gradient(start), low, high, jnp.full_like(start, 64.0), jnp.zeros((), int))
+    x, *_ = lax.while_loop(search, improve, first)
+    _, rise = slope(x)
+    # far from a solution, where the search gave up, a step could go anywhere
+    return x - jnp.clip(filling(x, layer, k) / rise, -1.0, 1.0)
+
+
+class ExchangeCapacity(Process):
+    """Cation exchange capacity, from clay and organic carbon."""
+
+    name: ClassVar[str] = "cec"
+    needs: ClassVar[tuple[str, ...]] = ("clay_percent", "organic_matter", "cec_offset")
+    provides: ClassVar[tuple[str, ...]] = ("cec",)
+
+    mineral: Float[Array, ""] = parameter(
+        32.0, unit="mmol kg-1", lower=0.0, upper=100.0, prior=normal(32.0, 10.0),
+        source="Foth & Ellis (1996), as in Finke (2012)", description="CEC of any mineral soil",
+    )  # fmt: skip
+    carbon: Float[Array, ""] = parameter(
+        3670.0, unit="mmol kg-1", lower=500.0, upper=6000.0, prior=normal(3670.0, 600.0),
+        source="Foth & Ellis (1996), as in Finke (2012)", description="CEC of organic carbon",
+    )  # fmt: skip
+    clay: Float[Array, ""] = parameter(
+        196.0, unit="mmol kg-1", lower=20.0, upper=900.0, prior=normal(196.0, 60.0),
+        source="Foth & Ellis (1996), as in Finke (2012)", description="CEC of clay",
+    )  # fmt: skip
+
+    def slow(self, state: State, environment: Environment, years: int) -> tuple[State, Environment]:
+        """See :class:`diffsoil.process.Process`."""
+        carbon = environment["organic_matter"] / (100.0 * ORGANIC_MATTER_IN_CARBON)
+        of_soil = self.mineral + environment["cec_offset"] + self.carbon * carbon
+        cec = of_soil + self.clay * environment["clay_percent"] / 100.0
+        return state, {"cec": jnp.maximum(cec, 1.0)}
+
+
+class Exchange(Process):
+    """Base saturation, pH, calcite and leaching."""
+
+    name: ClassVar[str] = "exchange"
+    needs: ClassVar[tuple[str, ...]] = (
+        "cec",
+        "mineral_mass",
+        "thickness",
+        "depth_top",
+        "soil_temperature",
+        "water_content",
+        "percolation",
+        "pco2",
+        "silicon_space",
+    )
+    provides: ClassVar[tuple[str, ...]] = (
+        "base_saturation",
+        "exchangeable_bases",
+        "ph",
+        "dissolved_bases",
+        "drainage",
+        "mean_temperature",
+    )
+    reads: ClassVar[tuple[str, ...]] = ("ground",)
+
+    log_k_calcium: Float[Array, ""] = parameter(
+        3.55, unit="log10 (mol L-1)^-1/2", lower=2.0, upper=5.0, prior=normal(3.55, 0.3),
+        source="assumption: gives pH 5.5 at a base saturation of 60 % with 0.2 mmol/L Ca",
+        description="Gapon coefficient of Ca against exchangeable acidity",
+    )  # fmt: skip
+    log_k_magnesium: Float[Array, ""] = parameter(
+        3.45, unit="log10 (mol L-1)^-1/2", lower=2.0, upper=5.0, prior=normal(3.45, 0.3),
+        source="assumption: Mg is a little less preferred than Ca in the solution's favour",
+        description="Gapon coefficient of Mg against exchangeable acidity",
+    )  # fmt: skip
+    log_k_potassium: Float[Array, ""] = parameter(
+        1.0, unit="1", lower=-0.5, upper=2.5, prior=normal(1.0, 0.3),
+        source="assumption: K is held firmly", description="Gapon coefficient of K",
+    )  # fmt: skip
+    log_k_sodium: Float[Array, ""] = parameter(
+        2.0, unit="1", lower=0.0, upper=3.5, prior=normal(2.0, 0.3),
+        source="assumption: Na is the most easily replaced", description="Gapon coefficient of Na",
+    )  # fmt: skip
+    organic_anions: Float[Array, ""] = parameter(
+        0.1, unit="mol m-3", lower=0.0, upper=1.0, prior=lognormal(0.1, 0.6),
+        source="assumption: 10 to 50 mg/L dissolved organic carbon in a topsoil, of 5 mol_c/kg",
+        description="organic acid anions (mol_c) in the soil solution at the surface",
+    )  # fmt: skip
+    organic_depth: Float[Array, ""] = parameter(
+        0.5, unit="m", lower=0.05, upper=3.0, prior=lognormal(0.5, 0.4),
+        source="assumption: dissolved organic matter is held back and decomposed on its way",
+        description="depth over which organic acid anions decline (e-folding)",
+    )  # fmt: skip
+    saturation_factor: Float[Array, ""] = parameter(
+        1.0, unit="1", lower=0.1, upper=1.5, prior=lognormal(1.0, 0.3),
+        source="assumption: percolating water is at equilibrium; the dissolution constant is "
+        "calibrated in SoilGen (Ranathunga et al. 2022)",
+        description="Ca in drainage of calcareous layers over calcite saturation",
+    )  # fmt: skip
+
+    def selectivity(self) -> Selectivity:
+        """Gapon coefficients, not as logarithms."""
+        logs = (
+            self.log_k_calcium, self.log_k_magnesium, self.log_k_potassium, self.log_k_sodium
+        )  # fmt: skip
+        return Selectivity(*(10.0**k for k in logs))
+
+    def slow(self, state: State, environment: Environment, years: int) -> tuple[State, Environment]:
+        """See :class:`diffsoil.process.Process`."""
+        ground = state.ground
+        assert ground is not None
+        temperature = jnp.mean(environment["soil_temperature"], axis=0)
+        mass = environment["mineral_mass"] / MG_PER_KG_M2
+        drainage = jnp.sum(environment["percolation"], axis=0) * (years / MM)
+        wet = jnp.maximum(jnp.mean(environment["water_content"], axis=0), DRIEST)
+        pores = wet * environment["thickness"]
+        pco2 = environment["pco2"]
+        depth = environment["depth_top"] + 0.5 * environment["thickness"]
+        k1_kh = log_k1(temperature) + log_k_henry(temperature) + jnp.log10(pco2)
+        constants = {
+            "capacity": environment["cec"] * mass / LITRES,
+            "water": drainage + pores,
+            "saturation": self.saturation_factor
+            * 2.0
+            / LITRES
+            * calcite_saturation(temperature, pco2),
+            "bicarbonate": 10.0**k1_kh,
+            "k2": 10.0 ** log_k2(temperature),
+            "k_water": 10.0 ** log_k_water(temperature),
+            "aluminium": 10.0 ** log_solubility(GIBBSITE, temperature),
+            "anions": self.organic_anions / LITRES * jnp.exp(-depth / self.organic_depth),
+        }
+        k = self.selectivity()
+
+        def one(carry: Array, x: tuple) -> tuple[Array, tuple]:
+            inflow, start = carry[:-1], carry[-1]
+            labile, calcite, out, silicon_space, of_layer = x
+            before = labile + inflow
+            bases = (before[0], before[1], before[2], before[3])
+            strong = before[5] / (LITRES * of_layer["water"])
+            of_layer = of_layer | {"anions": of_layer["anions"] + strong}
+            layer = Layer(bases=bases, calcite=calcite, **of_layer)
+            log_g = solve(start, layer, k)
+            found = composition(log_g, layer, k)
+            dissolved = jnp.stack(found.dissolved)
+            silicon = before[4] / (out + silicon_space)
+            with_water = jnp.stack([silicon * out, strong * (LITRES * out)])
+            leaves = jnp.concatenate([dissolved * (LITRES * out), with_water])
+            e_ca, c_ca = found.exchangeable[0], found.dissolved[0]
+            stays = before[0] + 2.0 * calcite - e_ca - c_ca * LITRES * layer.water
+            solid = jnp.where(found.saturated, jnp.maximum(0.5 * stays, 0.0), 0.0)
+            after = (before - leaves).at[0].add(2.0 * (calcite - solid))
+            held = jnp.stack(found.exchangeable)
+            result = (after, solid, -jnp.log10(found.protons), held, jnp.sum(dissolved))
+            return jnp.concatenate([leaves, log_g[None]]), result
+
+        start = jnp.zeros(len(SOLUTES) + 1).at[-1].set(-12.0)
+        leached, (labile, calcite, ph, held, bases) = lax.scan(
+            one,
+            start,
+            (ground.labile.T, ground.calcite, drainage, environment["silicon_space"], constants),
+        )
+        leached = leached[:-1] / jnp.asarray(CHARGE)
+        dissolved_calcite = CALCITE_MASS * jnp.sum(ground.calcite - calcite)
+        ground = dataclasses.replace(
+            ground,
+            labile=labile.T,
+            calcite=calcite,
+            ph=ph,
+            lost=ground.lost.at[: len(SOLUTES)].add(leached).at[-1].add(dissolved_calcite),
+        )
+        shares = 100.0 * held.T / constants["capacity"][None]
+        # a solution that is not quite solved for must not overfill the exchanger
+        shares = shares / jnp.maximum(jnp.sum(shares, axis=0) / 100.0, 1.0)[None]
+        return eqx.tree_at(lambda s: s.ground, state, ground), {
+            "base_saturation": jnp.sum(shares, axis=0),
+            "exchangeable_bases": shares,
+            "ph": ph,
+            "dissolved_bases": bases * LITRES,
+            "drainage": drainage,
+            "mean_temperature": temperature,
+        }

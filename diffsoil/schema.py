@@ -1,0 +1,375 @@
+"""The format of a case file: what may be written, and what must hold within one table."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
+
+from diffsoil.io import nearest
+from diffsoil.state import CATIONS, MINERALS
+
+Percent = Annotated[float, Field(ge=0, le=100)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Amount = Annotated[float, Field(ge=0, le=100)]
+Content = Annotated[float, Field(ge=0, le=200)]
+Deposited = Annotated[float, Field(ge=0, le=10000)]
+Erosion = Annotated[float, Field(ge=0, le=100)]
+Monthly = Annotated[list[Fraction], Field(min_length=12, max_length=12)]
+
+
+class Strict(BaseModel):
+    """A table of the case file; a key that it does not know is an error."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+def _shares_of_minerals(shares: dict[str, float]) -> dict[str, float]:
+    """Mass shares that are of known minerals and sum to one."""
+    for name in shares:
+        if name == "calcite":
+            raise ValueError("calcite is apart: give calcite_percent of the horizon or the dust")
+        if name not in MINERALS:
+            raise ValueError(f"no mineral {name!r}{nearest(name, MINERALS)}")
+    total = sum(shares.values())
+    if abs(total - 1) > 1e-6:
+        raise ValueError(f"the shares sum to {total:g}, not to 1")
+    return shares
+
+
+Shares = Annotated[dict[str, Fraction], AfterValidator(_shares_of_minerals)]
+
+
+class Mineralogy(Strict):
+    """Mass shares of the minerals, calcite apart, in each size class of a material."""
+
+    clay: Shares
+    silt: Shares
+    sand: Shares
+
+
+class Exchange(Strict):
+    """Shares of the bases in what they occupy of the exchanger."""
+
+    calcium: Fraction = 0.0
+    magnesium: Fraction = 0.0
+    potassium: Fraction = 0.0
+    sodium: Fraction = 0.0
+
+    @model_validator(mode="after")
+    def _whole(self) -> Exchange:
+        total = self.calcium + self.magnesium + self.potassium + self.sodium
+        if abs(total - 1) > 1e-6:
+            raise ValueError(f"the shares sum to {total:g}, not to 1")
+        return self
+
+
+class LitterCations(Strict):
+    """Elements in plant dry matter, g/kg."""
+
+    calcium: Content = 0.0
+    magnesium: Content = 0.0
+    potassium: Content = 0.0
+    sodium: Content = 0.0
+    silicon: Content = 0.0
+
+
+class Horizon(Strict):
+    """One horizon of an initial profile."""
+
+    upper_cm: Annotated[float, Field(ge=0, le=1000)]
+    lower_cm: Annotated[float, Field(gt=0, le=1000)]
+    clay_percent: Percent
+    silt_percent: Percent
+    bulk_density: Annotated[float, Field(ge=0.1, le=2.65)]
+    soc_percent: Annotated[float, Field(ge=0, le=40)]
+    iom_percent: Annotated[float, Field(ge=0, le=5)] = 0.0
+    one_to_one_share: Fraction = 0.0
+    calcite_percent: Percent = 0.0
+    base_saturation: Percent = 0.0
+    dissolved_al_fe: Annotated[float, Field(ge=0, le=100)] = 0.0
+    mineralogy: str | None = None
+    cec_mmol_kg: Annotated[float, Field(ge=0, le=3000)] | None = None
+    exchange: Exchange = Exchange(calcium=0.85, magnesium=0.10, potassium=0.04, sodium=0.01)
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Horizon:
+        if self.lower_cm <= self.upper_cm:
+            raise ValueError(
+                f"upper_cm {self.upper_cm:g} is not above lower_cm {self.lower_cm:g}: "
+                "is the depth interval upside down?"
+            )
+        if self.clay_percent + self.silt_percent > 100:
+            total = self.clay_percent + self.silt_percent
+            raise ValueError(f"clay_percent + silt_percent = {total:g}, more than 100 %")
+        if self.iom_percent > self.soc_percent:
+            raise ValueError(
+                f"iom_percent {self.iom_percent:g} is more than soc_percent {self.soc_percent:g}"
+            )
+        return self
+
+
+class Change(Strict):
+    """A prescribed soil property that changes in time, in straight lines between years."""
+
+    variable: Literal[
+        "bulk_density",
+        "one_to_one_share",
+        "calcite_percent",
+        "base_saturation",
+        "dissolved_al_fe",
+    ]
+    upper_cm: Annotated[float, Field(ge=0)]
+    lower_cm: Annotated[float, Field(gt=0)]
+    years: Annotated[list[int], Field(min_length=1)]
+    values: Annotated[list[float], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _match(self) -> Change:
+        if len(self.years) != len(self.values):
+            raise ValueError(f"{len(self.years)} years and {len(self.values)} values")
+        if any(b <= a for a, b in zip(self.years, self.years[1:], strict=False)):
+            raise ValueError(f"years {self.years} do not ascend")
+        if self.lower_cm <= self.upper_cm:
+            raise ValueError(
+                f"upper_cm {self.upper_cm:g} is not above lower_cm {self.lower_cm:g}: "
+                "is the depth interval upside down?"
+            )
+        self._check_range()
+        return self
+
+    def _check_range(self) -> None:
+        """A value has to be one that a horizon could have."""
+        allowed = TypeAdapter(Horizon.model_fields[self.variable].rebuild_annotation())
+        for value in self.values:
+            try:
+                allowed.validate_python(value)
+            except ValidationError as error:
+                message = error.errors()[0]["msg"]
+                raise ValueError(f"{self.variable}: {message} (got {value:g})") from None
+
+
+class Soil(Strict):
+    """Initial profile of a soil, from the surface down without gaps."""
+
+    horizons: Annotated[list[Horizon], Field(min_length=1)]
+    changes: list[Change] = []
+
+    @model_validator(mode="after")
+    def _contiguous(self) -> Soil:
+        expected = 0.0
+        for horizon in self.horizons:
+            if horizon.upper_cm != expected:
+                raise ValueError(
+                    f"a horizon starts at {horizon.upper_cm:g} cm where {expected:g} cm is expected"
+                )
+            expected = horizon.lower_cm
+        return self
+
+
+class LandUse(Strict):
+    """What grows, when, and what is done to the soil each year."""
+
+    cover: Monthly
+    plant_input_months: Monthly
+    manure_months: Monthly = [0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0]
+    dpm_rpm_ratio: Annotated[float, Field(ge=0, le=20)]
+    leaf_share: Fraction
+    root_beta: Annotated[float, Field(ge=0.5, le=0.999)]
+    litter_layer: bool = False
+    plough_depth_m: Annotated[float, Field(ge=0, le=1)] = 0.0
+    input_group: str
+    yield_group: str | None = None
+    plant_carbon_t_ha: Amount | None = None
+    npp: Literal["miami", "schuur", "nceas"] | Annotated[float, Field(ge=0, le=6000)] | None = None
+    harvest_share: Fraction = 0.0
+    manure_carbon_t_ha: Amount = 0.0
+    litter_cations_g_kg: LitterCations = LitterCations()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> LandUse:
+        for name in ("plant_input_months", "manure_months"):
+            total = sum(getattr(self, name))
+            if abs(total - 1) > 1e-6:
+                raise ValueError(f"{name} sums to {total:g}, not to 1")
+        if self.npp is not None and self.plant_carbon_t_ha is not None:
+            raise ValueError("give npp or plant_carbon_t_ha, not both")
+        return self
+
+
+class Climate(Strict):
+    """A climate: a file of twelve normals, or a file of months."""
+
+    normals: str | None = None
+    monthly: str | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Climate:
+        if (self.normals is None) == (self.monthly is None):
+            raise ValueError("give either normals or monthly")
+        return self
+
+
+class Deposition(Strict):
+    """What falls from the air in every year; anions are those of strong acids."""
+
+    dust_g_m2_a: Annotated[float, Field(ge=0, le=5000)] = 0.0
+    dust_mineralogy: str | None = None
+    dust_clay_percent: Percent = 0.0
+    dust_silt_percent: Percent = 0.0
+    dust_calcite_percent: Percent = 0.0
+    calcium_mmolc_m2_a: Deposited = 0.0
+    magnesium_mmolc_m2_a: Deposited = 0.0
+    potassium_mmolc_m2_a: Deposited = 0.0
+    sodium_mmolc_m2_a: Deposited = 0.0
+    silicon_mmol_m2_a: Deposited = 0.0
+    anions_mmolc_m2_a: Deposited = 0.0
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Deposition:
+        total = self.dust_clay_percent + self.dust_silt_percent
+        if total > 100:
+            raise ValueError(f"dust_clay_percent + dust_silt_percent = {total:g}, more than 100 %")
+        if self.dust_calcite_percent > self.dust_silt_percent:
+            raise ValueError(
+                f"dust_calcite_percent {self.dust_calcite_percent:g} is more than "
+                f"dust_silt_percent {self.dust_silt_percent:g}, of which it is a part"
+            )
+        if self.dust_g_m2_a > 0 and self.dust_mineralogy is None:
+            raise ValueError(f"dust_g_m2_a {self.dust_g_m2_a:g} needs dust_mineralogy")
+        return self
+
+
+def _material(name: str) -> str:
+    known = ("calcite", *MINERALS, *CATIONS)
+    if name not in known:
+        raise ValueError(f"no material {name!r}{nearest(name, known)}")
+    return name
+
+
+class Amendment(Strict):
+    """Lime, ground rock or fertiliser (a base as a salt), added once or again and again.
+
+    What is added every ``every_years`` reaches the soil evenly over the slow steps, so that
+    its chemistry sees the mean and not the moment after an addition.
+    """
+
+    material: Annotated[str, AfterValidator(_material)]
+    mol_m2: Annotated[float, Field(gt=0, le=1000)] | None = None
+    kg_m2: Annotated[float, Field(gt=0, le=100)] | None = None
+    every_years: Annotated[int, Field(ge=1)] | None = None
+    year: int | None = None
+    depth_m: Annotated[float, Field(ge=0, le=10)] = 0.0
+    size: Literal["clay", "silt", "sand"] | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Amendment:
+        for one, other in (("mol_m2", "kg_m2"), ("every_years", "year")):
+            if (getattr(self, one) is None) == (getattr(self, other) is None):
+                raise ValueError(f"give either {one} or {other}")
+        if self.size is not None and self.material not in MINERALS:
+            raise ValueError(f"size {self.size!r}: {self.material} has no size class to choose")
+        return self
+
+
+class HistoryPhase(Strict):
+    """A stretch of history under constant climate that ends with the year before ``until``."""
+
+    until: int
+    step_years: Annotated[int, Field(ge=1, le=1000)]
+    climate: str
+    land_use: str | dict[str, str]
+    erosion_mm_a: Erosion = 0.0
+    amendments: list[Amendment] = []
+
+
+class Experiment(Strict):
+    """The years with yearly drivers: from the end of history up to and including ``until``."""
+
+    until: int
+    climate: str
+    management: str
+    erosion_mm_a: Erosion = 0.0
+
+
+class Treatment(Strict):
+    """One treatment of an experiment. Its rows in the management file drive it."""
+
+    name: str
+    site: str
+    label: str | None = None
+    input_groups: dict[str, str] = Field(default={}, description="group -> its own group here")
+    changes: list[Change] = []
+
+
+class PriorText(Strict):
+    """Prior as written in a case."""
+
+    kind: Literal["uniform", "normal", "lognormal"] = "uniform"
+    location: float = float("nan")
+    scale: float = float("nan")
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=True)
+
+
+class Free(Strict):
+    """A parameter that a calibration may change, with the prior of this site if it has one."""
+
+    prior: PriorText | None = None
+    reason: str = ""
+
+
+class Observations(Strict):
+    """Observation files, and series that are predicted but never fitted."""
+
+    files: list[str]
+    keep_out: list[str] = []
+    method_factors: list[str] = []
+
+
+class Grid(Strict):
+    """Layers of equal thickness when laid down."""
+
+    layers: Annotated[int, Field(ge=1, le=400)]
+    thickness_m: Annotated[float, Field(ge=0.005, le=1)]
+
+
+class CaseFile(Strict):
+    """A case as written."""
+
+    format: Literal[1]
+    name: str
+    title: str
+    start_year: int
+    column: Literal["carbon", "whole_soil"] = "carbon"
+    grid: Grid
+    climate: dict[str, Climate]
+    mineralogy: dict[str, Mineralogy] = {}
+    soil: dict[str, Soil]
+    site: dict[str, str] = Field(description="site name -> soil name")
+    land_use: dict[str, LandUse]
+    deposition: Deposition = Deposition()
+    erosion: Literal["events", "continuous"] = "events"
+    history: Annotated[list[HistoryPhase], Field(min_length=1)]
+    experiment: Experiment | None = None
+    treatment: list[Treatment] = []
+    protection: list[Literal["clay", "mooh", "aggregation", "pores"]] = [
+        "clay",
+        "mooh",
+        "aggregation",
+        "pores",
+    ]
+    minimum: Literal["hard", "soft"] = "hard"
+    radiocarbon_atmosphere: str | None = None
+    set: dict[str, float] = {}
+    free: dict[str, Free] = {}
+    observations: Observations | None = None
+    notes: dict[str, str] = {}
