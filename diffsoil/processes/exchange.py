@@ -46,8 +46,8 @@ MM = 1000.0
 """mm in a m."""
 LOG_G_BOUNDS = (-32.0, 0.0)
 """ln of g in mol/L: from a soda soil with hardly any acidity to pH 0."""
-TOLERANCE = 1e-10
-"""In ln g; the last step, of Newton's method, squares what error is left."""
+TOLERANCE = 1e-5
+"""In ln g; a step of Newton's method leaves the square of it, and one more follows."""
 MOST_TURNS = 60
 """Enough to halve the bounds down to the tolerance; a good start takes three."""
 ALUMINIUM_HYDROLYSIS = 1.0e-5
