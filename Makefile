@@ -19,8 +19,10 @@ $(STAMP): pyproject.toml requirements.lock .python-version scripts/bootstrap.sh
 	@scripts/bootstrap.sh
 	@touch $@
 
-demo: $(STAMP) ## calibrate the Rothamsted case quickly, into demo/fit
+demo: $(STAMP) ## calibrate Rothamsted quickly, and let a loess develop, into demo/
 	.venv/bin/diffsoil calibrate rothamsted -o demo/fit --quick --overwrite
+	.venv/bin/diffsoil simulate loess_dry_agriculture -o demo/loess.nc --overwrite
+	.venv/bin/diffsoil plot demo/loess.nc -o demo/loess --overwrite
 
 test: $(STAMP) ## run the tests on two cores
 	$(PYTHON) -m pytest -n 2 --dist loadfile

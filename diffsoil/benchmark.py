@@ -27,11 +27,19 @@ from diffsoil.io import data_path, refuse_existing, replacing
 from diffsoil.plan import Plan, build, prepare_plan
 from diffsoil.plan import run as live
 from diffsoil.simulation import Progress, select
-from diffsoil.time import Record
+from diffsoil.time import Phase, Record
 
 CASE = "rothamsted"
 HISTORY_YEARS = 12_000
 SLOW_STEPS = (1, 10, 50)
+WHOLE_SOIL = "loess_dry_agriculture"
+JACOBIAN_OF = (
+    "carbon.k_hum", "carbon.k_rpm", "protection.b1", "protection.b3a", "protection.b4",
+    "exchange.log_k_calcium", "exchange.organic_anions", "weathering.field_factor",
+    "water.bypass", "fauna.rate", "biocycling.factor", "soil_gas.root_respiration",
+)  # fmt: skip
+STUDY_RUNS, STUDY_STEPS = 72, 1000
+"""As many runs, and as many slow steps of ten years, as the study of van der Meij & Finke."""
 MEMBERS = 8
 """Parameter sets that are run side by side."""
 REPEATS = 7
@@ -106,6 +114,8 @@ def measurements(progress: Progress) -> Iterator[Measurement]:
     what = f"gradient, {len(free)} parameters"
     yield _measure(what, gradient, values, column, free_plan, record, of=forward)
 
+    yield from _whole_soil(progress)
+
     progress.say("benchmark: RothC")
     yield _measure("RothC, spin-up and 100 years", rothc.run, *_rothc_inputs())
 
@@ -124,6 +134,49 @@ def measurements(progress: Progress) -> Iterator[Measurement]:
             yield _measure(
                 f"{MEMBERS} of them side by side", many, rates, column, history, of=measured
             )
+
+
+def _whole_soil(progress: Progress) -> Iterator[Measurement]:
+    """The whole soil over twelve thousand years, 40 layers, slow step 10."""
+    case = load_case(WHOLE_SOIL)
+    column, plan = case.column(), build(case)
+    values = {name: jnp.asarray(value) for name, value in column.values().items()}
+    progress.say("benchmark: whole soil")
+    forward = _measure("whole soil, 12000 years", _yearly_stocks, values, column, plan)
+    yield forward
+    progress.say("benchmark: its gradient")
+    gradient = jax.grad(lambda v, c, p: _yearly_stocks(v, c, p).mean())
+    what = f"gradient, all {len(values)} parameters"
+    yield _measure(what, gradient, values, column, plan, of=forward)
+    progress.say("benchmark: its Jacobian")
+    few = {name: values[name] for name in JACOBIAN_OF}
+    jacobian = jax.jacfwd(lambda w, v, c, p: _yearly_stocks(v | w, c, p))
+    what = f"all yearly stocks by {len(few)} parameters"
+    yield _measure(what, jacobian, few, values, column, plan, of=forward)
+    progress.say(f"benchmark: {STUDY_RUNS} runs of the whole soil")
+    shorter = dataclasses.replace(plan, history=(_first_steps(plan.history[0], STUDY_STEPS),))
+    rates = jnp.linspace(0.015, 0.025, STUDY_RUNS)
+
+    def of_rate(k_hum: Array, v: dict[str, Array], c: Column, p: Plan) -> Array:
+        return _yearly_stocks(v | {"carbon.k_hum": k_hum}, c, p)
+
+    many = jax.vmap(of_rate, in_axes=(0, None, None, None))
+    what = f"{STUDY_RUNS} whole soils, 10000 years"
+    yield _measure(what, many, rates, values, column, shorter, of=forward)
+
+
+def _yearly_stocks(
+    values: dict[str, Array], column: Column, plan: Plan
+) -> Float[Array, "site year"]:
+    record = Record(yearly=("soc",))
+    soc = live(column.with_parameters(values), plan, in_history=record)[1][0]["soc"]
+    return jnp.sum(soc, axis=-1)
+
+
+def _first_steps(phase: Phase, steps: int) -> Phase:
+    """The beginning of a phase; arrays have a leading axis of sites."""
+    series, yearly = jax.tree.map(lambda x: x[:, :steps], (phase.series, phase.yearly))
+    return dataclasses.replace(phase, steps=steps, series=series, yearly=yearly)
 
 
 def _stocks(column: Column, plan: Plan, record: Record) -> Float[Array, "member year layer"]:

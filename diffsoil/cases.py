@@ -20,7 +20,9 @@ from diffsoil.processes import npp
 from diffsoil.processes.erosion import ContinuousErosion
 from diffsoil.processes.exchange import ExchangeCapacity
 from diffsoil.processes.minerals import CALCITE_MASS, MOLAR_MASS
+from diffsoil.processes.oxides import KineticIron, Oxides
 from diffsoil.processes.pores import ORGANIC_MATTER_IN_CARBON
+from diffsoil.processes.richards import Richards, SimulatedRichards
 from diffsoil.processes.texture import Texture
 from diffsoil.schema import (
     CaseFile,
@@ -145,10 +147,15 @@ class Case:
 
     def _processes(self) -> Column:
         if not self.whole_soil:
-            return standard_column(self.input_groups)
+            column = standard_column(self.input_groups)
+            return column.replaced(Richards()) if self.file.water == "richards" else column
         column = whole_soil_column(self.input_groups)
+        if self.file.water == "richards":
+            column = column.replaced(SimulatedRichards())
         if self.file.erosion == "continuous":
-            return column.replaced(ContinuousErosion())
+            column = column.replaced(ContinuousErosion())
+        if self.file.dissolved_iron == "kinetic":
+            column = column.replaced(Oxides(iron=KineticIron()))
         return column
 
 
@@ -325,7 +332,7 @@ def _ground_keys(file: CaseFile) -> Iterator[str]:
     def given(of: BaseModel, where: str, *keys: str) -> Iterator[str]:
         yield from (f"{where}{key}" for key in keys if key in of.model_fields_set)
 
-    yield from given(file, "", "mineralogy", "deposition", "erosion")
+    yield from given(file, "", "mineralogy", "deposition", "erosion", "dissolved_iron")
     for name, soil in file.soil.items():
         for number, horizon in enumerate(soil.horizons):
             where = f"soil.{name}.horizons.{number}."

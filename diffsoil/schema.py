@@ -358,6 +358,8 @@ class CaseFile(Strict):
     land_use: dict[str, LandUse]
     deposition: Deposition = Deposition()
     erosion: Literal["events", "continuous"] = "events"
+    dissolved_iron: Literal["equilibrium", "kinetic"] = "equilibrium"
+    water: Literal["bucket", "richards"] = "bucket"
     history: Annotated[list[HistoryPhase], Field(min_length=1)]
     experiment: Experiment | None = None
     treatment: list[Treatment] = []

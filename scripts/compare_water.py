@@ -124,53 +124,19 @@ def measured(f: Callable[[Environment], tuple], environment: Environment) -> tup
     return found, 1e3 * min(took) / (SPIN_UP + 1), compiling
 
 
-def bucket(
-    environment: Environment,
-    met_first: float | str = 1.0,
-    wet_share: float = 0.0,
-    **parameters: float,
-) -> Result:
-    """The bucket, as it is or repaired.
-
-    Args:
-        environment: see :func:`setting`.
-        met_first: rain that meets the demand before it wets the soil: a share, or, as
-            ``"8 mm"``, so much of it a month at most (interception). Anything but 1 is made of
-            two half months: the soil takes the rain in the first, roots take theirs in the second.
-        wet_share: weight of the soil before uptake in the month's moisture deficit; the bucket
-            as it is looks at the end of the month, after uptake.
-        parameters: of the bucket.
-    """
+def bucket(environment: Environment, **parameters: float) -> Result:
+    """The bucket with some parameters."""
     process = Water(**{k: jnp.asarray(v) for k, v in parameters.items()}, spin_up_years=SPIN_UP)
-    rain, demand = environment["precipitation"], environment["potential_evapotranspiration"]
-    met = jnp.minimum(rain, demand)
-    if isinstance(met_first, str):
-        met = jnp.minimum(met, float(met_first.split()[0]) * environment["cover"])
-    else:
-        met = met_first * met
-    halves = environment | {
-        "precipitation": jnp.stack([rain - met, jnp.zeros(12)], axis=1).ravel(),
-        "potential_evapotranspiration": jnp.stack([jnp.zeros(12), demand - met], axis=1).ravel(),
-        "cover": jnp.repeat(environment["cover"], 2),
-    }
-    whole = met_first == 1.0 and wet_share == 0.0
     state = empty()
     (found,), milliseconds, compiling = measured(
-        lambda e: (process.slow(state, e, 50)[1],), environment if whole else halves
+        lambda e: (process.slow(state, e, 50)[1],), environment
     )
     values = {k: np.asarray(v) for k, v in found.items()}
-    if not whole:
-        for name, how in (("percolation", np.sum), ("evapotranspiration", np.sum)):
-            values[name] = how(values[name].reshape(12, 2, LAYERS), axis=1)
-        for name in ("moisture_deficit", "water_content"):
-            before, after = np.moveaxis(values[name].reshape(12, 2, LAYERS), 1, 0)
-            values[name] = wet_share * before + (1.0 - wet_share) * after
-    taken = values["evapotranspiration"].sum() + float(met.sum())
     return Result(
         values["percolation"],
         values["moisture_deficit"],
         values["water_content"],
-        taken,
+        values["evapotranspiration"].sum() + float(values["interception"].sum()),
         0.0,
         milliseconds,
         compiling,
@@ -225,18 +191,18 @@ SETTINGS = {
     "Rothamsted, bare": ("rothamsted_early", "rothamsted", 0.961, 0.0),
 }
 
+ROTHC = {"met_first": 1.0, "month_end": 1.0}
+
 BUCKETS: dict[str, dict] = {
+    "bucket of RothC": ROTHC,
+    "bucket of RothC, bypass 0.2": ROTHC | {"bypass": 0.2},
+    "bucket, all rain enters first": {"met_first": 0.0, "month_end": 1.0},
+    "bucket, 0.3 meets the demand first": {"met_first": 0.3, "month_end": 1.0},
+    "bucket, 0.3, deficit 1/2 before uptake": {"met_first": 0.3, "month_end": 0.5},
     "bucket": {},
-    "bucket, bypass 0.2": {"bypass": 0.2},
-    "bucket, rain enters first": {"met_first": 0.0},
-    "bucket, 8 mm a month intercepted": {"met_first": "8 mm"},
-    "bucket, 16 mm a month intercepted": {"met_first": "16 mm"},
-    "bucket, 0.5 meets the demand first": {"met_first": 0.5},
-    "bucket, 0.3 meets the demand first": {"met_first": 0.3},
-    "bucket, 0.3, bypass 0.03": {"met_first": 0.3, "bypass": 0.03},
-    "bucket, 0.3, deficit 1/4 before uptake": {"met_first": 0.3, "wet_share": 0.25},
-    "bucket, 0.3, deficit 1/2 before uptake": {"met_first": 0.3, "wet_share": 0.5},
+    "bucket, bypass 0.03": {"bypass": 0.03},
 }
+"""``bucket`` is the default."""
 
 VARIANTS: dict[str, dict] = {
     "Richards": {},
@@ -254,10 +220,10 @@ VARIANTS: dict[str, dict] = {
 
 
 def draw(path: Path, results: dict[str, tuple[Result, Result, Result]], third: str) -> None:
-    """Percolation and moisture modifier by depth: Richards, bucket, and one repaired bucket."""
+    """Percolation and moisture modifier by depth: Richards, two buckets."""
     figure, axes = plt.subplots(2, len(results), figsize=(3.1 * len(results), 7), sharey=True)
     depth = 100 * THICKNESS * np.arange(LAYERS)
-    styles = {"Richards": "C0-", "bucket": "C1--", third: "C2:"}
+    styles = {"Richards": "C0-", "bucket of RothC": "C1--", third: "C2:"}
     for i, (name, models) in enumerate(results.items()):
         for (label, style), result in zip(styles.items(), models, strict=True):
             lower = depth + 100 * THICKNESS
@@ -283,7 +249,7 @@ def main() -> None:
     parser.add_argument("--picture", type=Path, default=Path("docs/water.png"))
     parser.add_argument("--sensitivity", action="store_true", help="vary Richards' settings too")
     arguments = parser.parse_args()
-    third = "bucket, 0.3, deficit 1/4 before uptake"  # the repair that docs/water.md proposes
+    third = "bucket"
     drawn = {}
     for name, where in SETTINGS.items():
         environment = setting(*where)
@@ -294,7 +260,7 @@ def main() -> None:
         for label, change in BUCKETS.items():
             found[label] = bucket(environment, **change)
             print(row(label, found[label]), flush=True)
-        drawn[name] = (exact, found["bucket"], found[third])
+        drawn[name] = (exact, found["bucket of RothC"], found[third])
         if where[1] == "rothamsted":
             rain = np.asarray(environment["precipitation"])
             for label, result in (("Richards", exact), *found.items()):

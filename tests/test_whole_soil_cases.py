@@ -16,6 +16,8 @@ from diffsoil.processes.minerals import (
     MOLAR_MASS,
     STOICHIOMETRY,
 )
+from diffsoil.processes.oxides import KineticIron
+from diffsoil.processes.richards import SimulatedRichards
 from diffsoil.state import CATIONS, ELEMENTS, MINERALS, SIZES, VARIABLES
 from tests import tiny_case
 
@@ -704,3 +706,26 @@ def test_agriculture_of_the_study_limes_fertilises_and_erodes():
     assert series(phase, "removed_layers").sum() == 8 + 19 + 10 + 1
     plough = series(phase, "plough_depth")
     np.testing.assert_array_equal(plough[[799, 800, 990, 1000]], [0, 0.05, 0.20, 0])
+
+
+@pytest.mark.parametrize(
+    ("key", "name", "kind"),
+    [
+        ('dissolved_iron = "kinetic"', "oxides", KineticIron),
+        ('water = "richards"', "water", SimulatedRichards),
+    ],
+)
+def test_a_case_chooses_among_alternatives(tmp_path, key, name, kind):
+    column = 'column = "whole_soil"'
+    case = load_case(write(tmp_path, (column, f"{column}\n{key}")))
+    process = case.column().process(name)
+    assert isinstance(process.iron if name == "oxides" else process, kind)
+    check(build(case), case.column(), case)
+
+
+def test_a_prescribed_soil_dissolves_no_iron(tmp_path):
+    path = tiny_case.write(
+        tmp_path, case=[("format = 1", 'format = 1\ndissolved_iron = "kinetic"')]
+    )
+    with pytest.raises(InputError, match="dissolved_iron"):
+        load_case(path)

@@ -340,7 +340,8 @@ class Exchange(Process):
         assert ground is not None
         temperature = jnp.mean(environment["soil_temperature"], axis=0)
         mass = environment["mineral_mass"] / MG_PER_KG_M2
-        drainage = jnp.sum(environment["percolation"], axis=0) * (years / MM)
+        # water that rises over the year, where it can, brings nothing up
+        drainage = jnp.maximum(jnp.sum(environment["percolation"], axis=0), 0.0) * (years / MM)
         wet = jnp.maximum(jnp.mean(environment["water_content"], axis=0), DRIEST)
         pores = wet * environment["thickness"]
         pco2 = environment["pco2"]

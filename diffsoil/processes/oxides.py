@@ -152,7 +152,7 @@ class KineticIron(eqx.Module):
     pH, as the study of van der Meij & Finke (2026) shows it, must behave so.
     """
 
-    field_factor: float = eqx.field(static=True, default=1.0e-4)
+    field_factor: float = eqx.field(static=True, default=1.0e-5)
     """Rate in the field over that in the laboratory: assumption."""
 
     def __call__(
