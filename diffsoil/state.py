@@ -206,6 +206,7 @@ VARIABLES: dict[str, Variable] = {
     "litter_modifier": Variable(MONTH, "1", "rate modifiers of the litter layer multiplied"),
     "mineral_percent": Variable(("mineral", "layer"), "%", "minerals in the mineral soil"),
     "exchangeable_bases": Variable(("cation", "layer"), "%", "bases, share of the exchanger"),
+    "exchangeable_aluminium": Variable(LAYER, "%", "aluminium, share of the exchanger"),
     "organic_matter": Variable(LAYER, "%", "organic matter"),
     "porosity": Variable(LAYER, "m3 m-3", "pore volume"),
     "pco2": Variable(LAYER, "atm", "partial pressure of CO2 in soil air"),

@@ -107,6 +107,7 @@ RESULTS: dict[str, Result] = {
     "cec": _layer("cec"),
     "base_saturation": _layer("base_saturation"),
     "exchangeable_bases": _layer("exchangeable_bases", also="cation"),
+    "exchangeable_aluminium": _layer("exchangeable_aluminium"),
     "ph": _layer("ph"),
     "pco2": _layer("pco2"),
     "dissolved_al_fe": _layer("dissolved_al_fe"),

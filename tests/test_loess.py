@@ -127,3 +127,11 @@ def test_richards_water_closes_in_the_developing_column(tmp_path):
     case = load_case(path)
     run = simulate(case, case.column().replaced(SimulatedRichards()))
     assert max(run.balances.values()) < 1e-10
+
+
+def test_aluminium_takes_the_exchanger_of_acid_layers_only(wet):
+    aluminium = at(wet, "exchangeable_aluminium", 12000)
+    bases = at(wet, "base_saturation", 12000)
+    assert aluminium[:6].max() > 15
+    assert np.all(aluminium + bases <= 100 + 1e-9)
+    assert at(wet, "exchangeable_aluminium", 3000)[30:].max() < 0.5

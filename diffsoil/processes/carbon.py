@@ -190,11 +190,14 @@ class Carbon(Process):
             return state, {}
         carbon = self._inputs(environment)
         units = jnp.broadcast_to(jnp.eye(ACTIVE)[:, :, None], (ACTIVE, ACTIVE, carbon.shape[-1]))
-        nothing = jnp.zeros_like(units[:2])
-        sources = jnp.concatenate([units, nothing])
+        # after the pools come the year's input of carbon, and of 14C where it is followed
+        tracers = 1 if state.radiocarbon is None else 2
+        sources = jnp.concatenate([units, jnp.zeros_like(units[:tracers])])
         no_input = jnp.zeros((ACTIVE, *carbon.shape))
-        inputs = jnp.concatenate([no_input, jnp.stack([carbon, carbon])])
-        decay = jnp.ones(ACTIVE + 2).at[-1].set(_monthly_decay())
+        inputs = jnp.concatenate([no_input, jnp.stack([carbon] * tracers)])
+        decay = jnp.ones(ACTIVE + tracers)
+        if tracers == 2:
+            decay = decay.at[-1].set(_monthly_decay())
         year, co2 = self._year(sources, inputs, environment, decay)
         return state, {
             "annual_map": year,

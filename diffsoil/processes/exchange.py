@@ -38,6 +38,7 @@ from diffsoil.processes.minerals import CALCITE_MASS
 from diffsoil.processes.oxides import GIBBSITE, log_solubility
 from diffsoil.processes.pores import ORGANIC_MATTER_IN_CARBON
 from diffsoil.processes.weathering import DRIEST
+from diffsoil.processes.weathering import GIBBSITE as GIBBSITE_ROW
 from diffsoil.state import CHARGE, SOLUTES, State
 
 LITRES = 1000.0
@@ -285,6 +286,7 @@ class Exchange(Process):
     provides: ClassVar[tuple[str, ...]] = (
         "base_saturation",
         "exchangeable_bases",
+        "exchangeable_aluminium",
         "ph",
         "dissolved_bases",
         "drainage",
@@ -309,6 +311,11 @@ class Exchange(Process):
     log_k_sodium: Float[Array, ""] = parameter(
         2.0, unit="1", lower=0.0, upper=3.5, prior=normal(2.0, 0.3),
         source="assumption: Na is the most easily replaced", description="Gapon coefficient of Na",
+    )  # fmt: skip
+    log_k_aluminium: Float[Array, ""] = parameter(
+        2.6, unit="log10 (mol L-1)^-2/3", lower=1.5, upper=4.0, prior=normal(2.6, 0.3),
+        source="assumption: Al is some two thirds of the acidity where it is not short",
+        description="Gapon coefficient of Al against exchangeable H",
     )  # fmt: skip
     organic_anions: Float[Array, ""] = parameter(
         0.1, unit="mol m-3", lower=0.0, upper=1.0, prior=lognormal(0.1, 0.6),
@@ -402,8 +409,14 @@ class Exchange(Process):
         shares = 100.0 * held.T / constants["capacity"][None]
         # a solution that is not quite solved for must not overfill the exchanger
         shares = shares / jnp.maximum(jnp.sum(shares, axis=0) / 100.0, 1.0)[None]
+        base_saturation = jnp.sum(shares, axis=0)
+        # with Al3+ over gibbsite in proportion to H+^3, Al and H share acidity in a fixed ratio
+        ratio = jnp.cbrt(constants["aluminium"]) / 10.0**self.log_k_aluminium
+        there = 300.0 * jnp.sum(ground.minerals[GIBBSITE_ROW], axis=0) / constants["capacity"]
+        acidity = jnp.maximum(100.0 - base_saturation, 0.0)
         return eqx.tree_at(lambda s: s.ground, state, ground), {
-            "base_saturation": jnp.sum(shares, axis=0),
+            "exchangeable_aluminium": jnp.minimum(acidity * ratio / (1.0 + ratio), there),
+            "base_saturation": base_saturation,
             "exchangeable_bases": shares,
             "ph": ph,
             "dissolved_bases": bases * LITRES,
