@@ -461,6 +461,8 @@ def _check_amendments(path: Path, file: CaseFile, number: int) -> None:
             raise InputError(
                 f"{where}.depth_m: {amendment.depth_m:g} is below the column of {deepest:g} m"
             )
+        if amendment.material == "manure":
+            continue  # it goes where the plough takes it
         # None stands for every slow step of the phase
         together = depths if year is None else {None, year} & depths.keys()
         for other in together:

@@ -27,6 +27,7 @@ from diffsoil.column import Column, missing_needs
 from diffsoil.io import Column as Table
 from diffsoil.io import InputError, read_table
 from diffsoil.process import Environment
+from diffsoil.processes.geometry import MG_PER_KG_M2
 from diffsoil.processes.minerals import ATOMIC_WEIGHT, CALCITE_MASS, G_PER_KG, MOLAR_MASS
 from diffsoil.processes.vegetation import Vegetation
 from diffsoil.processes.water import MM_PER_M
@@ -263,6 +264,7 @@ def _site_phase(
     climate = {k: np.broadcast_to(v, (n, 12)) for k, v in _climate(weather).items()}
     if case.whole_soil:
         additions = _additions(phase.amendments, years, phase.step_years)
+        additions["manure_input"] += constant.pop("manure_input")
         soil = _material(case, site, n) | additions
         soil |= _erosion(case, years, phase.erosion_mm_a)
     else:
@@ -299,6 +301,7 @@ def _treatment(case: Case, treatment: Treatment, years: np.ndarray) -> dict[str,
     if case.whole_soil:
         additions = _additions([], years, 1)
         additions["added_calcite"] = rows["lime_mol_m2"].to_numpy(float)
+        additions["manure_input"] += series.pop("manure_input")
         soil = _material(case, treatment.site, len(years)) | additions
         soil |= _erosion(case, years, case.file.experiment.erosion_mm_a)
     else:
@@ -370,6 +373,7 @@ def _additions(amendments: list[Amendment], years: np.ndarray, step: int) -> dic
         "added_calcite": np.zeros(n),
         "added_solutes": np.zeros((n, len(SOLUTES))),
         "amendment_depth": np.zeros(n),
+        "manure_input": np.zeros(n),
     }
     for amendment in amendments:
         material = amendment.material
@@ -378,7 +382,9 @@ def _additions(amendments: list[Amendment], years: np.ndarray, step: int) -> dic
             times = (years == amendment.year).astype(float)
         else:
             times = np.full(n, step / amendment.every_years)
-        if material == "calcite":
+        if material == "manure":
+            values["manure_input"] += times * amount * MG_PER_KG_M2 / step
+        elif material == "calcite":
             values["added_calcite"] += times * amount
         elif material in CATIONS:
             solute = SOLUTES.index(material)
@@ -389,15 +395,18 @@ def _additions(amendments: list[Amendment], years: np.ndarray, step: int) -> dic
         else:
             size = SIZES.index(amendment.size or "silt")
             values["added_minerals"][:, MINERALS.index(material), size] += times * amount
-        values["amendment_depth"][times > 0] = amendment.depth_m
+        if material != "manure":
+            values["amendment_depth"][times > 0] = amendment.depth_m
     return values
 
 
 def _mol(amendment: Amendment) -> float:
-    """One addition, mol/m2."""
+    """One addition, mol/m2; of manure kg carbon/m2."""
     if amendment.mol_m2 is not None:
         return amendment.mol_m2
     assert amendment.kg_m2 is not None
+    if amendment.material == "manure":
+        return amendment.kg_m2
     if amendment.material == "calcite":
         return amendment.kg_m2 / CALCITE_MASS
     if amendment.material in CATIONS:

@@ -249,14 +249,16 @@ class Deposition(Strict):
 
 
 def _material(name: str) -> str:
-    known = ("calcite", *MINERALS, *CATIONS)
+    known = ("calcite", *MINERALS, *CATIONS, "manure")
     if name not in known:
         raise ValueError(f"no material {name!r}{nearest(name, known)}")
     return name
 
 
 class Amendment(Strict):
-    """Lime, ground rock or fertiliser (a base as a salt), added once or again and again.
+    """Lime, ground rock, fertiliser (a base as a salt) or manure (kg_m2 of carbon).
+
+    Added once or again and again.
 
     What is added every ``every_years`` reaches the soil evenly over the slow steps, so that
     its chemistry sees the mean and not the moment after an addition.
@@ -275,6 +277,10 @@ class Amendment(Strict):
         for one, other in (("mol_m2", "kg_m2"), ("every_years", "year")):
             if (getattr(self, one) is None) == (getattr(self, other) is None):
                 raise ValueError(f"give either {one} or {other}")
+        if self.material == "manure" and (self.mol_m2 is not None or self.depth_m > 0):
+            raise ValueError(
+                "manure is given in kg_m2 of carbon, and lies where the land use ploughs it in"
+            )
         if self.size is not None and self.material not in MINERALS:
             raise ValueError(f"size {self.size!r}: {self.material} has no size class to choose")
         return self

@@ -729,3 +729,19 @@ def test_a_prescribed_soil_dissolves_no_iron(tmp_path):
     )
     with pytest.raises(InputError, match="dissolved_iron"):
         load_case(path)
+
+
+def test_manure_is_added_in_its_year_to_what_the_land_use_gets(tmp_path):
+    keys = {"material": "manure", "kg_m2": 0.4, "year": 220}
+    plan = arrays(write(tmp_path, *amendment(**keys)))
+    before = arrays(write(tmp_path))
+    more = series(plan.history[0], "manure_input") - series(before.history[0], "manure_input")
+    # 4 Mg C/ha at once, spread over the ten years of the slow step
+    assert more.max() == pytest.approx(0.4)
+    assert np.flatnonzero(more).tolist() == [22]
+
+
+def test_manure_goes_where_the_plough_takes_it(tmp_path):
+    keys = {"material": "manure", "kg_m2": 0.4, "year": 220, "depth_m": 0.2}
+    with pytest.raises(InputError, match="manure is given in kg_m2 of carbon"):
+        load_case(write(tmp_path, *amendment(**keys)))
