@@ -37,7 +37,7 @@ class Sizes:
 
 # In whitened coordinates seven leapfrog steps (depth 3) go about a quarter of a period, enough
 # for nearly independent draws; the full setting lets NUTS decide.
-QUICK = Sizes(chains=2, warmup=50, draws=125, starts=1, tree_depth=4, acceptance=0.7)
+QUICK = Sizes(chains=2, warmup=50, draws=200, starts=1, tree_depth=4, acceptance=0.7)
 FULL = Sizes(chains=4, warmup=250, draws=500, starts=3, tree_depth=10, acceptance=0.8)
 
 LAPLACE_DRAWS = 1000
