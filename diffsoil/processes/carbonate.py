@@ -125,6 +125,23 @@ def calcite_saturation(
     return jnp.exp(exponent / 3.0 + np.log(1000.0))
 
 
+def carried_down(
+    present: Float[Array, " layer"], most: Float[Array, " layer"]
+) -> Float[Array, " layer"]:
+    """What leaves each layer with water that takes all it can: ``min(most, inflow + present)``.
+
+    Args:
+        present: solid in each layer.
+        most: what the water that leaves a layer can hold, in the same unit.
+    """
+
+    def layer(inflow: Array, x: tuple[Array, Array]) -> tuple[Array, Array]:
+        outflow = jnp.minimum(x[1], inflow + x[0])
+        return outflow, outflow
+
+    return lax.scan(layer, jnp.zeros(()), (present, most))[1]
+
+
 def calcite_front(
     calcite: Float[Array, " layer"],
     saturation: Float[Array, " layer"],
@@ -144,12 +161,6 @@ def calcite_front(
     Returns:
         Calcite after the step and dissolved calcite leaving each layer, both mol/m2.
     """
-    carried = percolation * saturation / MM_PER_M
-
-    def layer(inflow: Array, x: tuple[Array, Array]) -> tuple[Array, tuple[Array, Array]]:
-        present, most = x
-        outflow = jnp.minimum(most, inflow + present)
-        return outflow, (present + inflow - outflow, outflow)
-
-    _, (after, outflow) = lax.scan(layer, jnp.zeros(()), (calcite, carried))
-    return after, outflow
+    outflow = carried_down(calcite, percolation * saturation / MM_PER_M)
+    inflow = jnp.concatenate([jnp.zeros(1), outflow[:-1]])
+    return calcite + inflow - outflow, outflow

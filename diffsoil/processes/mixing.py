@@ -110,8 +110,9 @@ class Fauna(Process):
         zone = overlap(environment["depth_top"], environment["thickness"], 0.0, self.depth)
         fraction = zone * jnp.clip(self.rate / jnp.sum(zone * mass), 0.0, 1.0)
         if state.ground is not None:
-            mass = environment["bulk_density"]
-            state = _mixed_ground(state, fraction, mass, years)
+            density = environment["bulk_density"]
+            state = _mixed_ground(state, fraction, density, years)
+            return state, {"fauna_fraction": fraction, "fauna_share": shares(fraction, density)}
         return state, {"fauna_fraction": fraction, "fauna_share": shares(fraction, mass)}
 
     def year(self, state: State, environment: Environment) -> State:

@@ -10,15 +10,15 @@ import dataclasses
 from typing import ClassVar, NamedTuple
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jaxtyping import Array, Float
 
 from diffsoil.numerics import safe
 from diffsoil.parameters import normal, parameter
 from diffsoil.process import Environment, Process
-from diffsoil.processes.carbonate import LN10, ZERO_CELSIUS
+from diffsoil.processes.carbonate import LN10, ZERO_CELSIUS, carried_down
 from diffsoil.processes.minerals import MOLAR_MASS
 from diffsoil.processes.weathering import (
     AL,
@@ -204,13 +204,7 @@ class Oxides(Process):
         stock = jnp.sum(ground.minerals[rows], axis=1)
         most = jnp.stack([all_al * drainage, most_fe])
 
-        def layer(inflow: Array, x: tuple[Array, Array]) -> tuple[Array, Array]:
-            present, capacity = x
-            outflow = jnp.minimum(capacity, inflow + present)
-            return outflow, outflow
-
-        _, outflow = lax.scan(layer, jnp.zeros(2), (stock.T, most.T))
-        outflow = outflow.T
+        outflow = jax.vmap(carried_down)(stock, most)
         inflow = jnp.concatenate([jnp.zeros((2, 1)), outflow[:, :-1]], axis=1)
         # what is laid down is of clay size; what dissolves, of all sizes alike
         gain = jnp.maximum(inflow - outflow, 0.0)
@@ -218,8 +212,8 @@ class Oxides(Process):
         left = 1.0 - safe.divide(loss, stock)
         solids = ground.minerals[rows] * left[:, None]
         solids = solids.at[:, 0].add(gain)
-        there = safe.divide(stock + inflow, most + all_al[None] * 1e-9 + 1e-12)
-        shortage = jnp.minimum(there[0], 1.0)
+        there = safe.divide(stock[0] + inflow[0], most[0], otherwise=1.0)
+        shortage = jnp.minimum(there, 1.0)
         mass = jnp.asarray(MOLAR_MASS)[rows]
         lost = ground.lost.at[AL].add(outflow[0, -1]).at[FE].add(outflow[1, -1])
         ground = dataclasses.replace(
