@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from html import escape
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,7 +15,9 @@ from calibration import checks as checking
 from calibration.plots import QUANTITIES
 from calibration.problem import ERROR, METHOD
 from calibration.store import Settings
+from diffsoil import html
 from diffsoil.cases import Case
+from diffsoil.html import figure, heading, number, paragraph, section
 from diffsoil.io import replacing
 
 METHODS = {
@@ -27,28 +27,6 @@ METHODS = {
     "where the posterior is bent or one-sided",
     "nuts": "draws from the full posterior by Hamiltonian Monte Carlo (NUTS)",
 }
-
-STYLE = """
-body { font: 16px/1.5 Georgia, serif; color: #222; max-width: 62rem; margin: 2rem auto;
-       padding: 0 1rem; }
-h1 { font-size: 1.6rem; line-height: 1.25; } h2 { font-size: 1.25rem; margin-top: 2.2rem;
-     border-bottom: 1px solid #bbb; } h3 { font-size: 1.05rem; }
-table { border-collapse: collapse; font: 13px/1.4 sans-serif; margin: 0.8rem 0; }
-th, td { padding: 0.25rem 0.6rem; border-bottom: 1px solid #ddd; text-align: left;
-         vertical-align: top; }
-th { border-bottom: 2px solid #888; } td.number, th.number { text-align: right;
-     font-variant-numeric: tabular-nums; white-space: nowrap; }
-tr.failed td { background: #fbe3d6; } tr.failed td.mark { font-weight: bold; color: #9c3d00; }
-tr.unchecked td { color: #777; }
-figure { margin: 1rem 0; } img { max-width: 100%; height: auto; }
-figcaption, .note { font-size: 0.9rem; color: #444; }
-pre { font-size: 12px; overflow-x: auto; background: #f5f5f5; padding: 0.8rem; }
-.wide { overflow-x: auto; }
-@media print { body { font-size: 11pt; margin: 0; max-width: none; } table { font-size: 8pt; }
-  h2 { break-after: avoid; } figure, tr { break-inside: avoid; } pre { white-space: pre-wrap; } }
-"""
-
-Format = Callable[[Any], str]
 
 
 def write(
@@ -76,7 +54,6 @@ def write(
     Returns:
         The file. Its pictures are inside it; it refers to nothing outside.
     """
-    title = case.file.title
     sections = [
         _done(case, table, tree, settings),
         _checks(checks, settings),
@@ -88,64 +65,10 @@ def write(
         _data(case, table),
         _repeat(case, settings),
     ]
-    page = (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
-        f"<h1>{escape(title)}</h1>\n" + "\n".join(sections) + "\n</body>\n</html>\n"
-    )
     path = folder / "report.html"
     with replacing(path, overwrite=True) as part:
-        part.write_text(page, encoding="utf-8")
+        part.write_text(html.page(case.file.title, sections), encoding="utf-8")
     return path
-
-
-# Pieces of HTML.
-
-
-def _section(title: str, *parts: str) -> str:
-    return (
-        f"<section>\n<h2>{escape(title)}</h2>\n" + "\n".join(p for p in parts if p) + "\n</section>"
-    )
-
-
-def _paragraph(text: str, kind: str = "") -> str:
-    return f'<p class="{kind}">{escape(text)}</p>' if kind else f"<p>{escape(text)}</p>"
-
-
-def _number(value: Any) -> str:
-    """A number with three digits; a dash where there is none."""
-    if not np.isfinite(value):
-        return "–"
-    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
-
-
-def _table(frame: pd.DataFrame, kinds: list[str] | None = None) -> str:
-    """An HTML table; columns of numbers to the right, ``kinds`` are classes of the rows."""
-    numeric = [pd.api.types.is_float_dtype(frame[c]) for c in frame]
-    mark = ['class="number"' if n else "" for n in numeric]
-    head = "".join(f"<th {m}>{escape(str(c))}</th>" for c, m in zip(frame, mark, strict=True))
-    body = []
-    for i, row in enumerate(frame.itertuples(index=False)):
-        cells = "".join(
-            f"<td {m}>{escape(_number(v) if n else str(v))}</td>"
-            for v, n, m in zip(row, numeric, mark, strict=True)
-        )
-        body.append(f'<tr class="{kinds[i] if kinds else ""}">{cells}</tr>')
-    rows = "\n".join(body)
-    content = f"<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody>"
-    return f'<div class="wide"><table>\n{content}</table></div>'
-
-
-def _figure(figures: Mapping[str, Path], name: str, caption: str) -> str:
-    """A picture inside the file, or nothing when it was not drawn."""
-    if name not in figures:
-        return ""
-    data = base64.b64encode(figures[name].read_bytes()).decode("ascii")
-    return (
-        f'<figure><img alt="{escape(caption)}" src="data:image/png;base64,{data}">'
-        f"<figcaption>{escape(caption)}</figcaption></figure>"
-    )
 
 
 # Sections.
@@ -179,7 +102,7 @@ def _done(case: Case, table: pd.DataFrame, tree: xr.DataTree, settings: Settings
         "version": f"diffsoil {settings.version}",
     }
     facts = pd.DataFrame({"what": list(rows), "how": list(rows.values())})
-    return _section("What was done", _paragraph(told), _table(facts), _observed(table))
+    return section("What was done", paragraph(told), html.table(facts), _observed(table))
 
 
 def _observed(table: pd.DataFrame) -> str:
@@ -195,7 +118,7 @@ def _observed(table: pd.DataFrame) -> str:
                 "estimated": str(int((part["estimated"] == 1).sum())),
             }
         )
-    return "<h3>Observations</h3>" + _table(pd.DataFrame(rows))
+    return heading("Observations") + html.table(pd.DataFrame(rows))
 
 
 def _checks(checks: pd.DataFrame, settings: Settings) -> str:
@@ -214,7 +137,7 @@ def _checks(checks: pd.DataFrame, settings: Settings) -> str:
         head += f" The method {settings.method} has no sampler, so no check of one."
     shown = checks[["check", "value", "threshold", "meaning"]].copy()
     shown.insert(1, "result", state)
-    return _section("Checks", _paragraph(head), _table(shown, [str(k) for k in kinds]))
+    return section("Checks", paragraph(head), html.table(shown, [str(k) for k in kinds]))
 
 
 def _fit(table: pd.DataFrame, figures: Mapping[str, Path]) -> str:
@@ -229,7 +152,7 @@ def _fit(table: pd.DataFrame, figures: Mapping[str, Path]) -> str:
             " Some stocks were measured in an equivalent soil mass, which the likelihood follows; "
             "the yearly line counts 0-23 cm, which can differ from it by about one percent."
         )
-    return _section("Fit", _figure(figures, "fit", caption))
+    return section("Fit", figure(figures.get("fit"), caption))
 
 
 def _learned(tree: xr.DataTree, summary: pd.DataFrame, figures: Mapping[str, Path]) -> str:
@@ -243,25 +166,25 @@ def _learned(tree: xr.DataTree, summary: pd.DataFrame, figures: Mapping[str, Pat
     shown.insert(0, "parameter", shown.index)
     silent = set(checking.unlearned(summary))
     kinds = ["unchecked" if n in silent else "" for n in shown["parameter"]]
-    return _section(
+    return section(
         "What the data say, and what they do not",
-        _paragraph(
+        paragraph(
             "Contraction is 1 - (posterior variance / prior variance): near 1 the data settle a "
             "parameter, near 0 they leave it as it was assumed."
         ),
-        _table(shown, kinds),
-        _paragraph(_silence(summary)),
+        html.table(shown, kinds),
+        paragraph(_silence(summary)),
         _together(tree),
-        _figure(figures, "priors", "What was assumed (grey) and what the data leave of it (blue)."),
-        _figure(
-            figures,
-            "pairs",
+        figure(
+            figures.get("priors"), "What was assumed (grey) and what the data leave of it (blue)."
+        ),
+        figure(
+            figures.get("pairs"),
             "The model parameters that the data can tell apart least: narrow ridges mean that "
             "only a combination is known. Numbers are correlations, orange crosses divergences.",
         ),
-        _figure(
-            figures,
-            "ranks",
+        figure(
+            figures.get("ranks"),
             "Share of each chain's draws by their rank among all draws. Level lines mean that "
             "the chains agree.",
         ),
@@ -293,14 +216,14 @@ def _together(tree: xr.DataTree, most: int = 8) -> str:
     if pairs.empty:
         return ""
     shown = pairs.rename(columns={"first": "parameter", "second": "and", "r": "correlation"})
-    return "<h3>Strongest correlations</h3>" + _table(shown)
+    return heading("Strongest correlations") + html.table(shown)
 
 
 def _prediction(table: pd.DataFrame, figures: Mapping[str, Path]) -> str:
     title = "Prediction of what was kept out"
     rows = table[checking.kept_out(table)].sort_values(["series", "treatment", "year"])
     if rows.empty:
-        return _section(title, _paragraph("Nothing was kept out of this fit."))
+        return section(title, paragraph("Nothing was kept out of this fit."))
     spread = checking.has_spread(rows)
     within = checking.inside(rows)
     shown = pd.DataFrame(
@@ -318,13 +241,12 @@ def _prediction(table: pd.DataFrame, figures: Mapping[str, Path]) -> str:
         }
     )
     kinds = ["" if w or not spread else "failed" for w in within]
-    return _section(
+    return section(
         title,
-        _paragraph(_verdict(rows, within, spread)),
-        _table(shown, kinds),
-        _figure(
-            figures,
-            "kept_out",
+        paragraph(_verdict(rows, within, spread)),
+        html.table(shown, kinds),
+        figure(
+            figures.get("kept_out"),
             "Predictions with measurement error beside what was measured (drawn a little to the "
             "right).",
         ),
@@ -342,8 +264,8 @@ def _verdict(rows: pd.DataFrame, within: pd.Series, spread: bool) -> str:
         edge = row["q05"] if low else row["q95"]
         said.append(
             f"Missed: {row['treatment'] or row['site']} {row['year']}, measured "
-            f"{_number(row['value'])} {QUANTITIES[row['variable']][1]}, "
-            f"{'below' if low else 'above'} the limit of {_number(edge)}."
+            f"{number(row['value'])} {QUANTITIES[row['variable']][1]}, "
+            f"{'below' if low else 'above'} the limit of {number(edge)}."
         )
     return " ".join(said)
 
@@ -365,7 +287,7 @@ def _errors(summary: pd.DataFrame, table: pd.DataFrame) -> str:
     )
     if without:
         text += f" {', '.join(without)}: kept out, so the published sd alone."
-    return _section("Observation error by series", _paragraph(text), _table(shown))
+    return section("Observation error by series", paragraph(text), html.table(shown))
 
 
 def _residuals(tree: xr.DataTree, figures: Mapping[str, Path]) -> str:
@@ -381,8 +303,8 @@ def _residuals(tree: xr.DataTree, figures: Mapping[str, Path]) -> str:
             "It serves to compare fits to the same observations; the higher one predicts better."
         )
     caption = "Residuals in units of the predictive sd; those of a good fit scatter around zero."
-    return _section(
-        "Residuals and influence", _figure(figures, "residuals", caption), _paragraph(text)
+    return section(
+        "Residuals and influence", figure(figures.get("residuals"), caption), paragraph(text)
     )
 
 
@@ -394,7 +316,7 @@ def _data(case: Case, table: pd.DataFrame) -> str:
                   "error of their series stands for it."))  # fmt: skip
     traps += list(case.file.notes.items())
     shown = pd.DataFrame(traps, columns=["matter", "how it was handled"])
-    return _section("How the traps in the data were handled", _table(shown), _reasons(case))
+    return section("How the traps in the data were handled", html.table(shown), _reasons(case))
 
 
 def _estimated(table: pd.DataFrame) -> str:
@@ -432,7 +354,7 @@ def _reasons(case: Case) -> str:
     if not rows:
         return ""
     shown = pd.DataFrame(rows, columns=["free parameter", "why, and where its prior comes from"])
-    return "<h3>Why these parameters are free</h3>" + _table(shown)
+    return heading("Why these parameters are free") + html.table(shown)
 
 
 def command(settings: Settings) -> str:
@@ -450,10 +372,10 @@ def command(settings: Settings) -> str:
 
 
 def _repeat(case: Case, settings: Settings) -> str:
-    return _section(
+    return section(
         "How to repeat it",
         f"<pre>{escape(command(settings))}</pre>",
-        _paragraph(
+        paragraph(
             f"With diffsoil {settings.version}, the case below (SHA-256 {settings.case_sha256}) "
             f"and seed {settings.seed}; {settings.starts} start(s) of the search for the best fit."
         ),

@@ -168,9 +168,9 @@ def _whole_soil(progress: Progress) -> Iterator[Measurement]:
 def _yearly_stocks(
     values: dict[str, Array], column: Column, plan: Plan
 ) -> Float[Array, "site year"]:
-    record = Record(yearly=("soc",))
-    soc = live(column.with_parameters(values), plan, in_history=record)[1][0]["soc"]
-    return jnp.sum(soc, axis=-1)
+    record = Record(yearly=("soc_stock_0_25", "soc_stock_25_100"))
+    (stocks,) = live(column.with_parameters(values), plan, in_history=record)[1]
+    return sum(stocks.values(), jnp.zeros(()))
 
 
 def _first_steps(phase: Phase, steps: int) -> Phase:

@@ -214,6 +214,17 @@ def load_case(case: str | Path) -> Case:
     """
     path = find_case(case)
     text = path.read_text(encoding="utf-8")
+    return read_case(path, text)
+
+
+def read_case(path: Path, text: str) -> Case:
+    """Check the text of a case; see :func:`load_case`.
+
+    Args:
+        path: the file that it is from: named in messages, and its folder is where files named
+            in the case are looked for first.
+        text: TOML.
+    """
     try:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -221,7 +232,7 @@ def load_case(case: str | Path) -> Case:
     try:
         file = CaseFile.model_validate(content)
     except ValidationError as error:
-        raise InputError(f"{path}: {_first_problem(error)}") from error
+        raise InputError(f"{path}: {first_problem(error)}") from error
     _check_names(path, file)
     _check_times(path, file)
     if file.column == "whole_soil":
@@ -241,7 +252,8 @@ def load_case(case: str | Path) -> Case:
     return read
 
 
-def _first_problem(error: ValidationError) -> str:
+def first_problem(error: ValidationError) -> str:
+    """What is wrong in a file, in one line."""
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":

@@ -22,8 +22,8 @@ from diffsoil.process import Environment
 from diffsoil.processes.texture import ground_totals
 from diffsoil.processes.water import MM_PER_M
 from diffsoil.state import BUDGET, ELEMENTS, State
-from diffsoil.time import Phase, Record, advance
-from diffsoil.trajectory import INTERVALS, LAYER_RESULTS, OUTPUT_INTERVAL, Trajectory
+from diffsoil.time import INTERVALS, Phase, Record, advance
+from diffsoil.trajectory import LAYER_RESULTS, OUTPUT_INTERVAL, Trajectory
 
 WATER = (
     "precipitation",

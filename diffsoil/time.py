@@ -8,7 +8,7 @@ their own for a series; :func:`advance` then steps the rest through time.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 import equinox as eqx
 import jax
@@ -18,6 +18,7 @@ from jaxtyping import Array
 
 from diffsoil.column import Column
 from diffsoil.process import Environment, Process
+from diffsoil.processes.geometry import overlap
 from diffsoil.processes.texture import ground_totals
 from diffsoil.state import ACTIVE, VARIABLES, State
 
@@ -54,38 +55,78 @@ NOTHING = Record()
 """Record nothing."""
 
 
-def _total(state: State) -> Array:
+def _total(state: State, environment: Environment) -> Array:
     return jnp.sum(state.carbon, axis=0)
 
 
-def _radiocarbon(state: State) -> Array:
-    return jnp.zeros_like(_total(state)) if state.radiocarbon is None else state.radiocarbon.sum(0)
+def _pools(state: State, environment: Environment) -> Array:
+    return state.carbon
 
 
-def _budget(state: State) -> Array:
+def _litter(state: State, environment: Environment) -> Array:
+    return jnp.sum(state.litter)
+
+
+def _radiocarbon(state: State, environment: Environment) -> Array:
+    if state.radiocarbon is None:
+        return jnp.zeros(state.carbon.shape[1:])
+    return jnp.sum(state.radiocarbon, axis=0)
+
+
+def _respired(state: State, environment: Environment) -> Array:
+    return state.respired
+
+
+def _added(state: State, environment: Environment) -> Array:
+    return state.added
+
+
+def _eroded(state: State, environment: Environment) -> Array:
+    return state.eroded
+
+
+def _budget(state: State, environment: Environment) -> Array:
     """Elements and solids of the ground, less all that came and plus all that went."""
     ground = state.ground
     assert ground is not None
     return ground_totals(ground) - ground.gained + ground.lost
 
 
-def _gained(state: State) -> Array:
+def _gained(state: State, environment: Environment) -> Array:
     assert state.ground is not None
     return state.ground.gained
 
 
-YEARLY = {
+def _stock(upper: float, lower: float) -> Callable[[State, Environment], Array]:
+    """Carbon of the mineral soil between two depths, m."""
+
+    def between(state: State, environment: Environment) -> Array:
+        thickness, depth = environment["thickness"], environment["depth_top"]
+        return jnp.sum(state.carbon * overlap(depth, thickness, upper, lower)[None])
+
+    return between
+
+
+INTERVALS = {
+    "soc_stock_0_25": (0.0, 0.25),
+    "soc_stock_25_75": (0.25, 0.75),
+    "soc_stock_25_100": (0.25, 1.00),
+}
+"""Depth intervals of the yearly stocks, m."""
+
+YEARLY: dict[str, Callable[[State, Environment], Array]] = {
     "soc": _total,
-    "pools": lambda state: state.carbon,
-    "litter": lambda state: state.litter.sum(),
+    "pools": _pools,
+    "litter": _litter,
     "radiocarbon": _radiocarbon,
-    "respired": lambda state: state.respired,
-    "added": lambda state: state.added,
-    "eroded": lambda state: state.eroded,
+    "respired": _respired,
+    "added": _added,
+    "eroded": _eroded,
     "ground_budget": _budget,
     "ground_gained": _gained,
+    **{name: _stock(*interval) for name, interval in INTERVALS.items()},
 }
-"""Quantities of the state that can be recorded at the end of each year."""
+"""Quantities that can be recorded at the end of each year."""
 
 
 def _ahead(column: Column, available: set[str], not_ahead: Collection[str]) -> tuple[Process, ...]:
@@ -208,7 +249,7 @@ def advance(
 
         def year(then: State, of_year: Environment) -> tuple[State, Environment]:
             then = one_year(then, environment | of_year)
-            return then, {name: YEARLY[name](then) for name in record.yearly}
+            return then, {name: YEARLY[name](then, environment) for name in record.yearly}
 
         if phase.years_per_step == 1:
             now, kept = year(now, {k: v[0] for k, v in yearly.items()})

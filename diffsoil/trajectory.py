@@ -26,13 +26,6 @@ if TYPE_CHECKING:
 OUTPUT_INTERVAL = 10
 """Years that lie at least between two output years of the history."""
 
-INTERVALS = {
-    "soc_stock_0_25": (0.0, 0.25),
-    "soc_stock_25_75": (0.25, 0.75),
-    "soc_stock_25_100": (0.25, 1.00),
-}
-"""Depth intervals of the yearly stocks, m."""
-
 
 @dataclasses.dataclass(frozen=True)
 class Result:

@@ -192,6 +192,15 @@ def test_uptake_exceeds_neither_demand_nor_what_is_there():
     assert np.all(taken.sum(axis=1) <= demand * (1 + 1e-12))
 
 
+@pytest.mark.parametrize("last", [1e-90, 1e-120, 1e-160, 1e-300, 5e-324, 0.0])
+def test_uptake_from_a_soil_that_has_dried_for_months_has_a_gradient(last):
+    # what is left halves month by month, down to the smallest number there is
+    available = jnp.full(4, last)
+    capacity, roots = jnp.full(4, 8.0), jnp.full(4, 0.25)
+    slope = jax.jacfwd(uptake)(available, capacity, jnp.asarray(60.0), roots)
+    assert np.isfinite(np.asarray(slope)).all()
+
+
 def test_uptake_meets_the_demand_of_a_moist_soil_where_roots_are():
     full = jnp.full(4, 20.0)
     roots = jnp.array([0.4, 0.3, 0.2, 0.1])

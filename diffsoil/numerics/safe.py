@@ -6,12 +6,16 @@ import jax.numpy as jnp
 from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float
 
+TINY = 1e-100
+"""No amount of anything; the derivative of a quotient squares the denominator and would
+underflow below 1e-154."""
+
 
 def divide(
     numerator: Float[Array, "..."], denominator: Float[Array, "..."], otherwise: float = 0.0
 ) -> Float[Array, "..."]:
-    """``numerator / denominator``, and ``otherwise`` where the denominator is zero."""
-    safe = denominator != 0
+    """``numerator / denominator``, and ``otherwise`` where the denominator is as good as zero."""
+    safe = jnp.abs(denominator) > TINY
     return jnp.where(safe, numerator / jnp.where(safe, denominator, 1.0), otherwise)
 
 

@@ -1,0 +1,1 @@
+"""The study of van der Meij & Finke (2026), repeated."""

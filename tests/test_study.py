@@ -1,0 +1,300 @@
+"""The runs of the study, what they share, and their exact derivatives."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from calibration.study import Found, Memory, Misfit
+from diffsoil import ensemble, inputs
+from diffsoil.cases import read_case
+from diffsoil.cli import main
+from diffsoil.io import InputError, data_path
+from diffsoil.simulation import simulate
+from diffsoil.study import analysis, suite
+from diffsoil.study.scenarios import load_study
+from tests.tiny_study import tiny_study
+
+CHOSEN = (
+    "dry-n-natural-E0-E0-E0",
+    "dry-n-agricultural-E1-E2-E3",
+    "wet-n-natural-E0-E0-E0",
+    "wet-n-agricultural-E0-E0-E0",
+)
+
+
+@pytest.fixture(scope="module")
+def family() -> suite.Family:
+    study = tiny_study()
+    return suite.families(study, study.chosen(CHOSEN))[0].argument
+
+
+@pytest.fixture(scope="module")
+def values(family: suite.Family) -> dict[str, np.ndarray]:
+    return suite.whole(family)
+
+
+# Which runs there are.
+
+
+def test_the_study_has_72_runs_of_ten_thousand_years_and_40_that_go_on() -> None:
+    study = load_study()
+    runs = study.scenarios
+    assert [study.until(s) for s in runs] == [10_000] * 72 + [12_000] * 40
+    assert len({s.name for s in runs}) == 112
+    long = [s for s in runs if s.recovery]
+    assert {s.protection for s in long} == {"x"}
+    assert sum(s.land_use == "natural" for s in long) == 4
+    assert sum(s.rock != "none" for s in long) == 20
+    assert all(s.erosion == ("E0", "E0", "E0") for s in long if s.rock != "none")
+
+
+def test_the_analysis_counts_phases_and_events_as_the_description_does() -> None:
+    study = load_study()
+    assert tuple(study.description.until) == analysis.BORDERS
+    assert {
+        name: study.event_interval(name) for name in study.description.erosion
+    } == analysis.EROSION_INTERVAL
+    assert set(study.description.protection) == set(analysis.LEVELS["protection"])
+
+
+def test_a_run_is_a_case_with_its_land_use_its_erosion_and_its_additions() -> None:
+    study = load_study("loess_study")
+    (scenario,) = study.chosen(["wet-x-agricultural-E0-E0-E0-then-natural-goethite"])
+    natural, extensive, intensive, recovery = study.case(scenario).file.history
+    assert [p.until for p in (natural, extensive, intensive, recovery)] == [
+        8000,
+        9900,
+        10000,
+        12000,
+    ]
+    assert (natural.land_use, recovery.land_use) == ("forest", "forest")
+    assert (extensive.land_use, extensive.amendments[0].mol_m2) == ("extensive", 1.88)
+    assert {a.material for a in intensive.amendments} == {"calcite", "potassium"}
+    (rock,) = recovery.amendments
+    assert (rock.material, rock.kg_m2, rock.year) == ("goethite", 2.5, 10_000)
+    (eroded,) = study.chosen(["dry-p-agricultural-E1-E2-E3"])
+    case = study.case(eroded)
+    assert [p.erosion_mm_a for p in case.file.history] == [0.05, 0.5, 5.0]
+    values = case.column().values()
+    off = {"protection.b1": 1.0, "protection.b2": 0.0, "protection.b3a": 0.0}
+    assert {name: float(values[name]) for name in off} == off
+    assert float(values["protection.b4"]) == 0.8
+
+
+def test_names_of_runs_that_do_not_exist_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["study", "list", "dry-x-natural-E0-E0-E1"]) == 2
+    message = capsys.readouterr().err
+    assert "no such run" in message
+    assert "did you mean" in message
+
+
+def test_a_listed_run_can_be_simulated_as_a_case(
+    capsys: pytest.CaptureFixture[str], tmp_path: pytest.TempPathFactory
+) -> None:
+    assert main(["study", "list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 112
+    name = lines[-1].split()[0]
+    assert main(["study", "list", name]) == 0
+    file = tmp_path / "run.toml"
+    file.write_text(capsys.readouterr().out, encoding="utf-8")
+    assert read_case(file, file.read_text(encoding="utf-8")).name == name
+
+
+def test_a_case_without_what_the_study_needs_is_refused() -> None:
+    with pytest.raises(InputError, match="climate 'wet'"):
+        load_study("loess_dry_agriculture")
+    with pytest.raises(InputError, match="whole_soil"):
+        load_study("rothamsted")
+
+
+# Running them.
+
+
+def test_a_common_past_is_lived_once(family: suite.Family) -> None:
+    # the two wet runs are one until agriculture begins; erosion needs 1000 years for a layer
+    assert [len(g.parent) for g in family.generations] == [2, 4]
+    assert family.path == ((0, 0), (0, 1), (1, 2), (1, 3))
+
+
+@pytest.mark.parametrize("run", [1, 3])
+def test_runs_of_a_family_are_what_each_is_alone(values: dict[str, np.ndarray], run: int) -> None:
+    study = tiny_study()
+    text = study.text(study.chosen(CHOSEN)[run])
+    alone = simulate(read_case(study.base.path, text))
+    for name in suite.YEARLY:
+        expected = alone.values[name][0]
+        np.testing.assert_allclose(values[name][run, :400], expected, rtol=1e-9, atol=1e-12)
+        assert np.isnan(values[name][run, 400:]).all()
+    steps = np.searchsorted(alone.output_year, [100, 200, 300, 400])
+    for name in ("soc", *suite.PROFILES):
+        expected = alone.values[name][0][steps]
+        np.testing.assert_allclose(values[name][run, :4], expected, rtol=1e-9, atol=1e-12)
+
+
+def test_farming_and_erosion_cost_carbon(values: dict[str, np.ndarray]) -> None:
+    natural, eroded, _, _ = values["soc_stock_0_100"][:, 399]
+    assert eroded < 0.9 * natural
+
+
+def test_runs_one_after_the_other_are_the_runs_at_once(
+    values: dict[str, np.ndarray], tmp_path: pytest.TempPathFactory
+) -> None:
+    study = tiny_study()
+    store = ensemble.Store.open(
+        tmp_path / "runs.zarr", suite.template(study, study.scenarios), suite.fingerprint(study)
+    )
+    chosen = study.chosen(CHOSEN)
+    place = [study.scenarios.index(s) for s in chosen]
+    batches = [
+        ensemble.Batch(tuple(place[row] for row in batch.rows), batch.argument)
+        for batch in suite.families(study, chosen)
+    ]
+    with ensemble.cluster(workers=1) as pool:
+        ensemble.run(suite.whole, batches, store, pool, print)
+    assert store.done.sum() == len(CHOSEN)
+    with store.dataset() as stored:
+        for name in ("soc_stock_0_100", "modifier_clay"):
+            np.testing.assert_array_equal(stored[name].to_numpy()[place], values[name])
+
+
+# Derivatives by what the study does not tell.
+
+
+@pytest.mark.parametrize("name", ["k_hum", "leaf_forest", "one_to_one"])
+def test_slopes_of_all_yearly_stocks_are_exact(name: str, slopes: tuple) -> None:
+    misfit, u, _, found = slopes
+    place = list(misfit.inputs).index(name)
+    step = np.zeros_like(u)
+    step[place] = 1e-3 * misfit.scale[place]
+    ends, stocks = [], []
+    for at in (u - step, u + step):
+        (batch,) = suite.families(misfit.at(at), misfit.runs.scenarios)
+        stocks.append(suite.stocks(batch.argument)["stock"][:, :400])
+        ends.append(misfit.coordinate(list(misfit.values(at).values()))[place])
+    secant = (stocks[1] - stocks[0]) / (ends[1] - ends[0])
+    exact = found["slope"][:, :400, place]
+    assert np.abs(secant).max() > 1e-3
+    np.testing.assert_allclose(exact, secant, atol=2e-5 * np.abs(secant).max())
+
+
+@pytest.fixture(scope="module")
+def slopes() -> tuple:
+    study = tiny_study()
+    every = inputs.load_inputs(data_path("study", "inputs.toml"))
+    few = {name: every[name] for name in ("k_hum", "leaf_forest", "one_to_one")}
+    with ensemble.cluster(workers=1) as pool:
+        misfit = Misfit(study, few, pool)
+    misfit.runs.scenarios = study.chosen(CHOSEN)
+    u = misfit.start()
+    batches = suite.families(study, misfit.runs.scenarios)
+    along = misfit.slopes(u, batches)
+    return misfit, u, along, suite.stocks_and_slopes((batches[0].argument, along))
+
+
+def test_what_no_input_moves_has_no_slope(slopes: tuple) -> None:
+    misfit, _, along, found = slopes
+    assert set(along.parameters) == {"carbon.k_hum"}
+    leaf = list(misfit.inputs).index("leaf_forest")
+    dry = [i for i, s in enumerate(misfit.runs.scenarios) if s.bioclimate == "dry"]
+    assert np.all(found["slope"][dry, :400, leaf] == 0.0)
+    assert jax.tree.all(jax.tree.map(np.isfinite, found["slope"][:, :400].sum()))
+
+
+# Inputs.
+
+
+def test_an_input_sets_its_keys_and_takes_from_its_balance() -> None:
+    study = load_study("loess_study")
+    every = inputs.load_inputs(data_path("study", "inputs.toml"))
+    case = inputs.with_values(
+        study.base, every, {"one_to_one": 0.5, "leaf_crop": 0.3, "k_hum": 0.03}
+    )
+    clay = case.file.mineralogy["loess"].clay
+    assert clay["kaolinite"] == 0.5
+    assert clay["illite"] == pytest.approx(0.17)
+    assert sum(clay.values()) == pytest.approx(1.0)
+    assert {case.file.land_use[u].leaf_share for u in ("extensive", "intensive")} == {0.3}
+    assert float(case.column().values()["carbon.k_hum"]) == 0.03
+    assert inputs.value(case, every["k_hum"]) == 0.03
+    assert "# Assumptions: kaolinite" in case.text
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({"lower": 2.0}, "lower 2 is not below upper 1"),
+        ({"keys": []}, "keys"),
+        ({"key": ["carbon.k_hum"]}, "did you mean 'keys'"),
+    ],
+)
+def test_bad_inputs_are_refused(
+    table: dict, message: str, tmp_path: pytest.TempPathFactory
+) -> None:
+    import tomlkit
+
+    good = {"what": "x", "keys": ["carbon.k_hum"], "lower": 0.0, "upper": 1.0}
+    file = tmp_path / "inputs.toml"
+    file.write_text(tomlkit.dumps({"input": {"rate": good | table}}), encoding="utf-8")
+    with pytest.raises(InputError, match=message):
+        inputs.load_inputs(file)
+
+
+def test_an_input_that_the_case_does_not_have_is_refused() -> None:
+    base = load_study("loess_study").base
+    of = inputs.Input(what="x", keys=["land_use.steppe.leaf_shar"], lower=0.0, upper=1.0)
+    with pytest.raises(InputError, match="did you mean 'leaf_share'"):
+        inputs.value(base, of)
+    of = inputs.Input(what="x", keys=["land_use.steppe.npp"], lower=0.0, upper=1.0)
+    with pytest.raises(InputError, match="'miami' is not a number"):
+        inputs.value(base, of)
+
+
+# The memory of a search.
+
+
+def test_a_search_that_goes_on_remembers_its_evaluations(tmp_path: pytest.TempPathFactory) -> None:
+    key = {"case": "text"}
+    file = tmp_path / "steps.json"
+    memory = Memory(file, key, resume=False)
+    u = np.array([0.1, 1 / 3])
+    memory.add(u, Found({"T3-a": 8.49}, {}))
+    again = Memory(file, key, resume=True)
+    found = again.found(u, slopes=False)
+    assert found is not None
+    assert found.targets == {"T3-a": 8.49}
+    assert again.found(u, slopes=True) is None
+    assert again.found(u + 1e-12, slopes=False) is None
+    with pytest.raises(InputError, match="another case"):
+        Memory(file, {"case": "other"}, resume=True)
+    file.write_text("{", encoding="utf-8")
+    with pytest.raises(InputError, match="damaged"):
+        Memory(file, key, resume=True)
+
+
+def test_misfit_is_counted_in_tolerances_and_prior_deviations() -> None:
+    study = load_study("loess_study")
+    every = inputs.load_inputs(data_path("study", "inputs.toml"))
+    with ensemble.cluster(workers=1) as pool:
+        misfit = Misfit(study, {"k_hum": every["k_hum"]}, pool)
+    exact = dict(zip(misfit.paper.index, misfit.paper["paper"], strict=True))
+    off = exact | {"T3-wet": exact["T3-wet"] + 6.0, "T3-r2": 0.0}
+    u = misfit.location + 2.0 * misfit.scale
+    residuals = misfit.residuals(u, Found(off, {}))
+    assert residuals @ residuals == pytest.approx(2.0**2 + 2.0**2)
+
+
+def test_every_search_coordinate_comes_back() -> None:
+    study = load_study("loess_study")
+    every = inputs.load_inputs(data_path("study", "inputs.toml"))
+    with ensemble.cluster(workers=1) as pool:
+        misfit = Misfit(study, every, pool)
+    u = misfit.start()
+    assert np.all((misfit.lower <= u) & (u <= misfit.upper))
+    np.testing.assert_allclose(misfit.coordinate(list(misfit.values(u).values())), u, atol=1e-7)
+    moved = dataclasses.replace(misfit.study, base=misfit.at(u).base).base
+    assert inputs.value(moved, every["bypass"]) == pytest.approx(0.03)
