@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -29,7 +28,7 @@ from diffsoil.io import InputError, data_path, refuse_existing, replacing
 from diffsoil.study import analysis
 from diffsoil.study.beyond import HARDLY, PINNED
 from diffsoil.study.scenarios import Study, load_study
-from diffsoil.study.suite import Slopes, families, stocks, stocks_and_slopes
+from diffsoil.study.suite import Slopes, families, fingerprint, say, stocks, stocks_and_slopes
 
 TARGETS = (
     *(f"T3-{predictor}" for _, predictor in analysis.PREDICTORS),
@@ -382,9 +381,8 @@ def fit_study(
     study = load_study(case)
     inputs = load_inputs(data_path("study", "inputs.toml"))
     key = {
-        "case": study.base.text,
+        "study": fingerprint(study),
         "inputs": {name: of.model_dump(mode="json") for name, of in inputs.items()},
-        "scenarios": study.description.model_dump(mode="json"),
     }
     memory = Memory(files["steps.json"], key, resume)
     with ensemble.cluster(workers, scheduler, device) as pool:
@@ -423,4 +421,4 @@ def _misfit(misfit: Misfit, u: np.ndarray, found: Found) -> float:
 
 
 def _say(text: str) -> None:
-    print(f"diffsoil: study fit: {text}", file=sys.stderr, flush=True)
+    say(f"study fit: {text}")

@@ -287,24 +287,30 @@ def families(study: Study, scenarios: Sequence[Scenario]) -> list[ensemble.Batch
     """
     description = study.description
     borders = (description.until[0], description.until[-1], description.recovery_until)
-    plans: dict[Scenario, Plan] = {}
+    plans = _plans(study, scenarios)
     batches = []
     for protection in description.protection:
         rows = tuple(i for i, s in enumerate(scenarios) if s.protection == protection)
-        own = [_plan(study, scenarios[i], plans) for i in rows]
+        own = [plans[_history(study, scenarios[i])] for i in rows]
         if rows:
             batches.append(ensemble.Batch(rows, family(column(study, protection), own, borders)))
     return batches
 
 
-def _plan(study: Study, scenario: Scenario, plans: dict[Scenario, Plan]) -> Plan:
-    # how much is protected is a matter of parameters, all else is the same
-    history = dataclasses.replace(scenario, protection=study.description.recovery.protection)
-    if history not in plans:
+def _history(study: Study, scenario: Scenario) -> Scenario:
+    """How much is protected is a matter of parameters; all else is the same."""
+    return dataclasses.replace(scenario, protection=study.description.recovery.protection)
+
+
+def _plans(study: Study, scenarios: Sequence[Scenario]) -> dict[Scenario, Plan]:
+    """The arrays of each history, built once for all settings of protection."""
+    column = study.base.column()
+    plans = {}
+    for history in dict.fromkeys(_history(study, s) for s in scenarios):
         case = study.case(history)
         plans[history] = build(case)
-        check(plans[history], case.column(), case)
-    return plans[history]
+        check(plans[history], column, case)
+    return plans
 
 
 def column(study: Study, protection: str) -> Column:
@@ -359,7 +365,8 @@ def template(study: Study, scenarios: Sequence[Scenario]) -> xr.Dataset:
 
 def fingerprint(study: Study) -> str:
     """Tells whether two stores come from the same inputs and program."""
-    parts = (study.base.text, study.description.model_dump_json(), metadata.version("diffsoil"))
+    parts = [study.base.text, study.description.model_dump_json(), metadata.version("diffsoil")]
+    parts += [f"{name}\n{table.to_csv()}" for name, table in sorted(study.base.climate.items())]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
@@ -389,6 +396,7 @@ def run_study(
     """
     study = load_study(case)
     chosen = study.chosen(scenarios)
+    _plans(study, chosen)  # what is wrong with a run shows before a store is made or replaced
     store = ensemble.Store.open(
         output / STORE,
         template(study, study.scenarios),
