@@ -105,9 +105,7 @@ class Runs:
         return analysis.smoothed(stock[:, : analysis.END], self._windows)
 
     def _targets(self, stock: np.ndarray) -> dict[str, float]:
-        figure = {name: stock[place] for name, place in self._figure1.items()}
-        read = {name: float(v) for name, v in analysis.figure1(figure).items()}
-        return analysis.coefficients(stock, self._design) | read
+        return analysis.numbers(stock, self._design, self._figure1)
 
 
 class Misfit:

@@ -514,16 +514,21 @@ def _ruling(ax: Axes, grid: Pixels, modifiers: dict[str, np.ndarray]) -> None:
 
 
 def trailing_mean(values: np.ndarray, windows: np.ndarray) -> np.ndarray:
-    """Mean of each value and those before it; windows are partial at the start.
+    """Mean of each value and those before it; linear in the values, so it serves for tangents too.
 
     Args:
-        values: one a year, [year].
-        windows: number of years of each mean, [year].
+        values: one a year, [..., year]; all after a NaN is NaN.
+        windows: number of years of each mean, >= 1, [year] or [run, year]; partial at the start.
+
+    Returns:
+        In the shape of the values.
     """
-    end = np.arange(1, values.size + 1)
+    values = np.asarray(values, float)
+    end = np.arange(1, values.shape[-1] + 1)
     start = np.maximum(end - windows, 0)
-    total = np.concatenate([[0.0], np.cumsum(values)])
-    return np.asarray((total[end] - total[start]) / (end - start), float)
+    total = np.concatenate([np.zeros((*values.shape[:-1], 1)), np.cumsum(values, axis=-1)], axis=-1)
+    places = start.reshape((1,) * (values.ndim - start.ndim) + start.shape)
+    return (total[..., 1:] - np.take_along_axis(total, places, axis=-1)) / (end - start)
 
 
 def stocks_through_time(run: xr.Dataset, treatment: str) -> Figure | None:

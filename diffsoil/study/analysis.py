@@ -174,12 +174,7 @@ def smoothed(stock: np.ndarray, window: np.ndarray) -> np.ndarray:
     Returns:
         In the shape of the stock.
     """
-    stock = np.asarray(stock, float)
-    end = np.arange(1, stock.shape[-1] + 1)
-    start = np.maximum(end - window, 0)
-    total = np.concatenate([np.zeros((*stock.shape[:-1], 1)), np.cumsum(stock, axis=-1)], axis=-1)
-    places = start.reshape((1,) * (stock.ndim - start.ndim) + start.shape)
-    return (total[..., 1:] - np.take_along_axis(total, places, axis=-1)) / (end - start)
+    return plots.trailing_mean(stock, window)
 
 
 def smoothed_stocks(
@@ -480,10 +475,19 @@ def targets(dataset: xr.Dataset) -> dict[str, float]:
     runs = histories(dataset)
     places = find(runs, recovery="")
     stock = smoothed_stocks(dataset, places)
-    chosen = figure1_runs(runs.iloc[places])
-    read = figure1({name: stock[place] for name, place in chosen.items()})
-    regression = coefficients(stock, design(runs.iloc[places]))
-    return regression | {name: float(value) for name, value in read.items()}
+    return numbers(stock, design(runs.iloc[places]), figure1_runs(runs.iloc[places]))
+
+
+def numbers(stock: np.ndarray, design: Design, places: Mapping[str, int]) -> dict[str, float]:
+    """:func:`targets` of smoothed stocks, Mg C/ha, [run, year].
+
+    Args:
+        stock: in the order of the design.
+        design: from :func:`design`.
+        places: from :func:`figure1_runs`.
+    """
+    read = figure1({name: stock[place] for name, place in places.items()})
+    return coefficients(stock, design) | {name: float(value) for name, value in read.items()}
 
 
 # Recovery after year 10 000.
