@@ -45,6 +45,9 @@ from diffsoil.state import (
 )
 from diffsoil.time import NOTHING, Phase, Record, advance, prepare
 
+WEATHER = {"precipitation", "potential_evapotranspiration", "cover", "root_beta"}
+"""What drives soil water."""
+
 PH_CALCAREOUS, PH_LEACHED = 7.8, 5.5
 """Where the search for the pH of a soil with and without calcite starts."""
 
@@ -476,7 +479,20 @@ def _phase(
         constant=constant,
         series=series,
         yearly=_atmosphere(case, len(by_member), years, step),
+        reuse=_reuse(series, len(years), max(1, case.file.water_reuse_years // step)),
     )
+
+
+def _reuse(series: Environment, steps: int, most: int) -> int:
+    """Slow steps that a year of water stands for: the weather stays, and they fill the phase."""
+    changes = {steps}
+    for name in WEATHER & series.keys():
+        values = np.asarray(series[name])
+        others = tuple(axis for axis in range(values.ndim) if axis != 1)
+        changed = np.any(values[:, 1:] != values[:, :-1], axis=others)
+        changes |= set(1 + np.flatnonzero(changed))
+    together = np.gcd.reduce(list(changes))
+    return max(d for d in range(1, most + 1) if together % d == 0)
 
 
 def _atmosphere(case: Case, members: int, years: np.ndarray, step: int) -> Environment:

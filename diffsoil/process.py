@@ -34,6 +34,18 @@ class Process(eqx.Module):
     """Fields of the state that :meth:`slow` reads or changes."""
     changes: ClassVar[tuple[str, ...]] = ()
     """Fields of the state that :meth:`year` changes."""
+    costly: ClassVar[bool] = False
+    """Whether :meth:`slow` is worth reusing for some slow steps under the same weather."""
+    indispensable: ClassVar[str] = ""
+    """Why no column can be without it, where that is not for what another process needs."""
+
+    def stand_in(self) -> Process | None:
+        """A cheaper process of the same name that takes its place where it is removed.
+
+        None where nothing has to: what others need of it has a neutral value in
+        ``diffsoil.state.VARIABLES``, or nobody else needs it.
+        """
+        return None
 
     def slow(self, state: State, environment: Environment, years: int) -> tuple[State, Environment]:
         """Act once in a slow step.
@@ -47,6 +59,16 @@ class Process(eqx.Module):
             The state after the step's slow part, and the variables provided.
         """
         return state, {}
+
+    def reused(self, provided: Environment, then: Environment, now: Environment) -> Environment:
+        """What a :attr:`costly` process provides in a slow step in which it does not act.
+
+        Args:
+            provided: by :meth:`slow` when it last acted.
+            then: the environment that it met at that time.
+            now: the present environment, before the process.
+        """
+        return provided
 
     def year(self, state: State, environment: Environment) -> State:
         """Act in each year of a slow step."""

@@ -366,6 +366,9 @@ class CaseFile(Strict):
     erosion: Literal["events", "continuous"] = "events"
     dissolved_iron: Literal["equilibrium", "kinetic"] = "equilibrium"
     water: Literal["bucket", "richards"] = "bucket"
+    water_reuse_years: Annotated[int, Field(ge=1, le=1000)] = Field(
+        default=50, description="years that a year of Richards' equation stands for, at most"
+    )
     history: Annotated[list[HistoryPhase], Field(min_length=1)]
     experiment: Experiment | None = None
     treatment: list[Treatment] = []

@@ -8,6 +8,7 @@ their own for a series; :func:`advance` then steps the rest through time.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Collection
 
 import equinox as eqx
@@ -28,7 +29,8 @@ class Phase(eqx.Module):
 
     ``constant`` holds variables without, ``series`` with a leading axis of slow steps;
     ``yearly`` has two leading axes, slow steps and the years in them; ``done`` names the
-    processes whose slow part :func:`prepare` has computed.
+    processes whose slow part :func:`prepare` has computed. Costly processes act in the first of
+    each ``reuse`` slow steps, a divisor of ``steps``: weather and land use stay for as long.
     """
 
     steps: int = eqx.field(static=True)
@@ -37,6 +39,7 @@ class Phase(eqx.Module):
     series: Environment
     yearly: Environment
     done: tuple[str, ...] = eqx.field(static=True, default=())
+    reuse: int = eqx.field(static=True, default=1)
 
     @property
     def years(self) -> int:
@@ -170,6 +173,23 @@ def _neutral(column: Column, layers: int) -> Environment:
     }
 
 
+class Reused(Process):
+    """A costly process that does not act; what it provided earlier stands."""
+
+    process: Process
+    then: Environment
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        """Of the process."""
+        return self.process.name
+
+    def slow(self, state: State, environment: Environment, years: int) -> tuple[State, Environment]:
+        """See :class:`diffsoil.process.Process`."""
+        provided = {name: self.then[name] for name in self.process.provides}
+        return state, self.process.reused(provided, self.then, environment)
+
+
 def prepare(
     column: Column,
     phase: Phase,
@@ -215,6 +235,7 @@ def prepare(
         series={k: v for k, v in series.items() if k in wanted},
         yearly=phase.yearly,
         done=done,
+        reuse=phase.reuse,
     ), state
 
 
@@ -242,24 +263,44 @@ def advance(
                 now = process.year(now, environment)
         return now
 
-    @jax.checkpoint  # recomputing a step is cheaper than storing it, in time and in memory
-    def step(now: State, entry: tuple[Environment, Environment]) -> tuple[State, tuple]:
-        series, yearly = entry
-        now, environment = _slow(tuple(rest), now, constant | series, phase.years_per_step)
+    def stepping(acting: list[Process]) -> Callable:
+        @jax.checkpoint  # recomputing a step is cheaper than storing it, in time and in memory
+        def step(now: State, entry: tuple[Environment, Environment]) -> tuple[State, tuple]:
+            series, yearly = entry
+            now, environment = _slow(tuple(acting), now, constant | series, phase.years_per_step)
 
-        def year(then: State, of_year: Environment) -> tuple[State, Environment]:
-            then = one_year(then, environment | of_year)
-            return then, {name: YEARLY[name](then, environment) for name in record.yearly}
+            def year(then: State, of_year: Environment) -> tuple[State, Environment]:
+                then = one_year(then, environment | of_year)
+                return then, {name: YEARLY[name](then, environment) for name in record.yearly}
 
-        if phase.years_per_step == 1:
-            now, kept = year(now, {k: v[0] for k, v in yearly.items()})
-            kept = {k: v[None] for k, v in kept.items()}
-        else:
-            now, kept = lax.scan(year, now, yearly, length=phase.years_per_step)
-        return now, (kept, {name: environment[name] for name in record.steps})
+            if phase.years_per_step == 1:
+                now, kept = year(now, {k: v[0] for k, v in yearly.items()})
+                kept = {k: v[None] for k, v in kept.items()}
+            else:
+                now, kept = lax.scan(year, now, yearly, length=phase.years_per_step)
+            return now, (kept, {name: environment[name] for name in record.steps})
 
-    state, (by_year, by_step) = lax.scan(
-        step, state, (phase.series, phase.yearly), length=phase.steps
-    )
+        return step
+
+    entries = (phase.series, phase.yearly)
+    costly = [place for place, p in enumerate(rest) if p.costly]
+    if phase.reuse == 1 or not costly:
+        state, (by_year, by_step) = lax.scan(stepping(rest), state, entries, phase.steps)
+    else:
+        before = tuple(rest[: costly[-1] + 1])
+
+        def steps(now: State, entries: tuple[Environment, Environment]) -> tuple[State, tuple]:
+            """Some slow steps, in the first of which alone the costly processes act."""
+            first = jax.tree.map(lambda x: x[0], entries[0])
+            seen, then = _slow(before, now, constant | first, phase.years_per_step)
+            moved = {field: getattr(seen, field) for i in costly for field in rest[i].reads}
+            now = dataclasses.replace(now, **moved)
+            acting = [Reused(p, then) if p.costly else p for p in rest]
+            return lax.scan(stepping(acting), now, entries, phase.reuse)
+
+        parts = (phase.steps // phase.reuse, phase.reuse)
+        folded = jax.tree.map(lambda x: x.reshape(*parts, *x.shape[1:]), entries)
+        state, kept = lax.scan(steps, state, folded, parts[0])
+        by_year, by_step = jax.tree.map(lambda x: x.reshape(phase.steps, *x.shape[2:]), kept)
     flat = {k: v.reshape(phase.years, *v.shape[2:]) for k, v in by_year.items()}
     return state, flat | by_step

@@ -584,5 +584,11 @@ class Richards(Process):
 class SimulatedRichards(Richards):
     """The same where the simulated organic matter shapes the pores, as ``SimulatedRetention``."""
 
+    costly: ClassVar[bool] = True
     organic_matter: ClassVar[str] = "organic_matter"
     needs: ClassVar[tuple[str, ...]] = (*NEEDS, "organic_matter")
+
+    def reused(self, provided: Environment, then: Environment, now: Environment) -> Environment:
+        """The same water; where a layer is thicker it is spread over more soil."""
+        ratio = safe.divide(then["thickness"], now["thickness"])
+        return provided | {"water_content": provided["water_content"] * ratio[None]}
