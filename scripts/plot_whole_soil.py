@@ -322,7 +322,7 @@ def dispersed(ax: Axes) -> None:
 
 def filtered(ax: Axes) -> None:
     """Where clay settles that leaves some depths."""
-    to, _ = settling(THICKNESS, Migration().filter_length)
+    to = settling(jnp.eye(len(THICKNESS)), THICKNESS, Migration().filter_length)[0].T
     for source, colour in ((0, BLUE), (4, GREEN), (10, ORANGE)):
         depth = 100 * (source + 1) * 0.05
         below = slice(source + 1, None)

@@ -60,7 +60,15 @@ def eroded(
         ph=_upwards(ground.ph, as_before, share),
         respiration=_upwards(ground.respiration, jnp.zeros(()), share),
     )
-    lost = _budget(ground, 0) * share[0]
+    first = dataclasses.replace(
+        ground,
+        minerals=ground.minerals[..., :1],
+        calcite=ground.calcite[:1],
+        labile=ground.labile[:, :1],
+        ph=ground.ph[:1],
+        respiration=ground.respiration[:1],
+    )
+    lost = _budget(first) * share[0]
     new = Ground(
         minerals=parent["minerals"][..., None],
         calcite=parent["calcite"][None],
@@ -70,7 +78,7 @@ def eroded(
         gained=ground.gained,
         lost=ground.lost,
     )
-    gained = _budget(new, 0) * share[-1]
+    gained = _budget(new) * share[-1]
     moved = dataclasses.replace(moved, gained=ground.gained + gained, lost=ground.lost + lost)
     state = dataclasses.replace(
         state,
@@ -88,9 +96,9 @@ def eroded(
     )
 
 
-def _budget(ground: Ground, layer: int) -> Float[Array, " budget"]:
-    elements = element_totals(ground)[:, layer]
-    return jnp.concatenate([elements, mineral_masses(ground)[layer, None]])
+def _budget(ground: Ground) -> Float[Array, " budget"]:
+    """What the first layer holds."""
+    return jnp.concatenate([element_totals(ground)[:, 0], mineral_masses(ground)[:1]])
 
 
 class Erosion(Process):
