@@ -28,7 +28,15 @@ from diffsoil.io import InputError, data_path, refuse_existing, replacing
 from diffsoil.study import analysis
 from diffsoil.study.beyond import HARDLY, PINNED
 from diffsoil.study.scenarios import Study, load_study
-from diffsoil.study.suite import Slopes, families, fingerprint, say, stocks, stocks_and_slopes
+from diffsoil.study.suite import (
+    Family,
+    Slopes,
+    families,
+    fingerprint,
+    say,
+    stocks,
+    stocks_and_slopes,
+)
 
 TARGETS = (
     *(f"T3-{predictor}" for _, predictor in analysis.PREDICTORS),
@@ -80,11 +88,29 @@ class Runs:
         found = self._gathered(batches, [batch.argument for batch in batches], stocks)
         return self._targets(self._smoothed(found["stock"]))
 
+    def groups(self, study: Study) -> list[list[ensemble.Batch]]:
+        """Families by bioclimate, in each of which some inputs have no effect."""
+        groups = []
+        for bioclimate in dict.fromkeys(s.bioclimate for s in self.scenarios):
+            places = [i for i, s in enumerate(self.scenarios) if s.bioclimate == bioclimate]
+            group = families(study, [self.scenarios[i] for i in places])
+            moved = [tuple(places[row] for row in batch.rows) for batch in group]
+            groups.append(
+                [ensemble.Batch(r, b.argument) for r, b in zip(moved, group, strict=True)]
+            )
+        return groups
+
     def targets_and_slopes(
-        self, batches: list[ensemble.Batch], along: Slopes
+        self, groups: list[list[ensemble.Batch]], along: list[Slopes]
     ) -> tuple[dict[str, float], dict[str, Float[np.ndarray, " input"]]]:
-        """The same of families that are built already, and the derivatives by some inputs."""
-        arguments = [(batch.argument, along) for batch in batches]
+        """The same of families that are built already, and the derivatives by some inputs.
+
+        Args:
+            groups: from :meth:`groups`.
+            along: how the families of each group depend on the inputs.
+        """
+        batches = [batch for group in groups for batch in group]
+        arguments = [(b.argument, of) for of, g in zip(along, groups, strict=True) for b in g]
         found = self._gathered(batches, arguments, stocks_and_slopes)
         stock = self._smoothed(found["stock"])
         tangents = np.stack([self._smoothed(part) for part in np.moveaxis(found["slope"], -1, 0)])
@@ -163,8 +189,9 @@ class Misfit:
         """
         if not slopes:
             return Found(self.runs.targets(self.at(u)), {})
-        batches = families(self.at(u), self.runs.scenarios)
-        targets, found = self.runs.targets_and_slopes(batches, self.slopes(u, batches))
+        groups = self.runs.groups(self.at(u))
+        along = [self.slopes(u, group) for group in groups]
+        targets, found = self.runs.targets_and_slopes(groups, along)
         lost = [name for name, values in found.items() if not np.isfinite(values).all()]
         if lost:
             raise FloatingPointError(f"no finite derivative of {', '.join(lost)}")
@@ -172,19 +199,30 @@ class Misfit:
 
     def slopes(self, u: Float[np.ndarray, " input"], batches: list[ensemble.Batch]) -> Slopes:
         """How families depend on the coordinates; their histories are the same in all."""
-        parameters = batches[0].argument.column.values()
+        column = batches[0].argument.column
+        parameters = column.parameters().keys()
+        idle = _idle(batches[0].argument)
         by_parameter: dict[str, np.ndarray] = {}
         by_leaf: dict[int, np.ndarray] = {}
+        acting = set()
         x = list(self.values(u).values())
         for place, of in enumerate(self.inputs.values()):
-            for key in parameters.keys() & set(of.keys):
+            for key in parameters & set(of.keys):
                 slope = by_parameter.setdefault(key, np.zeros(len(u)))
                 slope[place] = x[place] if self.logarithm[place] else 1.0
-            if not set(of.keys) <= parameters.keys():
+                acting |= {place} if key not in idle else set()
+            if not set(of.keys) <= parameters:
                 for leaf, change in self._differences(u, place, batches[0]).items():
                     into = by_leaf.setdefault(leaf, np.zeros((len(u), *change.shape)))
                     into[place] = change
-        return Slopes(by_parameter, by_leaf)
+                    acting.add(place)
+        places = sorted(acting)
+        return Slopes(
+            tuple(places),
+            len(u),
+            {name: slope[places] for name, slope in by_parameter.items()},
+            {leaf: slope[places] for leaf, slope in by_leaf.items()},
+        )
 
     def _differences(self, u: np.ndarray, place: int, here: ensemble.Batch) -> dict[int, Any]:
         """Derivative of the arrays of a family by one coordinate; only those that change."""
@@ -216,6 +254,19 @@ class Misfit:
         slopes = np.array([found.slopes[name] for name in TARGETS])
         tolerance = self.paper.loc[list(TARGETS), "tolerance"].to_numpy()
         return np.concatenate([slopes / tolerance[:, None], np.diag(1.0 / self.scale)])
+
+
+def _idle(of: Family) -> set[str]:
+    """Parameters of groups of plants that none of the runs of a family has."""
+    groups = sorted(of.column.process("vegetation").input_factor)  # type: ignore[attr-defined]
+    given = np.zeros(len(groups), bool)
+    for generation in of.generations:
+        for variables in (generation.phase.constant, generation.phase.series):
+            if "plant_input" in variables:
+                given |= np.asarray(variables["plant_input"]).reshape(-1, len(groups)).any(axis=0)
+    return {
+        f"vegetation.input_factor.{g}" for g, there in zip(groups, given, strict=True) if not there
+    }
 
 
 class Memory:

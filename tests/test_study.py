@@ -214,6 +214,18 @@ def test_what_no_input_moves_has_no_slope(slopes: tuple) -> None:
     assert np.isfinite(found["slope"][:, :400]).all()
 
 
+def test_inputs_of_plants_that_a_family_never_has_are_left_out(slopes: tuple) -> None:
+    misfit, u, _, _ = slopes
+    places = {}
+    for group in misfit.runs.groups(misfit.study):
+        bioclimates = {misfit.runs.scenarios[i].bioclimate for b in group for i in b.rows}
+        places[bioclimates.pop()] = misfit.slopes(u, group).places
+    leaf = list(misfit.inputs).index("leaf_forest")
+    assert leaf in places["wet"]
+    assert leaf not in places["dry"]
+    assert len(places["dry"]) == len(misfit.inputs) - 1
+
+
 # Inputs.
 
 

@@ -217,11 +217,14 @@ def stocks(of: Family) -> dict[str, np.ndarray]:
 class Slopes(NamedTuple):
     """How what a family is made of depends on some inputs.
 
-    ``parameters`` has the derivative of each parameter of the column by each input, [input];
+    ``places`` are those of the ``inputs`` inputs that have an effect on it, in what follows just
+    input. ``parameters`` has the derivative of each parameter of the column by each input, [input];
     ``leaves`` that of the arrays of ``(roots, generations)``, by their place among the leaves of
     that tree, [input, ...]. What is in neither does not depend on any input.
     """
 
+    places: tuple[int, ...]
+    inputs: int
     parameters: dict[str, Float[np.ndarray, " input"]]
     leaves: dict[int, Float[np.ndarray, "input ..."]]
 
@@ -235,22 +238,28 @@ def stocks_and_slopes(
         argument: the family, and how it depends on the inputs.
 
     Returns:
-        ``stock`` [run, year], Mg/ha to 1 m with litter, and ``slope`` [run, year, input].
+        ``stock`` [run, year], Mg/ha to 1 m with litter, and ``slope`` [run, year, input] by all
+        inputs.
     """
     of, slopes = argument
-    derivative, stock = _slopes(of, slopes)
-    return {"stock": _by_run(of, stock), "slope": _by_run(of, derivative)}
+    derivative, stock = _slopes(of, slopes.parameters, slopes.leaves)
+    found = _by_run(of, derivative)
+    slope = np.zeros((*found.shape[:2], slopes.inputs))
+    slope[..., list(slopes.places)] = found
+    return {"stock": _by_run(of, stock), "slope": slope}
 
 
 @jax.jit
-def _slopes(of: Family, slopes: Slopes) -> tuple[list[Array], list[Array]]:
+def _slopes(
+    of: Family, by_parameter: dict[str, Array], by_leaf: dict[int, Array]
+) -> tuple[list[Array], list[Array]]:
     leaves, structure = jax.tree.flatten((of.roots, of.generations))
     values = of.column.values()
 
     def stocks(x: Float[Array, " input"]) -> tuple[list[Array], list[Array]]:
-        here = {name: values[name] + x @ slope for name, slope in slopes.parameters.items()}
+        here = {name: values[name] + x @ slope for name, slope in by_parameter.items()}
         moved = dict(enumerate(leaves))
-        moved |= {i: leaves[i] + jnp.tensordot(x, slope, 1) for i, slope in slopes.leaves.items()}
+        moved |= {i: leaves[i] + jnp.tensordot(x, slope, 1) for i, slope in by_leaf.items()}
         roots, generations = jax.tree.unflatten(structure, [moved[i] for i in range(len(leaves))])
         column = of.column.with_parameters(here)
         moved_family = Family(column, roots, generations, of.path, of.years)
@@ -258,7 +267,7 @@ def _slopes(of: Family, slopes: Slopes) -> tuple[list[Array], list[Array]]:
         stock = [results["soc_stock_0_100"] for results in found]
         return stock, stock
 
-    inputs = next(iter([*slopes.parameters.values(), *slopes.leaves.values()])).shape[0]
+    inputs = next(iter([*by_parameter.values(), *by_leaf.values()])).shape[0]
     result: tuple[list[Array], list[Array]] = jax.jacfwd(stocks, has_aux=True)(jnp.zeros(inputs))
     return result
 
