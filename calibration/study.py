@@ -199,26 +199,28 @@ class Misfit:
 
     def slopes(self, u: Float[np.ndarray, " input"], batches: list[ensemble.Batch]) -> Slopes:
         """How families depend on the coordinates; their histories are the same in all."""
-        column = batches[0].argument.column
-        parameters = column.parameters().keys()
-        idle = _idle(batches[0].argument)
+        of_all: Family = batches[0].argument
+        parameters = of_all.column.parameters().keys()
+        of_plants = _first_generations(of_all)
+        of_leaves = _generations_of_leaves(of_all)
         by_parameter: dict[str, np.ndarray] = {}
         by_leaf: dict[int, np.ndarray] = {}
-        acting = set()
+        begin = np.full(len(u), len(of_all.generations))
         x = list(self.values(u).values())
         for place, of in enumerate(self.inputs.values()):
             for key in parameters & set(of.keys):
                 slope = by_parameter.setdefault(key, np.zeros(len(u)))
                 slope[place] = x[place] if self.logarithm[place] else 1.0
-                acting |= {place} if key not in idle else set()
+                begin[place] = min(begin[place], of_plants.get(key, 0))
             if not set(of.keys) <= parameters:
                 for leaf, change in self._differences(u, place, batches[0]).items():
                     into = by_leaf.setdefault(leaf, np.zeros((len(u), *change.shape)))
                     into[place] = change
-                    acting.add(place)
-        places = sorted(acting)
+                    begin[place] = min(begin[place], of_leaves[leaf])
+        places = np.flatnonzero(begin < len(of_all.generations))
         return Slopes(
-            tuple(places),
+            tuple(places.tolist()),
+            tuple(begin[places].tolist()),
             len(u),
             {name: slope[places] for name, slope in by_parameter.items()},
             {leaf: slope[places] for leaf, slope in by_leaf.items()},
@@ -256,17 +258,21 @@ class Misfit:
         return np.concatenate([slopes / tolerance[:, None], np.diag(1.0 / self.scale)])
 
 
-def _idle(of: Family) -> set[str]:
-    """Parameters of groups of plants that none of the runs of a family has."""
+def _first_generations(of: Family) -> dict[str, int]:
+    """Generation from which the input factor of each group of plants has an effect."""
     groups = sorted(of.column.process("vegetation").input_factor)  # type: ignore[attr-defined]
-    given = np.zeros(len(groups), bool)
-    for generation in of.generations:
-        for variables in (generation.phase.constant, generation.phase.series):
-            if "plant_input" in variables:
-                given |= np.asarray(variables["plant_input"]).reshape(-1, len(groups)).any(axis=0)
-    return {
-        f"vegetation.input_factor.{g}" for g, there in zip(groups, given, strict=True) if not there
-    }
+    first = np.full(len(groups), len(of.generations))
+    for place in reversed(range(len(of.generations))):
+        phase = of.generations[place].phase
+        given = np.asarray((phase.constant | phase.series)["plant_input"])
+        first[given.reshape(-1, len(groups)).any(axis=0)] = place
+    return {f"vegetation.input_factor.{g}": int(n) for g, n in zip(groups, first, strict=True)}
+
+
+def _generations_of_leaves(of: Family) -> list[int]:
+    """Generation that each array of a family belongs to; those of the start to the first."""
+    counts = [len(jax.tree.leaves(part)) for part in (of.roots, *of.generations)]
+    return np.repeat([0, *range(len(of.generations))], counts).tolist()
 
 
 class Memory:

@@ -218,12 +218,14 @@ class Slopes(NamedTuple):
     """How what a family is made of depends on some inputs.
 
     ``places`` are those of the ``inputs`` inputs that have an effect on it, in what follows just
-    input. ``parameters`` has the derivative of each parameter of the column by each input, [input];
-    ``leaves`` that of the arrays of ``(roots, generations)``, by their place among the leaves of
-    that tree, [input, ...]. What is in neither does not depend on any input.
+    input, and ``begin`` the generation from which each of them has one. ``parameters`` has the
+    derivative of each parameter of the column by each input, [input]; ``leaves`` that of the
+    arrays of ``(roots, generations)``, by their place among the leaves of that tree,
+    [input, ...]. What is in neither does not depend on any input.
     """
 
     places: tuple[int, ...]
+    begin: tuple[int, ...]
     inputs: int
     parameters: dict[str, Float[np.ndarray, " input"]]
     leaves: dict[int, Float[np.ndarray, "input ..."]]
@@ -242,34 +244,65 @@ def stocks_and_slopes(
         inputs.
     """
     of, slopes = argument
-    derivative, stock = _slopes(of, slopes.parameters, slopes.leaves)
+    derivative, stock = _slopes(of, slopes.parameters, slopes.leaves, slopes.begin)
     found = _by_run(of, derivative)
     slope = np.zeros((*found.shape[:2], slopes.inputs))
     slope[..., list(slopes.places)] = found
     return {"stock": _by_run(of, stock), "slope": slope}
 
 
-@jax.jit
+@partial(jax.jit, static_argnames="begin")
 def _slopes(
-    of: Family, by_parameter: dict[str, Array], by_leaf: dict[int, Array]
+    of: Family, by_parameter: dict[str, Array], by_leaf: dict[int, Array], begin: tuple[int, ...]
 ) -> tuple[list[Array], list[Array]]:
+    """Derivatives [node, year, input] and values [node, year] of the stocks of each generation."""
     leaves, structure = jax.tree.flatten((of.roots, of.generations))
     values = of.column.values()
+    here = jnp.zeros(len(begin))
 
-    def stocks(x: Float[Array, " input"]) -> tuple[list[Array], list[Array]]:
-        here = {name: values[name] + x @ slope for name, slope in by_parameter.items()}
-        moved = dict(enumerate(leaves))
-        moved |= {i: leaves[i] + jnp.tensordot(x, slope, 1) for i, slope in by_leaf.items()}
-        roots, generations = jax.tree.unflatten(structure, [moved[i] for i in range(len(leaves))])
-        column = of.column.with_parameters(here)
-        moved_family = Family(column, roots, generations, of.path, of.years)
-        found = live(moved_family, profiles=False)
-        stock = [results["soc_stock_0_100"] for results in found]
-        return stock, stock
+    def moved(x: Float[Array, " input"]) -> Family:
+        parameters = {name: values[name] + x @ slope for name, slope in by_parameter.items()}
+        arrays = dict(enumerate(leaves))
+        arrays |= {i: leaves[i] + jnp.tensordot(x, slope, 1) for i, slope in by_leaf.items()}
+        roots, generations = jax.tree.unflatten(structure, [arrays[i] for i in range(len(leaves))])
+        column = of.column.with_parameters(parameters)
+        return Family(column, roots, generations, of.path, of.years)
 
-    inputs = next(iter([*by_parameter.values(), *by_leaf.values()])).shape[0]
-    result: tuple[list[Array], list[Array]] = jax.jacfwd(stocks, has_aux=True)(jnp.zeros(inputs))
-    return result
+    def born(x: Float[Array, " input"]) -> State:
+        family = moved(x)
+        start: State = _start(family.column, family.roots)
+        return start
+
+    def live_on(
+        place: int, x: Float[Array, " input"], before: State
+    ) -> tuple[State, Float[Array, "node year"]]:
+        family = moved(x)
+        generation = family.generations[place]
+        index = jnp.asarray(generation.parent)
+        before = jax.tree.map(lambda leaf: leaf[index], before)
+        after, results = _generation(family.column, generation.phase, before, profiles=False)
+        return after, results["soc_stock_0_100"]
+
+    every = jnp.eye(len(begin))
+    push = partial(jax.vmap, out_axes=(None, 0))
+    states, changes = push(lambda way: jax.jvp(born, (here,), (way,)))(every)
+    slopes, stocks = [], []
+    for place in range(len(of.generations)):
+        # an input that acts later would double the work of what comes before for nothing
+        acting = jnp.asarray([i for i, first in enumerate(begin) if first <= place])
+
+        def along(way: Array, change: State, place: int = place, now: State = states) -> tuple:
+            found: tuple = jax.jvp(partial(live_on, place), (here, now), (way, change))
+            return found
+
+        own = jax.tree.map(lambda leaf, i=acting: leaf[i], changes)
+        (states, stock), moving = push(along)(every[acting], own)
+        changes, slope = jax.tree.map(
+            lambda leaf, i=acting: jnp.zeros((len(begin), *leaf.shape[1:])).at[i].set(leaf), moving
+        )
+        slopes.append(jnp.moveaxis(slope, 0, -1))
+        stocks.append(stock)
+    return slopes, stocks
 
 
 def _by_run(of: Family, pieces: Sequence[Array]) -> np.ndarray:
