@@ -13,7 +13,7 @@ import pandas as pd
 from pydantic import BaseModel, ValidationError
 
 from diffsoil import parameters
-from diffsoil.column import Column, standard_column, whole_soil_column
+from diffsoil.column import Column, needed_by, standard_column, whole_soil_column
 from diffsoil.io import Column as Table
 from diffsoil.io import InputError, data_path, nearest, read_table
 from diffsoil.processes import npp
@@ -142,7 +142,7 @@ class Case:
 
         minimum = HardMinimum() if self.file.minimum == "hard" else SoftMinimum()
         protection = Protection(mechanisms=tuple(self.file.protection), minimum=minimum)
-        column = self._processes().replaced(protection)
+        column = _without(self, self._processes().replaced(protection))
         return set_parameters(column, self.file.set, self.path, "set")
 
     def _processes(self) -> Column:
@@ -157,6 +157,31 @@ class Case:
         if self.file.dissolved_iron == "kinetic":
             column = column.replaced(Oxides(iron=KineticIron()))
         return column
+
+
+def _without(case: Case, column: Column) -> Column:
+    """The column without the processes that a case does not want; see :func:`needed_by`."""
+    known = [process.name for process in column.processes]
+    where = f"{case.path}: without"
+    for name in case.file.without:
+        if name.startswith("protection."):
+            raise InputError(f"{where}: {name!r} is taken out of the list protection instead")
+        if name not in known:
+            raise InputError(f"{where}: no process {name!r}{nearest(name, known)}")
+        if why := needed_by(column, name):
+            raise InputError(f"{where}: {name!r} cannot be removed: {why}")
+    for name in dict.fromkeys(case.file.without):
+        column = column.without(name)
+    table = column.parameters()
+    for what, names in (("set", case.file.set), ("free", case.file.free)):
+        for parameter in names:
+            process = parameter.split(".")[0]
+            if parameter not in table and process in case.file.without:
+                raise InputError(
+                    f"{case.path}: {what}: {parameter} belongs to {process!r}, which the case is "
+                    "without"
+                )
+    return column
 
 
 def resolve(case: Path, name: str) -> Path:

@@ -345,6 +345,168 @@ def study_fit(
 
 
 @app.command
+def sensitivity(
+    *cases: Case,
+    output: Annotated[
+        Path, Parameter(name=["-o", "--output"], help="Folder of indices and report.")
+    ],
+    method: Annotated[
+        tuple[Literal["local", "dgsm", "active-subspace", "shapley", "morris", "sobol"], ...],
+        Parameter(
+            help="local: exact derivatives at the values of the case; dgsm, active-subspace: "
+            "global, from exact derivatives; morris, sobol: global, without; shapley: global, "
+            "for correlated inputs. May be repeated, at once or later into the same folder."
+        ),
+    ] = ("local",),
+    outputs: Annotated[
+        tuple[str, ...],
+        Parameter(
+            name="--target",
+            show_default=False,
+            help="QUANTITY[@YEAR], such as soc_stock_0_100@8000, ph[0-25]@12000, calcite_depth, "
+            "recovery_years[topsoil]; may be repeated. Default: what suits the case.",
+        ),
+    ] = (),
+    parameter: Annotated[
+        tuple[str, ...],
+        Parameter(
+            show_default=False,
+            help="process.parameter, or forcing.NAME, initial.NAME, strength.PROCESS; may be "
+            "repeated. Default: all parameters of the case that have a range.",
+        ),
+    ] = (),
+    inputs: Annotated[
+        Path | None,
+        Parameter(show_default=False, help="Inputs with their ranges and priors, TOML."),
+    ] = None,
+    prior: Annotated[
+        Literal["prior", "uniform"] | None,
+        Parameter(show_default=False, help="Inputs follow their priors (default), or are uniform."),
+    ] = None,
+    posterior: Annotated[
+        Path | None,
+        Parameter(show_default=False, help="posterior.nc of a fit, whose joint draws are used."),
+    ] = None,
+    samples: Annotated[
+        int | None,
+        Parameter(
+            show_default=False,
+            help="Draws (default 256), trajectories (morris, 50) or base points (sobol, 1024).",
+        ),
+    ] = None,
+    second: Annotated[
+        bool, Parameter(show_default=False, help="Second-order Sobol indices as well.")
+    ] = False,
+    years: Annotated[
+        int, Parameter(help="How many years of an output that is given without one.")
+    ] = 12,
+    treatment: Annotated[
+        str | None, Parameter(show_default=False, help="Which, of a case with several.")
+    ] = None,
+    study: Annotated[
+        Path | None,
+        Parameter(
+            show_default=False,
+            help="Folder of `diffsoil study run`: its drivers beside the model's total effects.",
+        ),
+    ] = None,
+    seed: Seed = 0,
+    workers: Workers = None,
+    scheduler: Scheduler = None,
+    overwrite: Overwrite = False,
+    resume: Resume = False,
+    device: Device = "auto",
+) -> None:
+    """Find out which inputs matter for which outputs, when; says what it costs before it starts."""
+    paths = [_case_file(case) for case in cases]
+    _use_device("cpu")  # GPUs are for the workers
+    from sensitivity.workflow import run_sensitivity
+
+    run_sensitivity(
+        paths,
+        output,
+        methods=method,
+        outputs=outputs,
+        parameters=parameter,
+        inputs=inputs,
+        prior=prior,
+        posterior=posterior,
+        samples=samples,
+        seed=seed,
+        years=years,
+        second=second,
+        treatment=treatment,
+        study=study,
+        workers=workers,
+        scheduler=scheduler,
+        overwrite=overwrite,
+        resume=resume,
+        device=device,
+    )
+
+
+@app.command
+def prune(
+    cases: Annotated[
+        tuple[str, ...],
+        Parameter(show_default=False, help="Case files, or names that `diffsoil cases` lists."),
+    ],
+    /,
+    *,
+    output: Annotated[
+        Path,
+        Parameter(
+            name=["-o", "--output"],
+            help="The pruned first case, TOML; others and the report go beside it.",
+        ),
+    ],
+    target: Annotated[
+        tuple[str, ...],
+        Parameter(
+            help="Output that has to stay, e.g. soc_stock_0_100 (in every year); may be repeated."
+        ),
+    ],
+    tolerance: Annotated[float, Parameter(help="Largest relative error of a target.")] = 0.01,
+    draws: Annotated[
+        int, Parameter(help="Draws of all parameters that the error has to hold on, for each case.")
+    ] = 64,
+    unseen: Annotated[int, Parameter(help="Other draws, on which the result is judged.")] = 200,
+    quantile: Annotated[
+        float, Parameter(help="Quantile of the draws that has to be within the tolerance.")
+    ] = 0.95,
+    processes_only: Annotated[
+        bool,
+        Parameter(show_default=False, help="Leave layers, slow steps, water and erosion alone."),
+    ] = False,
+    seed: Seed = 0,
+    workers: Workers = None,
+    scheduler: Scheduler = None,
+    overwrite: Overwrite = False,
+    device: Device = "auto",
+) -> None:
+    """Find the processes that some outputs of some cases can do without."""
+    paths = [_case_file(case) for case in cases]
+    _use_device("cpu")  # GPUs are for the workers
+    from sensitivity.prune import prune_cases
+
+    prune_cases(
+        paths,
+        output,
+        target,
+        tolerance,
+        overwrite=overwrite,
+        draws=draws,
+        unseen=unseen,
+        quantile=quantile,
+        cheaper=not processes_only,
+        seed=seed,
+        workers=workers,
+        scheduler=scheduler,
+        device=device,
+    )
+
+
+@app.command
 def benchmark(
     *,
     output: Annotated[

@@ -93,10 +93,14 @@ class Column(eqx.Module):
     def without(self, name: str) -> Column:
         """The column with a process removed: not traced, not compiled, not run.
 
-        What the process provided is replaced by neutral values; a column that lacks something
-        with no neutral value is refused by :func:`missing_needs` before anything runs.
+        Its stand-in takes its place where it has one, neutral values where it has none; a column
+        that lacks something with neither is refused by :func:`missing_needs` before anything
+        runs, and :func:`needed_by` tells beforehand.
         """
         removed = self.process(name)
+        stand_in = removed.stand_in()
+        if stand_in is not None:
+            return self.replaced(stand_in)
         return Column(tuple(p for p in self.processes if p is not removed))
 
     def replaced(self, process: Process) -> Column:
@@ -157,3 +161,23 @@ def missing_needs(column: Column, given: Iterable[str]) -> list[tuple[str, str]]
         late = [need for need in process.yearly_needs if need not in available]
         missing += [(process.name, need) for need in late]
     return missing
+
+
+def needed_by(column: Column, name: str) -> str:
+    """Why a column cannot be without one of its processes; empty if it can.
+
+    What no process of the column provides is taken to come from the case.
+    """
+    process = column.process(name)
+    if process.indispensable:
+        return process.indispensable
+    provided = {variable for p in column.processes for variable in p.provides}
+    lacking = missing_needs(column.without(name), VARIABLES.keys() - provided)
+    by_process = dict(reversed(lacking))
+    said = [f"{other!r} needs {variable!r}" for other, variable in reversed(by_process.items())]
+    return ", ".join(said[:3]) + (f" and {len(said) - 3} more need it" if len(said) > 3 else "")
+
+
+def removable(column: Column) -> tuple[str, ...]:
+    """Names of the processes that a column can be without, in any combination."""
+    return tuple(p.name for p in column.processes if not needed_by(column, p.name))

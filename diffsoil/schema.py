@@ -379,6 +379,7 @@ class CaseFile(Strict):
         "pores",
     ]
     minimum: Literal["hard", "soft"] = "hard"
+    without: list[str] = Field(default=[], description="processes that the column does not have")
     radiocarbon_atmosphere: str | None = None
     set: dict[str, float] = {}
     free: dict[str, Free] = {}

@@ -130,7 +130,8 @@ class Variable:
     """A named quantity of the environment of a column.
 
     ``neutral`` stands in for what a removed process would have provided; without one the
-    process cannot be removed.
+    process needs a stand-in of its own (:meth:`diffsoil.process.Process.stand_in`), or else
+    cannot be removed where another process needs the variable.
     """
 
     dims: tuple[str, ...]
@@ -202,8 +203,12 @@ VARIABLES: dict[str, Variable] = {
     "interception": Variable(MONTH, "mm", "rain that evaporates before it enters the soil"),
     "runoff": Variable(MONTH, "mm", "rain that runs off the surface"),
     "initial_water": Variable(LAYER, "mm", "water at the start of the simulated year"),
-    "climate_modifier": Variable(MONTH_LAYER, "1", "rate modifiers a, b and c multiplied"),
-    "litter_modifier": Variable(MONTH, "1", "rate modifiers of the litter layer multiplied"),
+    "climate_modifier": Variable(
+        MONTH_LAYER, "1", "rate modifiers a, b and c multiplied", neutral=1.0
+    ),
+    "litter_modifier": Variable(
+        MONTH, "1", "rate modifiers of the litter layer multiplied", neutral=1.0
+    ),
     "mineral_percent": Variable(("mineral", "layer"), "%", "minerals in the mineral soil"),
     "exchangeable_bases": Variable(("cation", "layer"), "%", "bases, share of the exchanger"),
     "exchangeable_aluminium": Variable(LAYER, "%", "aluminium, share of the exchanger"),

@@ -220,8 +220,8 @@ def test_a_removed_process_equals_its_neutral_value(column, short):
 
 def test_a_missing_need_is_an_error_before_anything_runs(case, column, plan):
     check(plan, column, case)
-    with pytest.raises(InputError, match="'rate_modifiers' needs 'soil_temperature'"):
-        check(plan, column.without("heat"), case)
+    with pytest.raises(InputError, match="'plough_zone' needs 'thickness'"):
+        check(plan, column.without("geometry"), case)
     without = dataclasses.replace(plan.experiment, series={}, constant={})
     with pytest.raises(InputError, match="nothing provides it"):
         check(dataclasses.replace(plan, experiment=without), column, case)

@@ -613,8 +613,9 @@ def test_stopping_half_way_changes_nothing(column, half_leached, tmp_path):
 
 
 REMOVABLE = {
-    "erosion", "plough_zone", "manure", "additions", "biocycling", "physical_weathering",
-    "migration", "protection", "carbon", "fauna", "plough",
+    "erosion", "cec", "plough_zone", "retention", "heat", "manure", "soil_gas", "additions",
+    "biocycling", "physical_weathering", "weathering", "exchange", "oxides", "migration",
+    "rate_modifiers", "protection", "carbon", "fauna", "plough",
 }  # fmt: skip
 """What may be taken from a column in which the rest of the soil develops."""
 

@@ -205,6 +205,7 @@ class Carbon(Process):
     provides: ClassVar[tuple[str, ...]] = ("annual_map", "annual_co2", "annual_input")
     yearly_needs: ClassVar[tuple[str, ...]] = needs + provides
     changes: ClassVar[tuple[str, ...]] = ("carbon", "litter", "ground")
+    indispensable: ClassVar[str] = "all results are about its carbon"
 
     k_dpm: Float[Array, ""] = parameter(
         10.0, unit="a-1", lower=2.0, upper=30.0, prior=lognormal(10.0, 0.3),

@@ -24,9 +24,11 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from diffsoil.numerics import safe
 from diffsoil.parameters import lognormal, normal, parameter
 from diffsoil.process import Environment, Process
 from diffsoil.processes.carbonate import (
+    calcite_front,
     calcite_saturation,
     log_k1,
     log_k2,
@@ -39,7 +41,7 @@ from diffsoil.processes.oxides import GIBBSITE, log_solubility
 from diffsoil.processes.pores import ORGANIC_MATTER_IN_CARBON
 from diffsoil.processes.weathering import DRIEST
 from diffsoil.processes.weathering import GIBBSITE as GIBBSITE_ROW
-from diffsoil.state import CHARGE, SOLUTES, State
+from diffsoil.state import CATIONS, CHARGE, SOLUTES, State
 
 LITRES = 1000.0
 """Litres in a m3."""
@@ -53,6 +55,10 @@ MOST_TURNS = 60
 """Enough to halve the bounds down to the tolerance; a good start takes three."""
 ALUMINIUM_HYDROLYSIS = 1.0e-5
 """AlOH2+ per Al3+ at a [H+] of 1 mol/L (phreeqc.dat)."""
+
+
+ALUMINIUM_OF_ACIDITY = 2.0 / 3.0
+"""Share of aluminium in the acidity of the exchanger, where it is not solved for (assumption)."""
 
 
 class Layer(NamedTuple):
@@ -240,6 +246,24 @@ def solve(start: Array, layer: Layer, k: Selectivity) -> Array:
     return x - jnp.clip(filling(x, layer, k) / rise, -1.0, 1.0)
 
 
+class ConstantCapacity(Process):
+    """One cation exchange capacity for all layers: stands in for :class:`ExchangeCapacity`."""
+
+    name: ClassVar[str] = "cec"
+    needs: ClassVar[tuple[str, ...]] = ("clay_percent",)
+    provides: ClassVar[tuple[str, ...]] = ("cec",)
+
+    capacity: Float[Array, ""] = parameter(
+        100.0, unit="mmol kg-1", lower=10.0, upper=600.0, prior=lognormal(100.0, 0.4),
+        source="Foth & Ellis (1996), as in Finke (2012), for 16 % clay and 1 % organic carbon",
+        description="CEC of any layer",
+    )  # fmt: skip
+
+    def slow(self, state: State, environment: Environment, years: int) -> tuple[State, Environment]:
+        """See :class:`diffsoil.process.Process`."""
+        return state, {"cec": jnp.ones_like(environment["clay_percent"]) * self.capacity}
+
+
 class ExchangeCapacity(Process):
     """Cation exchange capacity, from clay and organic carbon."""
 
@@ -260,12 +284,108 @@ class ExchangeCapacity(Process):
         source="Foth & Ellis (1996), as in Finke (2012)", description="CEC of clay",
     )  # fmt: skip
 
+    def stand_in(self) -> Process:
+        """See :class:`diffsoil.process.Process`."""
+        return ConstantCapacity()
+
     def slow(self, state: State, environment: Environment, years: int) -> tuple[State, Environment]:
         """See :class:`diffsoil.process.Process`."""
         carbon = environment["organic_matter"] / (100.0 * ORGANIC_MATTER_IN_CARBON)
         of_soil = self.mineral + environment["cec_offset"] + self.carbon * carbon
         cec = of_soil + self.clay * environment["clay_percent"] / 100.0
         return state, {"cec": jnp.maximum(cec, 1.0)}
+
+
+class CalciteFront(Process):
+    """Calcite alone is leached: stands in for :class:`Exchange`.
+
+    Water is saturated with calcite where there is any (:func:`carbonate.calcite_front`). The
+    exchanger gives no bases away; what it cannot hold moves down, anions and silicon go with the
+    water, and pH follows calcite and base saturation.
+    """
+
+    name: ClassVar[str] = "exchange"
+    needs: ClassVar[tuple[str, ...]] = (
+        "cec",
+        "mineral_mass",
+        "thickness",
+        "soil_temperature",
+        "water_content",
+        "percolation",
+        "pco2",
+        "silicon_space",
+    )
+    provides: ClassVar[tuple[str, ...]] = (
+        "base_saturation",
+        "exchangeable_bases",
+        "exchangeable_aluminium",
+        "ph",
+        "dissolved_bases",
+        "drainage",
+        "mean_temperature",
+    )
+    reads: ClassVar[tuple[str, ...]] = ("ground",)
+
+    ph_calcareous: Float[Array, ""] = parameter(
+        7.8, unit="1", lower=7.0, upper=8.5, prior=normal(7.8, 0.2),
+        source="calcite and soil air of 0.5 % CO2 at equilibrium", description="pH over calcite",
+    )  # fmt: skip
+    ph_saturated: Float[Array, ""] = parameter(
+        6.8, unit="1", lower=5.5, upper=7.5, prior=normal(6.8, 0.3),
+        source="assumption: of soils without calcite 6.5 to 7",
+        description="pH of a soil without calcite at a base saturation of 100 %",
+    )  # fmt: skip
+    ph_acid: Float[Array, ""] = parameter(
+        4.0, unit="1", lower=3.0, upper=5.0, prior=normal(4.0, 0.3),
+        source="assumption: aluminium buffers at pH 3.8 to 4.2",
+        description="pH of a soil without bases",
+    )  # fmt: skip
+
+    def slow(self, state: State, environment: Environment, years: int) -> tuple[State, Environment]:
+        """See :class:`diffsoil.process.Process`."""
+        ground = state.ground
+        assert ground is not None
+        temperature = jnp.mean(environment["soil_temperature"], axis=0)
+        drainage = jnp.maximum(jnp.sum(environment["percolation"], axis=0), 0.0) * (years / MM)
+        saturation = calcite_saturation(temperature, environment["pco2"])
+        calcite, carried = calcite_front(ground.calcite, saturation, drainage * MM)
+        capacity = environment["cec"] * (environment["mineral_mass"] / MG_PER_KG_M2) / LITRES
+        wet = jnp.maximum(jnp.mean(environment["water_content"], axis=0), DRIEST)
+        # share of the anions, and of the silicon, that leaves with the water
+        mobile = jnp.stack([wet * environment["thickness"], environment["silicon_space"]])
+        share = drainage[None] / (drainage[None] + mobile)
+
+        def one(inflow: Array, x: tuple[Array, Array, Array]) -> tuple[Array, tuple[Array, Array]]:
+            labile, capacity, share = x
+            here = labile + inflow
+            bases = jnp.sum(here[: len(CATIONS)])
+            over = 1.0 - jnp.minimum(safe.divide(capacity, bases, otherwise=1.0), 1.0)
+            leaves = here * jnp.concatenate([jnp.full(len(CATIONS), 1.0) * over, share[::-1]])
+            return leaves, (here - leaves, here[: len(CATIONS)] * (1.0 - over))
+
+        leached, (labile, held) = lax.scan(
+            one, jnp.zeros(len(SOLUTES)), (ground.labile.T, capacity, share.T)
+        )
+        lost = ground.lost.at[: len(SOLUTES)].add(leached / jnp.asarray(CHARGE))
+        lost = lost.at[0].add(carried[-1])
+        solid = CALCITE_MASS * jnp.sum(ground.calcite - calcite)
+        shares = 100.0 * jnp.maximum(held.T / capacity[None], 0.0)
+        base_saturation = jnp.minimum(jnp.sum(shares, axis=0), 100.0)
+        limed = calcite > 0.0
+        leached_ph = self.ph_acid + (self.ph_saturated - self.ph_acid) * base_saturation / 100.0
+        ph = jnp.where(limed, self.ph_calcareous, leached_ph)
+        ground = dataclasses.replace(
+            ground, labile=labile.T, calcite=calcite, ph=ph, lost=lost.at[-1].add(solid)
+        )
+        return eqx.tree_at(lambda s: s.ground, state, ground), {
+            "base_saturation": base_saturation,
+            "exchangeable_bases": shares,
+            "exchangeable_aluminium": (100.0 - base_saturation) * ALUMINIUM_OF_ACIDITY,
+            "ph": ph,
+            "dissolved_bases": jnp.where(limed, 2.0 * saturation, 0.0),
+            "drainage": drainage,
+            "mean_temperature": temperature,
+        }
 
 
 class Exchange(Process):
@@ -333,6 +453,10 @@ class Exchange(Process):
         "calibrated in SoilGen (Ranathunga et al. 2022)",
         description="Ca in drainage of calcareous layers over calcite saturation",
     )  # fmt: skip
+
+    def stand_in(self) -> Process:
+        """See :class:`diffsoil.process.Process`."""
+        return CalciteFront()
 
     def selectivity(self) -> Selectivity:
         """Gapon coefficients, not as logarithms."""

@@ -52,6 +52,19 @@ def damped_wave(
     return jnp.mean(surface) + np.cos(angle) @ in_phase + np.sin(angle) @ behind
 
 
+class AirTemperature(Process):
+    """Soil as warm as the air above it at every depth: stands in for :class:`Heat`."""
+
+    name: ClassVar[str] = "heat"
+    needs: ClassVar[tuple[str, ...]] = ("air_temperature", "thickness")
+    provides: ClassVar[tuple[str, ...]] = ("soil_temperature",)
+
+    def slow(self, state: State, environment: Environment, years: int) -> tuple[State, Environment]:
+        """See :class:`diffsoil.process.Process`."""
+        air, layers = environment["air_temperature"], environment["thickness"].size
+        return state, {"soil_temperature": jnp.repeat(air[:, None], layers, axis=1)}
+
+
 class Heat(Process):
     """Soil temperature from air temperature; a soil is warmer than the air over the year."""
 
@@ -86,6 +99,10 @@ class Heat(Process):
         source="moist silt loam, textbook range 3.5e-7 to 6.5e-7",
         description="thermal diffusivity",
     )
+
+    def stand_in(self) -> Process:
+        """See :class:`diffsoil.process.Process`."""
+        return AirTemperature()
 
     def slow(self, state: State, environment: Environment, years: int) -> tuple[State, Environment]:
         """See :class:`diffsoil.process.Process`."""

@@ -168,6 +168,18 @@ class KineticIron(eqx.Module):
         return released / (drainage + water), released
 
 
+class NothingDissolved(Process):
+    """No aluminium and iron in solution: stands in for :class:`Oxides`."""
+
+    name: ClassVar[str] = "oxides"
+    needs: ClassVar[tuple[str, ...]] = ("thickness",)
+    provides: ClassVar[tuple[str, ...]] = ("dissolved_al_fe",)
+
+    def slow(self, state: State, environment: Environment, years: int) -> tuple[State, Environment]:
+        """See :class:`diffsoil.process.Process`."""
+        return state, {"dissolved_al_fe": jnp.zeros_like(environment["thickness"])}
+
+
 class Oxides(Process):
     """Dissolved Al and Fe, as far as they are soluble and there, and their leaching.
 
@@ -191,6 +203,10 @@ class Oxides(Process):
         source="gibbsite 8.11, amorphous Al(OH)3 10.8 (phreeqc.dat)",
         description="solubility of the reactive aluminium hydroxide at 25 C",
     )  # fmt: skip
+
+    def stand_in(self) -> Process:
+        """See :class:`diffsoil.process.Process`."""
+        return NothingDissolved()
 
     def slow(self, state: State, environment: Environment, years: int) -> tuple[State, Environment]:
         """See :class:`diffsoil.process.Process`."""

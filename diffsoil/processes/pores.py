@@ -7,6 +7,7 @@ from typing import ClassVar
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from diffsoil.parameters import lognormal, normal, parameter
 from diffsoil.process import Environment, Process
 from diffsoil.processes.pedotransfer import (
     HydraulicParameters,
@@ -54,6 +55,80 @@ def soc_percent(
 NEEDS = ("clay_percent", "silt_percent", "bulk_density", "depth_top")
 
 
+SILT_LOAM = "HYPRES (Woesten et al. 1999) for a silt loam: 16 % clay, 67 % silt, 1.22 g/cm3"
+
+
+class UniformRetention(Process):
+    """The same water retention in every layer: stands in for :class:`Retention`."""
+
+    name: ClassVar[str] = "retention"
+    needs: ClassVar[tuple[str, ...]] = ("thickness",)
+    provides: ClassVar[tuple[str, ...]] = ("field_capacity", "wilting_point")
+
+    wilting_point: Float[Array, ""] = parameter(
+        0.137, unit="m3 m-3", lower=0.01, upper=0.4, prior=normal(0.137, 0.03),
+        source=SILT_LOAM, description="water content at the wilting point",
+    )  # fmt: skip
+    available_water: Float[Array, ""] = parameter(
+        0.255, unit="m3 m-3", lower=0.01, upper=0.5, prior=normal(0.255, 0.04),
+        source=SILT_LOAM, description="water between field capacity and the wilting point",
+    )  # fmt: skip
+
+    def slow(self, state: State, environment: Environment, years: int) -> tuple[State, Environment]:
+        """See :class:`diffsoil.process.Process`."""
+        every = jnp.ones_like(environment["thickness"])
+        return state, {
+            "field_capacity": every * (self.wilting_point + self.available_water),
+            "wilting_point": every * self.wilting_point,
+        }
+
+
+class UniformPores(Process):
+    """The same retention and pores in every layer: stands in for :class:`SimulatedRetention`."""
+
+    name: ClassVar[str] = "retention"
+    needs: ClassVar[tuple[str, ...]] = ("thickness",)
+    provides: ClassVar[tuple[str, ...]] = (
+        "field_capacity",
+        "wilting_point",
+        "porosity",
+        "mesopores",
+        "micropores",
+    )
+
+    micropores: Float[Array, ""] = parameter(
+        0.275, unit="m3 m-3", lower=0.02, upper=0.6, prior=normal(0.275, 0.04),
+        source=SILT_LOAM, description="pores still full at 600 hPa",
+    )  # fmt: skip
+    mesopores: Float[Array, ""] = parameter(
+        0.19, unit="m3 m-3", lower=0.01, upper=0.4, prior=normal(0.19, 0.04),
+        source=SILT_LOAM, description="pores drained between 20 and 600 hPa",
+    )  # fmt: skip
+    macropores: Float[Array, ""] = parameter(
+        0.025, unit="m3 m-3", lower=0.0, upper=0.2, prior=lognormal(0.025, 0.5),
+        source=SILT_LOAM, description="pores drained at 20 hPa",
+    )  # fmt: skip
+    full_mesopores: Float[Array, ""] = parameter(
+        0.61, unit="1", lower=0.0, upper=1.0, prior=normal(0.61, 0.1),
+        source=SILT_LOAM, description="share of the mesopores that is full at field capacity",
+    )  # fmt: skip
+    dead_micropores: Float[Array, ""] = parameter(
+        0.5, unit="1", lower=0.05, upper=0.95, prior=normal(0.5, 0.1),
+        source=SILT_LOAM, description="share of the micropores that is full at the wilting point",
+    )  # fmt: skip
+
+    def slow(self, state: State, environment: Environment, years: int) -> tuple[State, Environment]:
+        """See :class:`diffsoil.process.Process`."""
+        every = jnp.ones_like(environment["thickness"])
+        return state, {
+            "field_capacity": every * (self.micropores + self.full_mesopores * self.mesopores),
+            "wilting_point": every * (self.dead_micropores * self.micropores),
+            "porosity": every * (self.micropores + self.mesopores + self.macropores),
+            "mesopores": every * self.mesopores,
+            "micropores": every * self.micropores,
+        }
+
+
 class Retention(Process):
     """Water that a layer holds at field capacity and at the wilting point.
 
@@ -64,6 +139,10 @@ class Retention(Process):
     name: ClassVar[str] = "retention"
     needs: ClassVar[tuple[str, ...]] = (*NEEDS, "reference_organic_matter")
     provides: ClassVar[tuple[str, ...]] = ("field_capacity", "wilting_point")
+
+    def stand_in(self) -> Process:
+        """See :class:`diffsoil.process.Process`."""
+        return UniformRetention()
 
     def slow(self, state: State, environment: Environment, years: int) -> tuple[State, Environment]:
         """See :class:`diffsoil.process.Process`."""
@@ -87,6 +166,10 @@ class SimulatedRetention(Process):
         "micropores",
     )
 
+    def stand_in(self) -> Process:
+        """See :class:`diffsoil.process.Process`."""
+        return UniformPores()
+
     def slow(self, state: State, environment: Environment, years: int) -> tuple[State, Environment]:
         """See :class:`diffsoil.process.Process`."""
         hydraulics = _hydraulics(environment, environment["organic_matter"])
@@ -107,6 +190,10 @@ class SimulatedPores(Process):
     needs: ClassVar[tuple[str, ...]] = (*NEEDS, "mineral_mass")
     provides: ClassVar[tuple[str, ...]] = ("mesopores", "micropores")
     reads: ClassVar[tuple[str, ...]] = ("carbon",)
+
+    def stand_in(self) -> Process:
+        """See :class:`diffsoil.process.Process`."""
+        return PrescribedPores()
 
     def slow(self, state: State, environment: Environment, years: int) -> tuple[State, Environment]:
         """See :class:`diffsoil.process.Process`."""

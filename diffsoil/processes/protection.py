@@ -11,6 +11,7 @@ from typing import ClassVar, Literal
 
 import equinox as eqx
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float
 
 from diffsoil.numerics import safe
@@ -77,8 +78,10 @@ def pore_modifier(
 class HardMinimum(eqx.Module):
     """The strongest mechanism alone counts; the gradient jumps where two change places."""
 
-    def __call__(self, modifiers: Float[Array, "mechanism ..."]) -> Array:
-        """Minimum along the first axis."""
+    def __call__(
+        self, modifiers: Float[Array, "mechanism ..."], weights: Array | None = None
+    ) -> Array:
+        """Minimum along the first axis, whatever the weights."""
         return safe.minimum_hard(modifiers)
 
 
@@ -87,9 +90,23 @@ class SoftMinimum(eqx.Module):
 
     width: float = eqx.field(static=True, default=0.01)
 
-    def __call__(self, modifiers: Float[Array, "mechanism ..."]) -> Array:
-        """Smooth minimum along the first axis."""
-        return safe.minimum_soft(modifiers, self.width)
+    def __call__(
+        self, modifiers: Float[Array, "mechanism ..."], weights: Array | None = None
+    ) -> Array:
+        """Smooth minimum along the first axis.
+
+        Args:
+            modifiers: at most 1.
+            weights: how much each counts, 0 (as if it were not there) to 1; all count if not
+                given. Where none counts the minimum is 1.
+        """
+        if weights is None:
+            return safe.minimum_soft(modifiers, self.width)
+        every = jnp.concatenate([modifiers, jnp.ones_like(modifiers[:1])])
+        counts = jnp.concatenate([weights, jnp.prod(1.0 - weights)[None]])
+        least = lax.stop_gradient(jnp.min(every, axis=0))
+        powers = jnp.exp((least[None] - every) / self.width)
+        return least - self.width * jnp.log(jnp.tensordot(counts, powers, 1))
 
 
 class Protection(Process):

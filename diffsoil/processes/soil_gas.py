@@ -11,7 +11,7 @@ from typing import ClassVar
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from diffsoil.parameters import normal, parameter
+from diffsoil.parameters import lognormal, normal, parameter
 from diffsoil.process import Environment, Process
 from diffsoil.processes.carbonate import ZERO_CELSIUS
 from diffsoil.processes.heat import SECONDS_PER_YEAR
@@ -72,6 +72,28 @@ def co2_profile(
     return atmosphere + jnp.minimum(jnp.cumsum(rise) - rise + to_middle, OXYGEN)
 
 
+class ConstantSoilGas(Process):
+    """One partial pressure of CO2 at all depths and times: stands in for :class:`SoilGas`."""
+
+    name: ClassVar[str] = "soil_gas"
+    needs: ClassVar[tuple[str, ...]] = ("thickness",)
+    provides: ClassVar[tuple[str, ...]] = ("pco2",)
+
+    pco2: Float[Array, ""] = parameter(
+        5.0e-3,
+        unit="atm",
+        lower=3.0e-4,
+        upper=1.0e-1,
+        prior=lognormal(5.0e-3, 0.7),
+        source="Brook et al. (1983), at an actual evapotranspiration of 470 mm/a",
+        description="partial pressure of CO2 in soil air",
+    )
+
+    def slow(self, state: State, environment: Environment, years: int) -> tuple[State, Environment]:
+        """See :class:`diffsoil.process.Process`."""
+        return state, {"pco2": jnp.ones_like(environment["thickness"]) * self.pco2}
+
+
 class SoilGas(Process):
     """CO2 of the soil air from last year's decomposition and this year's roots.
 
@@ -116,6 +138,10 @@ class SoilGas(Process):
         source="Penman 1940; 0.6 is in use too",
         description="diffusivity in soil over that in air, for each unit of air-filled pores",
     )
+
+    def stand_in(self) -> Process:
+        """See :class:`diffsoil.process.Process`."""
+        return ConstantSoilGas()
 
     def slow(self, state: State, environment: Environment, years: int) -> tuple[State, Environment]:
         """See :class:`diffsoil.process.Process`."""

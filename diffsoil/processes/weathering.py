@@ -196,6 +196,22 @@ def neoformation(
     return Neoformation(smectite, kaolinite, aluminium - 2.0 * kaolinite, released[FE])
 
 
+class NoWeathering(Process):
+    """Minerals that stay as they are: stands in for :class:`Weathering`.
+
+    Silicon of rain and litter is in the pore water and not sorbed.
+    """
+
+    name: ClassVar[str] = "weathering"
+    needs: ClassVar[tuple[str, ...]] = ("water_content", "thickness")
+    provides: ClassVar[tuple[str, ...]] = ("silicon_space",)
+
+    def slow(self, state: State, environment: Environment, years: int) -> tuple[State, Environment]:
+        """See :class:`diffsoil.process.Process`."""
+        water = jnp.mean(environment["water_content"], axis=0)
+        return state, {"silicon_space": jnp.maximum(water, DRIEST) * environment["thickness"]}
+
+
 class Weathering(Process):
     """Dissolution of primary and clay minerals, release of their elements, and neoformation.
 
@@ -242,6 +258,10 @@ class Weathering(Process):
         source="assumption: smectite forms in neutral to alkaline soil",
         description="pH at which half of the Al that meets silicon becomes smectite",
     )  # fmt: skip
+
+    def stand_in(self) -> Process:
+        """See :class:`diffsoil.process.Process`."""
+        return NoWeathering()
 
     def slow(self, state: State, environment: Environment, years: int) -> tuple[State, Environment]:
         """See :class:`diffsoil.process.Process`."""

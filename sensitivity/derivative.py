@@ -1,0 +1,221 @@
+"""Global indices from exact derivatives: DGSM with Poincare bounds, active subspaces.
+
+Both are made of the same gradients, so that the second one costs no run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from sensitivity.indices import (
+    CONSTANT,
+    TOO_FEW,
+    Estimate,
+    Result,
+    interval,
+    is_constant,
+    nothing,
+    resampling,
+)
+from sensitivity.laws import Law
+
+RESAMPLES = 500
+
+LARGEST_DIMENSION = 10
+"""Dimensions of an active subspace that are considered; more could not be looked at."""
+
+ENOUGH = 0.9
+"""Sum of the bounds below which they are doubted: that of total indices is 1 or more."""
+
+SMALLEST = 1e-14
+"""Eigenvalues below this share of the largest are rounding errors."""
+
+
+def dgsm(
+    x: np.ndarray,
+    gradient: np.ndarray,
+    y: np.ndarray,
+    laws: Sequence[Law] | None,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Result:
+    """Derivative-based global sensitivity measures, and what they say of total Sobol indices.
+
+    - ``nu``: mean of the squared derivative, (unit of the output / unit of the input)^2.
+    - ``nu_scaled``: ``nu`` times the variance of the input over that of the output; 1; the
+      share of the variance if the output is a straight line in each input.
+    - ``ST_bound``: ``nu`` times the Poincare constant over the variance of the output, which
+      the total Sobol index cannot exceed (Lamboni et al. 2013; Roustant, Barthe & Iooss 2017).
+      For a lognormal law the smaller of two such bounds, with the derivative by the value and
+      by its logarithm. It is a bound of independent inputs only and may be above 1.
+
+    Args:
+        x: values of the inputs, drawn from their laws, [n, input].
+        gradient: exact derivative of the output by each input, [n, input].
+        y: output, [n]. A run with anything that is not finite is left out and counted.
+        laws: of the inputs; None for inputs that depend on each other, without ``ST_bound``.
+        resamples, seed: of the bootstrap.
+    """
+    kept = _finite(x, gradient, y)
+    x, gradient, y, dropped = x[kept], gradient[kept], y[kept], int((~kept).sum())
+    n, k = gradient.shape
+    names = ("nu", "nu_scaled") if laws is None else ("nu", "nu_scaled", "ST_bound")
+    if note := _useless(y):
+        empty = {name: nothing(k) for name in names}
+        return Result("dgsm", empty, n, dropped, note == CONSTANT, note)
+
+    squares = gradient**2
+    weights = np.vstack([np.full((1, n), 1.0 / n), resampling(n, resamples, seed)])
+    nu = weights @ squares
+    variance = _variance(weights, y)[:, None]
+    spread = x.std(axis=0) if laws is None else np.array([law.sd for law in laws])
+    found = {"nu": nu, "nu_scaled": nu * spread**2 / variance}
+    if laws is not None:
+        constant = np.array([law.poincare() for law in laws])
+        by_logarithm = weights @ (x**2 * squares)
+        log_constant = np.array([law.log_poincare() for law in laws])
+        bound = np.fmin(constant * nu, log_constant * by_logarithm)
+        found["ST_bound"] = bound / variance
+    estimates = {name: interval(values[0], values[1:]) for name, values in found.items()}
+    note = ""
+    if laws is not None and (whole := float(estimates["ST_bound"].value.sum())) < ENOUGH:
+        note = (
+            f"the bounds add up to {whole:.2f}, less than total indices ever do: the output jumps "
+            "where it has no derivative, or the runs are too few for it"
+        )
+    return Result("dgsm", estimates, n, dropped, note=note)
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Subspace:
+    """Directions in which an output varies, from the mean outer product of its gradient.
+
+    Inputs are in units of their spread, about their centre.
+
+    Attributes:
+        result: index ``activity``: scores of Constantine & Diaz (2017) over the variance of the
+            output, for the suggested dimension.
+        eigenvalues: in the square of the unit of the output, falling, with intervals, [input].
+        vectors: [input, direction], each of length 1; its largest entry is positive.
+        error: distance between the subspace of dimension 1, 2, ... and its resampled ones
+            (sine of the largest angle), mean and 95 % interval, [dimension].
+        dimension: the one before the widest gap of the eigenvalues.
+        clear: whether the intervals on both sides of that gap are apart.
+        active: the first two active variables of each run used, [n, 2]; [n, 1] for one input.
+        y: output of these runs, [n].
+    """
+
+    result: Result
+    eigenvalues: Estimate
+    vectors: np.ndarray
+    error: Estimate
+    dimension: int
+    clear: bool
+    active: np.ndarray
+    y: np.ndarray
+
+
+def active_subspace(
+    x: np.ndarray,
+    gradient: np.ndarray,
+    y: np.ndarray,
+    centre: np.ndarray,
+    spread: np.ndarray,
+    resamples: int = 200,
+    seed: int = 0,
+    dimension: int | None = None,
+) -> Subspace:
+    """Active subspace and activity scores (Constantine 2015; Constantine & Diaz 2017).
+
+    Args:
+        x, gradient, y: as in :func:`dgsm`.
+        centre, spread: mean and standard deviation of each input, of its law or posterior,
+            [input]. They make directions comparable; another scale is another subspace.
+        resamples, seed: of the bootstrap.
+        dimension: taken instead of the one that the eigenvalues suggest.
+    """
+    kept = _finite(x, gradient, y)
+    x, gradient, y, dropped = x[kept], gradient[kept], y[kept], int((~kept).sum())
+    n, k = gradient.shape
+    scaled = (x - centre) / spread
+    if note := _useless(y):
+        result = Result("active-subspace", {"activity": nothing(k)}, n, dropped,
+                        note == CONSTANT, note)  # fmt: skip
+        vectors = np.full((k, k), np.nan)
+        error = nothing(max(1, min(k - 1, LARGEST_DIMENSION)))
+        active = np.full((n, min(k, 2)), np.nan)
+        return Subspace(result, nothing(k), vectors, error, 0, False, active, y)
+
+    slopes = gradient * spread
+    weights = np.vstack([np.full((1, n), 1.0 / n), resampling(n, resamples, seed)])
+    outer = (slopes[:, :, None] * slopes[:, None, :]).reshape(n, k * k)
+    values, vectors = np.linalg.eigh((weights @ outer).reshape(-1, k, k))
+    values, vectors = np.maximum(values[:, ::-1], 0.0), vectors[:, :, ::-1]
+    largest = vectors[0][np.abs(vectors[0]).argmax(axis=0), np.arange(k)]
+    vectors[0] *= np.sign(largest)
+
+    eigenvalues = interval(values[0], values[1:])
+    suggested, clear = _gap(eigenvalues)
+    chosen = suggested if dimension is None else dimension
+    score = (values[:, None, :chosen] * vectors[:, :, :chosen] ** 2).sum(axis=-1)
+    score /= _variance(weights, y)[:, None]
+    result = Result("active-subspace", {"activity": interval(score[0], score[1:])}, n, dropped)
+    return Subspace(
+        result,
+        eigenvalues,
+        vectors[0],
+        _subspace_error(vectors),
+        chosen,
+        clear,
+        scaled @ vectors[0][:, :2],
+        y,
+    )
+
+
+def _gap(eigenvalues: Estimate) -> tuple[int, bool]:
+    """Dimension before the widest gap (as a ratio), and whether intervals do not meet there."""
+    value, low, high = eigenvalues
+    if len(value) == 1:
+        return 1, True
+    least = SMALLEST * value[0]
+    last = min(len(value) - 1, LARGEST_DIMENSION)
+    ratio = np.maximum(value[:last], least) / np.maximum(value[1 : last + 1], least)
+    place = int(ratio.argmax())
+    return place + 1, bool(low[place] > max(high[place + 1], least))
+
+
+def _subspace_error(vectors: np.ndarray) -> Estimate:
+    """Sine of the largest angle between each subspace and its resampled ones."""
+    k = vectors.shape[-1]
+    errors = []
+    for dimension in range(1, max(2, min(k, LARGEST_DIMENSION + 1))):
+        # the part of the resampled subspace that lies outside of the first one
+        outside = vectors[0][:, dimension:].T @ vectors[1:, :, :dimension]
+        size = np.linalg.norm(outside, 2, axis=(-2, -1)) if k > 1 else np.zeros(len(vectors) - 1)
+        errors.append(size)
+    sample = np.stack(errors, axis=-1)
+    return interval(sample.mean(axis=0), sample)
+
+
+def _finite(x: np.ndarray, gradient: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Which runs can be used, [n]."""
+    whole = np.isfinite(x).all(axis=1) & np.isfinite(gradient).all(axis=1)
+    return np.asarray(whole & np.isfinite(y))
+
+
+def _useless(y: np.ndarray) -> str:
+    """Why nothing can be said of an output, or an empty text."""
+    if len(y) < 3:
+        return TOO_FEW
+    return CONSTANT if is_constant(y) else ""
+
+
+def _variance(weights: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Variance of the output in each resample, [resample]; never zero."""
+    n, centred = len(y), y - y.mean()
+    variance = weights @ centred**2 - (weights @ centred) ** 2
+    # all runs of a resample may be one and the same when there are few
+    return np.maximum(variance * n / (n - 1), np.finfo(float).tiny)

@@ -1,0 +1,217 @@
+"""Inputs of a study besides parameters: the weather that comes, the soil that was there."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from diffsoil.parameters import UNIFORM, Parameter, Prior, lognormal, normal
+from diffsoil.plan import Plan
+from diffsoil.processes.minerals import CALCITE_MASS, MOLAR_MASS
+from diffsoil.state import CATIONS
+from diffsoil.time import Phase
+
+Change = Callable[[Plan, Float[Array, ""]], Plan]
+
+
+@dataclasses.dataclass(frozen=True)
+class Factor:
+    """An input that changes what a case gives.
+
+    Attributes:
+        parameter: name, neutral value, range, prior and source, as those of a process.
+        change: the plan with another value of it; traced.
+        whole_soil: whether only a case whose mineral soil develops has it.
+    """
+
+    parameter: Parameter
+    change: Change
+    whole_soil: bool = False
+
+
+def _phases(plan: Plan, change: Callable[[Phase], Phase]) -> Plan:
+    """The plan with all its phases changed."""
+    experiment = None if plan.experiment is None else change(plan.experiment)
+    history = tuple(change(phase) for phase in plan.history)
+    return dataclasses.replace(plan, history=history, experiment=experiment)
+
+
+def _each(*names: str, by: Callable[[Array, Array], Array]) -> Change:
+    """Change some variables of all phases, wherever a phase has them."""
+
+    def change(plan: Plan, value: Float[Array, ""]) -> Plan:
+        def one(phase: Phase) -> Phase:
+            constant = {k: by(v, value) if k in names else v for k, v in phase.constant.items()}
+            series = {k: by(v, value) if k in names else v for k, v in phase.series.items()}
+            return dataclasses.replace(phase, constant=constant, series=series)
+
+        return _phases(plan, one)
+
+    return change
+
+
+def _times(x: Array, factor: Array) -> Array:
+    return x * factor
+
+
+def _plus(x: Array, offset: Array) -> Array:
+    return x + offset
+
+
+def _material(change: Callable[..., tuple[Array, Array, Array]]) -> Change:
+    """Change what the soil is made of at the start, and the parent material below with it.
+
+    Args:
+        change: of minerals [..., mineral, size], calcite [...] and labile bases [..., solute],
+            and a value, gives those anew.
+    """
+
+    def of_plan(plan: Plan, value: Float[Array, ""]) -> Plan:
+        ground = plan.ground
+        assert ground is not None  # of a whole soil
+        minerals = jnp.moveaxis(ground.minerals, -1, 1)
+        labile = jnp.moveaxis(ground.labile, -1, 1)
+        minerals, calcite, labile = change(minerals, ground.calcite, labile, value)
+        now = (jnp.moveaxis(minerals, 1, -1), calcite, jnp.moveaxis(labile, 1, -1))
+        new = eqx.tree_at(lambda g: (g.minerals, g.calcite, g.labile), ground, now)
+
+        def one(phase: Phase) -> Phase:
+            names = ("parent_minerals", "parent_calcite", "parent_labile")
+            parent = change(*[phase.constant[name] for name in names], value)
+            constant = phase.constant | dict(zip(names, parent, strict=True))
+            return dataclasses.replace(phase, constant=constant)
+
+        return _phases(dataclasses.replace(plan, ground=new), one)
+
+    return of_plan
+
+
+def _calcite(
+    minerals: Array, calcite: Array, labile: Array, factor: Array
+) -> tuple[Array, Array, Array]:
+    """Other minerals make room, so that a layer keeps its mass."""
+    others = jnp.einsum("m,...ms->...", jnp.asarray(MOLAR_MASS), minerals)
+    scale = 1.0 - (factor - 1.0) * CALCITE_MASS * calcite / others
+    return minerals * scale[..., None, None], calcite * factor, labile
+
+
+def _clay(
+    minerals: Array, calcite: Array, labile: Array, factor: Array
+) -> tuple[Array, Array, Array]:
+    """Silt and sand (without calcite) make room, so that a layer keeps its mass."""
+    masses = jnp.einsum("m,...ms->...s", jnp.asarray(MOLAR_MASS), minerals)
+    coarse = 1.0 - (factor - 1.0) * masses[..., 0] / (masses[..., 1] + masses[..., 2])
+    scale = jnp.stack([jnp.broadcast_to(factor, coarse.shape), coarse, coarse], axis=-1)
+    return minerals * scale[..., None, :], calcite, labile
+
+
+def _bases(
+    minerals: Array, calcite: Array, labile: Array, factor: Array
+) -> tuple[Array, Array, Array]:
+    """Exchangeable bases alone; anions and silicon stay."""
+    return minerals, calcite, labile.at[..., : len(CATIONS)].multiply(factor)
+
+
+def _parameter(
+    name: str, default: float, unit: str, bounds: tuple[float, float], prior: Prior, why: str,
+    description: str,
+) -> Parameter:  # fmt: skip
+    return Parameter(name, default, unit, *bounds, prior, f"assumption: {why}", description)
+
+
+FACTORS: dict[str, Factor] = {
+    factor.parameter.name: factor
+    for factor in (
+        Factor(
+            _parameter(
+                "forcing.precipitation", 1.0, "1", (0.5, 1.5), normal(1.0, 0.1),
+                "means of the Holocene differ from today's by about a tenth",
+                "factor on the precipitation of all months",
+            ),
+            _each("precipitation", by=_times),
+        ),
+        Factor(
+            _parameter(
+                "forcing.pet", 1.0, "1", (0.5, 1.5), normal(1.0, 0.1),
+                "formulas for evapotranspiration differ by about a tenth",
+                "factor on the potential evapotranspiration of all months",
+            ),
+            _each("potential_evapotranspiration", by=_times),
+        ),
+        Factor(
+            _parameter(
+                "forcing.temperature", 0.0, "K", (-4.0, 4.0), normal(0.0, 1.0),
+                "means of the Holocene differ from today's by about 1 K",
+                "added to the air temperature of all months",
+            ),
+            _each("air_temperature", by=_plus),
+        ),
+        Factor(
+            _parameter(
+                "forcing.plant_input", 1.0, "1", (0.3, 3.0), lognormal(1.0, 0.4),
+                "input estimates are good to about half to double",
+                "factor on the plant carbon of all land uses",
+            ),
+            _each("plant_input", by=_times),
+        ),
+        Factor(
+            _parameter(
+                "forcing.deposition", 1.0, "1", (0.1, 5.0), lognormal(1.0, 0.5),
+                "between remote, coastal and industrial sites",
+                "factor on solutes in rain and on dust",
+            ),
+            _each("deposited_solutes", "dust_minerals", "dust_calcite", by=_times),
+            whole_soil=True,
+        ),
+        Factor(
+            _parameter(
+                "forcing.erosion", 1.0, "1", (0.0, 5.0), lognormal(1.0, 0.4),
+                "erosion rates are known to about half",
+                "factor on the rate of continuous erosion",
+            ),
+            _each("erosion_rate", by=_times),
+            whole_soil=True,
+        ),
+        Factor(
+            _parameter(
+                "forcing.amendments", 1.0, "1", (0.0, 2.0), normal(1.0, 0.25),
+                "records of lime, rock, fertiliser and manure are good to about a quarter",
+                "factor on all that is added to the soil by hand",
+            ),
+            _each("added_minerals", "added_calcite", "added_solutes", "manure_input", by=_times),
+            whole_soil=True,
+        ),
+        Factor(
+            _parameter(
+                "initial.calcite", 1.0, "1", (0.5, 1.5), normal(1.0, 0.15),
+                "carbonate of one loess varies by some percent of itself",
+                "factor on the calcite at the start and below; other minerals make room",
+            ),
+            _material(_calcite),
+            whole_soil=True,
+        ),
+        Factor(
+            _parameter(
+                "initial.clay", 1.0, "1", (0.5, 1.5), normal(1.0, 0.15),
+                "clay of one loess varies by some percent of itself",
+                "factor on the clay at the start and below; silt and sand make room",
+            ),
+            _material(_clay),
+            whole_soil=True,
+        ),
+        Factor(
+            _parameter(
+                "initial.base_saturation", 1.0, "1", (0.2, 1.0), UNIFORM,
+                "from leached to what the case says",
+                "factor on the exchangeable bases at the start and below",
+            ),
+            _material(_bases),
+            whole_soil=True,
+        ),
+    )
+}  # fmt: skip
+"""All inputs that are no parameters of a process, by name."""

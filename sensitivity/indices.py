@@ -1,0 +1,139 @@
+"""The table of indices: one form for all methods, so that they can be laid side by side."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from itertools import combinations
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+COLUMNS = (
+    "method",
+    "output",
+    "case",
+    "year",
+    "parameter",
+    "index",
+    "value",
+    "low",
+    "high",
+    "n_runs",
+)
+
+
+def rows(
+    method: str,
+    output: str,
+    case: str,
+    year: int | None,
+    names: Sequence[str],
+    index: str,
+    value: ArrayLike,
+    low: ArrayLike,
+    high: ArrayLike,
+    n_runs: int,
+) -> pd.DataFrame:
+    """One index of all inputs of one output, a row each.
+
+    Args:
+        method: what the index was found with, e.g. ``dgsm``.
+        output, case: what was looked at, and in which case.
+        year: year of the output; None where it has none.
+        names: inputs, or pairs of them as ``a:b`` (:func:`pairs`).
+        index: e.g. ``S1``.
+        value, low, high: the index and its 95 % interval, [input], or a single number for all.
+        n_runs: number of runs (or gradients) that the index rests on, failed ones not counted.
+
+    Returns:
+        A table with ``COLUMNS``; ``year`` is an integer or missing.
+    """
+    n = len(names)
+    given = {"value": value, "low": low, "high": high}
+    numbers = {name: np.broadcast_to(np.asarray(v, float), n) for name, v in given.items()}
+    words = {"method": method, "output": output, "case": case}
+    table = pd.DataFrame({**{k: [v] * n for k, v in words.items()}, "parameter": list(names)})
+    table["year"] = pd.array([year] * n, dtype="Int64")
+    table["index"] = index
+    for name, column in numbers.items():
+        table[name] = column
+    table["n_runs"] = n_runs
+    return table[list(COLUMNS)]
+
+
+def pairs(names: Sequence[str]) -> list[str]:
+    """Names of all pairs of inputs, ``a:b``, in the order of :func:`numpy.triu_indices`."""
+    return [f"{a}:{b}" for a, b in combinations(names, 2)]
+
+
+class Estimate(NamedTuple):
+    """An index of all inputs (or pairs) with the ends of its 95 % interval, [input] each."""
+
+    value: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Result:
+    """Indices of one output by one method.
+
+    Attributes:
+        method: what they were found with.
+        estimates: by name of the index; all NaN if the output is constant or was refused.
+        n_runs: runs that they rest on.
+        dropped: runs that were computed but could not be used: failed ones, and those that
+            are of no use without them.
+        constant: the output has the same value in all runs.
+        note: what a reader has to know, or empty.
+    """
+
+    method: str
+    estimates: Mapping[str, Estimate]
+    n_runs: int
+    dropped: int = 0
+    constant: bool = False
+    note: str = ""
+
+    def table(self, output: str, case: str, year: int | None, names: Sequence[str]) -> pd.DataFrame:
+        """All indices, in the form of :func:`rows`."""
+        tables = []
+        for index, estimate in self.estimates.items():
+            own = pairs(names) if index == "S2" else names
+            tables.append(rows(self.method, output, case, year, own, index, *estimate, self.n_runs))
+        return pd.concat(tables, ignore_index=True)
+
+
+def nothing(n: int) -> Estimate:
+    """An estimate that says that there is none, for n inputs."""
+    return Estimate(*np.full((3, n), np.nan))
+
+
+CONSTANT = "the output is constant"
+TOO_FEW = "too few runs are left to say anything"
+
+
+def is_constant(y: np.ndarray) -> bool:
+    """Whether values, [n], differ by no more than rounding."""
+    return bool(np.ptp(y) <= 1e-12 * np.abs(y).max())
+
+
+@lru_cache(maxsize=4)
+def resampling(n: int, resamples: int, seed: int) -> np.ndarray:
+    """Weights of the bootstrap: how often each of n runs is drawn, over n; [resample, n].
+
+    A mean over resampled runs is then a product with a matrix. Runs of a Sobol sequence are
+    more even than independent ones, so that intervals found in this way are rather too wide.
+    """
+    random = np.random.default_rng(seed)
+    return random.multinomial(n, np.full(n, 1.0 / n), size=resamples) / n
+
+
+def interval(value: np.ndarray, resampled: np.ndarray) -> Estimate:
+    """A value, [...], with the 2.5 and 97.5 % quantiles of resampled ones, [resample, ...]."""
+    low, high = np.quantile(resampled, [0.025, 0.975], axis=0)
+    return Estimate(np.asarray(value), low, high)

@@ -1,0 +1,446 @@
+"""Outputs: numbers that a run is asked for, from a text such as ``soc_stock_0_100@8000``."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import re
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from diffsoil.cases import Case
+from diffsoil.io import InputError, nearest
+from diffsoil.numerics import safe
+from diffsoil.process import Environment
+from diffsoil.processes.geometry import overlap
+from diffsoil.state import POOLS
+from diffsoil.time import INTERVALS, Phase
+from diffsoil.trajectory import LAYER_RESULTS, RESULTS
+
+CM_PER_M = 100.0
+
+STOCKS = (*INTERVALS, "litter_stock", "soc_stock_0_100")
+"""Stocks that are known in every year."""
+
+COMPARTMENTS = {"topsoil": "soc_stock_0_25", "subsoil": "soc_stock_25_75"}
+"""Other names of stocks in recovery times."""
+
+RECOVERED = 0.95
+"""Share of the earlier level that counts as recovered when none is given."""
+
+LAYERS = tuple(k for k, r in LAYER_RESULTS.items() if r.dims == ("output_year", "depth_m"))
+"""Quantities with one value in each layer."""
+
+BY_DEPTH = ("soc", *LAYERS, *POOLS)
+
+EXAMPLES = "soc_stock_0_100@8000, ph[0-25]@12000, calcite_depth, recovery_years[topsoil]"
+
+GEOMETRY = ("thickness", "depth_top")
+
+
+@dataclasses.dataclass(frozen=True)
+class Course:
+    """What a run recorded, phase after phase, of one column.
+
+    Attributes:
+        phases: each with what was recorded in it: yearly quantities with a leading axis of
+            years, variables with one of slow steps.
+    """
+
+    phases: Sequence[tuple[Phase, Environment]]
+
+    @cached_property
+    def ends(self) -> list[int]:
+        """Last year of each phase, counted from 1."""
+        return np.cumsum([phase.years for phase, _ in self.phases]).tolist()
+
+    def yearly(self, name: str) -> Float[Array, "year ..."]:
+        """A yearly quantity at the ends of all years."""
+        return jnp.concatenate([record[name] for _, record in self.phases])
+
+    def stock(self, name: str) -> Float[Array, " year"]:
+        """A stock of :data:`STOCKS`, Mg C/ha."""
+        if name == "litter_stock":
+            return self.yearly("litter")
+        if name == "soc_stock_0_100":
+            parts = ("soc_stock_0_25", "soc_stock_25_100", "litter")
+            return sum((self.yearly(part) for part in parts[1:]), self.yearly(parts[0]))
+        return self.yearly(name)
+
+    def at(self, name: str, year: int, yearly: bool = False) -> Array:
+        """A yearly quantity at the end of a year, or a variable of the slow step it lies in."""
+        number = int(np.searchsorted(self.ends, year))
+        phase, record = self.phases[number]
+        inside = year - 1 - (self.ends[number] - phase.years)
+        if yearly:
+            return record[name][inside]
+        step = inside // phase.years_per_step
+        if name in record:
+            return record[name][step]
+        return phase.series[name][step] if name in phase.series else phase.constant[name]
+
+    def share(self, year: int, upper: float, lower: float) -> Float[Array, " layer"]:
+        """Share of each layer between two depths, m, in the slow step of a year."""
+        thickness, top = (self.at(name, year) for name in GEOMETRY)
+        return overlap(top, thickness, upper, lower)
+
+
+class Quantity(abc.ABC):
+    """What an output is of, whenever it is read."""
+
+    yearly: tuple[str, ...] = ()
+    """Quantities of :data:`diffsoil.time.YEARLY` that have to be recorded."""
+    steps: tuple[str, ...] = ()
+    """Variables that have to be recorded."""
+    unit: str
+
+    @abc.abstractmethod
+    def read(self, course: Course, year: int) -> Float[Array, ""]:
+        """The number at the end of a year, counted from 1."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Stock(Quantity):
+    """A stock of carbon, Mg/ha."""
+
+    name: str
+
+    @property
+    def yearly(self) -> tuple[str, ...]:  # type: ignore[override]
+        """See :class:`Quantity`."""
+        return _recorded(self.name)
+
+    @property
+    def unit(self) -> str:  # type: ignore[override]
+        """See :class:`Quantity`."""
+        return RESULTS[self.name].unit
+
+    def read(self, course: Course, year: int) -> Float[Array, ""]:
+        """See :class:`Quantity`."""
+        if self.name == "soc_stock_0_100":
+            return sum((course.at(name, year, yearly=True) for name in self.yearly), jnp.zeros(()))
+        return course.at(self.yearly[0], year, yearly=True)
+
+
+def _recorded(stock: str) -> tuple[str, ...]:
+    """What a stock is made of."""
+    if stock == "soc_stock_0_100":
+        return ("soc_stock_0_25", "soc_stock_25_100", "litter")
+    return ("litter",) if stock == "litter_stock" else (stock,)
+
+
+@dataclasses.dataclass(frozen=True)
+class Carbon(Quantity):
+    """Carbon, or one pool of it, between two depths (m), Mg/ha."""
+
+    name: str
+    upper: float
+    lower: float
+    steps = GEOMETRY
+    unit = "Mg ha-1"
+
+    @property
+    def yearly(self) -> tuple[str, ...]:  # type: ignore[override]
+        """See :class:`Quantity`."""
+        return ("soc",) if self.name == "soc" else ("pools",)
+
+    def read(self, course: Course, year: int) -> Float[Array, ""]:
+        """See :class:`Quantity`."""
+        carbon = course.at(self.yearly[0], year, yearly=True)
+        if self.name != "soc":
+            carbon = carbon[POOLS.index(self.name)]
+        return jnp.sum(carbon * course.share(year, self.upper, self.lower))
+
+
+@dataclasses.dataclass(frozen=True)
+class Layered(Quantity):
+    """Mean of a property of the layers between two depths (m), weighted by thickness."""
+
+    name: str
+    upper: float
+    lower: float
+
+    @property
+    def steps(self) -> tuple[str, ...]:  # type: ignore[override]
+        """See :class:`Quantity`."""
+        return (*GEOMETRY, LAYER_RESULTS[self.name].variable)
+
+    @property
+    def unit(self) -> str:  # type: ignore[override]
+        """See :class:`Quantity`."""
+        return LAYER_RESULTS[self.name].unit
+
+    def read(self, course: Course, year: int) -> Float[Array, ""]:
+        """See :class:`Quantity`."""
+        about = LAYER_RESULTS[self.name]
+        values = course.at(about.variable, year)
+        if about.months:
+            values = (jnp.mean if about.months == "mean" else jnp.sum)(values, axis=0)
+        inside = course.share(year, self.upper, self.lower) * course.at("thickness", year)
+        return safe.divide(jnp.sum(values * inside), jnp.sum(inside))
+
+
+@dataclasses.dataclass(frozen=True)
+class CalciteDepth(Quantity):
+    """Depth to which calcite is gone, m: thickness times the share lost, over all layers.
+
+    What is lost is compared with the lowest layer as the history begins. Above a sharp front
+    that is the depth of the front, and it goes on evenly while a layer dissolves. Parent
+    material without calcite has a depth of 0.
+    """
+
+    steps = (*GEOMETRY, "calcite_fraction")
+    unit = "m"
+
+    def read(self, course: Course, year: int) -> Float[Array, ""]:
+        """See :class:`Quantity`."""
+        parent = course.at("calcite_fraction", 1)[-1]
+        there = safe.divide(course.at("calcite_fraction", year), parent, otherwise=1.0)
+        return jnp.sum(course.at("thickness", year) * jnp.clip(1.0 - there, 0.0, 1.0))
+
+
+@dataclasses.dataclass(frozen=True)
+class Recovery(Quantity):
+    """Years until a stock is back for good at a share of its level of an earlier year.
+
+    Interpolated within the year in which it comes back, so it can be differentiated; 0 if the
+    stock was never below. A stock that is not back in the last year of the run is censored: it
+    has the years from the start of recovery to the end of the run, :attr:`limit`, and no
+    derivative.
+    """
+
+    stock: str
+    share: float
+    level_year: int
+    from_year: int
+    end_year: int
+    unit = "a"
+
+    @property
+    def yearly(self) -> tuple[str, ...]:  # type: ignore[override]
+        """See :class:`Quantity`."""
+        return _recorded(self.stock)
+
+    @property
+    def limit(self) -> float:
+        """What a censored time is."""
+        return float(self.end_year - self.from_year)
+
+    def read(self, course: Course, year: int) -> Float[Array, ""]:
+        """See :class:`Quantity`."""
+        stock = course.stock(self.stock)
+        lack = self.share * stock[self.level_year - 1] - stock[self.from_year - 1 : self.end_year]
+        lacking = lack > 0.0
+        last = lack.size - 1 - jnp.argmax(lacking[::-1])
+        before, after = lack[last], lack[jnp.minimum(last + 1, lack.size - 1)]
+        crossing = last.astype(float) + safe.divide(before, before - after)
+        never = ~jnp.any(lacking)
+        return jnp.where(never, 0.0, jnp.where(lacking[-1], self.limit, crossing))
+
+
+@dataclasses.dataclass(frozen=True)
+class Output:
+    """A number that a run is asked for.
+
+    Attributes:
+        name: as asked for, without the year.
+        year: of the run, counted from 1; None where the output has none of its own.
+        quantity: how it is read.
+    """
+
+    name: str
+    year: int | None
+    quantity: Quantity
+
+    @property
+    def text(self) -> str:
+        """Name and year."""
+        return self.name if self.year is None else f"{self.name}@{self.year}"
+
+    @property
+    def limit(self) -> float:
+        """What the output is where it is censored; infinite for one that cannot be."""
+        return self.quantity.limit if isinstance(self.quantity, Recovery) else float("inf")
+
+    def read(self, course: Course) -> Float[Array, ""]:
+        """The number."""
+        return self.quantity.read(course, self.year or course.ends[-1])
+
+
+# From text.
+
+
+@dataclasses.dataclass(frozen=True)
+class Ages:
+    """Years of a run that outputs refer to when none is given, counted from 1.
+
+    ``agriculture`` and ``recovery`` (the last year of each) are None for a case without;
+    ``early`` and ``late`` are years of the natural phase.
+    """
+
+    early: int
+    late: int
+    agriculture: int | None
+    recovery: int | None
+    end: int
+
+
+def ages(case: Case, site: str) -> Ages:
+    """The phases of a site's history: natural, then another land use, then nature again."""
+    file = case.file
+    start = file.start_year
+    uses = [(p.until - start, p.land_use) for p in file.history]
+    stretches: list[tuple[int, str]] = []
+    for until, use in uses:
+        name = use if isinstance(use, str) else use[site]
+        if stretches and stretches[-1][1] == name:
+            stretches.pop()
+        stretches.append((until, name))
+    end = case.end_year - start + 1
+    natural = stretches[0][0]
+    last_use = stretches[-1][1]
+    comes_back = len(stretches) > 2 and last_use == stretches[0][1] and not file.experiment
+    agriculture = stretches[-2][0] if comes_back else end if natural < end else None
+    early = 1000 if natural >= 4000 else max(1, natural // 4)
+    return Ages(early, natural, agriculture, end if comes_back else None, end)
+
+
+def default_texts(case: Case, site: str) -> list[str]:
+    """Stocks early and late in nature, after agriculture, times of recovery, calcite."""
+    when = ages(case, site)
+    years = [when.early, when.late, *([when.agriculture] if when.agriculture else [])]
+    stocks = ("soc_stock_0_100", "soc_stock_0_25", "soc_stock_25_100")
+    texts = [f"{stock}@{year}" for stock in stocks for year in years]
+    if when.recovery:
+        texts += [f"recovery_years[{name}]" for name in COMPARTMENTS]
+    if case.whole_soil:
+        texts.append(f"calcite_depth@{when.end}")
+    return texts
+
+
+def parse(texts: Iterable[str], case: Case, site: str, years: int, option: str) -> list[Output]:
+    """Outputs from their texts.
+
+    Args:
+        texts: ``QUANTITY[@YEAR]``; without a year what changes in time is read at ``years``
+            equally spaced ones, the last one included.
+        case: that is run.
+        site: whose history it is.
+        years: how many.
+        option: named in messages.
+
+    Raises:
+        InputError: a quantity or a depth that is not known, a year outside of the run, or the
+            same output twice.
+    """
+    when = ages(case, site)
+    found: dict[str, Output] = {}
+    for text in texts:
+        name, _, after = text.strip().partition("@")
+        where = f"{option} {text}"
+        quantity = _quantity(name, when, where)
+        if isinstance(quantity, Recovery):
+            if after:
+                raise InputError(f"{where}: a recovery time has no year")
+            at: list[int | None] = [None]
+        elif after:
+            at = [_year(after, when.end, where)]
+        else:
+            spaced = np.linspace(0, when.end, years + 1)[1:]
+            at = list(dict.fromkeys(max(1, round(float(y))) for y in spaced))
+        for year in at:
+            output = Output(name, year, quantity)
+            found[output.text] = output
+    if not found:
+        raise InputError(f"{option}: there is none")
+    return list(found.values())
+
+
+def _year(text: str, end: int, where: str) -> int:
+    try:
+        year = int(text)
+    except ValueError:
+        raise InputError(f"{where}: {text!r} is no year") from None
+    if not 1 <= year <= end:
+        raise InputError(f"{where}: year {year} is outside of the run, 1 to {end}")
+    return year
+
+
+def _quantity(name: str, when: Ages, where: str) -> Quantity:
+    if name in STOCKS:
+        return Stock(name)
+    if name == "calcite_depth":
+        return CalciteDepth()
+    matched = re.fullmatch(r"(\w+)\[([^\]]*)\]", name)
+    base, inside = matched.groups() if matched else (name, "")
+    if base == "recovery_years" and matched:
+        return _recovery(inside, when, where)
+    if base in BY_DEPTH:
+        interval = re.fullmatch(r"\s*([\d.]+)\s*-\s*([\d.]+)\s*", inside)
+        if not interval:
+            raise InputError(f"{where}: needs a depth interval in cm, such as {base}[0-25]")
+        upper, lower = (float(part) / CM_PER_M for part in interval.groups())
+        if lower <= upper:
+            raise InputError(f"{where}: {inside} cm is no interval from above to below")
+        layered = base in LAYERS
+        return Layered(base, upper, lower) if layered else Carbon(base, upper, lower)
+    known = [*STOCKS, "calcite_depth", "recovery_years[STOCK]", *(f"{n}[CM-CM]" for n in BY_DEPTH)]
+    bare = [*STOCKS, "calcite_depth", "recovery_years", *BY_DEPTH]
+    raise InputError(
+        f"{where}: no output {base!r}{nearest(base, bare)}; known are {', '.join(known)}"
+    )
+
+
+def _recovery(inside: str, when: Ages, where: str) -> Recovery:
+    """``STOCK[, SHARE, LEVEL_YEAR, FROM_YEAR]``."""
+    stock, *rest = (part.strip() for part in inside.split(","))
+    stock = COMPARTMENTS.get(stock, stock)
+    if stock not in STOCKS:
+        known = (*COMPARTMENTS, *STOCKS)
+        raise InputError(
+            f"{where}: no stock {stock!r}{nearest(stock, known)}; known are {', '.join(known)}"
+        )
+    if len(rest) not in (0, 1, 3):
+        raise InputError(f"{where}: write recovery_years[STOCK, SHARE, LEVEL_YEAR, FROM_YEAR]")
+    share = RECOVERED
+    if rest:
+        try:
+            share = float(rest[0])
+        except ValueError:
+            raise InputError(f"{where}: {rest[0]!r} is no share") from None
+        if not 0.0 < share <= 2.0:
+            raise InputError(f"{where}: share {share:g} is outside 0 to 2")
+    if len(rest) == 3:
+        level, begin = (_year(text, when.end, where) for text in rest[1:])
+    elif when.recovery and when.agriculture:
+        level, begin = when.late, when.agriculture
+    else:
+        raise InputError(
+            f"{where}: the case has no land use that comes back; "
+            "write recovery_years[STOCK, SHARE, LEVEL_YEAR, FROM_YEAR]"
+        )
+    if begin >= when.end:
+        raise InputError(f"{where}: year {begin} is the end of the run")
+    return Recovery(stock, share, level, begin, when.end)
+
+
+def check_computed(outputs: Iterable[Output], computed: Iterable[str], option: str) -> None:
+    """Refuse outputs of what no process of a column computes.
+
+    Args:
+        outputs: that are asked for.
+        computed: variables that the case gives or the column provides.
+        option: named in messages.
+
+    Raises:
+        InputError: the first such output.
+    """
+    known = set(computed)
+    for output in outputs:
+        for variable in output.quantity.steps:
+            if variable not in known:
+                raise InputError(f"{option} {output.text}: the case does not compute {variable}")

@@ -1,0 +1,216 @@
+"""Tables, picture and page of a pruning."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from diffsoil import html
+from diffsoil.plots import BLUE, GREY, ORANGE
+from sensitivity.prune import Pruned
+
+DPI = 150
+LEAST = 1e-6
+"""Errors below are drawn there: a logarithmic axis has no zero."""
+
+SAMPLES = {
+    "case": "parameters of the case",
+    "chosen": "draws it was chosen on",
+    "unseen": "unseen draws",
+}
+
+
+def write_report(
+    found: Pruned,
+    targets: Sequence[str],
+    tolerance: float,
+    settings: Mapping[str, Any],
+    folder: Path,
+) -> None:
+    """Write ``prune.csv``, ``errors.csv``, ``cost.csv``, ``path.csv``, picture and page.
+
+    Args:
+        found: what the pruning found.
+        targets, tolerance, settings: what was asked for.
+        folder: is there.
+    """
+    for name in ("prune", "errors", "cost", "path"):
+        table = found.decisions if name == "prune" else getattr(found, name)
+        table.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g")
+    picture = folder / "pareto.png"
+    FigureCanvasAgg(pareto(found.path, tolerance)).print_figure(picture, dpi=DPI)
+    (folder / "report.html").write_text(
+        page(found, targets, tolerance, settings, picture), encoding="utf-8"
+    )
+
+
+def pareto(path: pd.DataFrame, tolerance: float) -> Figure:
+    """Error against the time of a run, after each removal and beyond the tolerance.
+
+    Args:
+        path: step, error, quantile, within and run_s, in order, the full column first.
+        tolerance: drawn as a line.
+    """
+    figure = Figure(figsize=(8.0, 5.0), layout="constrained")
+    ax = figure.subplots()
+    gone, beyond = path[path["within"]], path[~path["within"]]
+    for column, colour, mark, label in (
+        ("quantile", ORANGE, "s", "taken: quantile of the draws"),
+        ("error", BLUE, "o", "taken: worst of the cases"),
+    ):
+        error = np.maximum(gone[column], LEAST)
+        ax.plot(gone["run_s"], error, color=colour, marker=mark, ms=4, lw=1, label=label)
+    if len(beyond):
+        ax.plot(
+            beyond["run_s"], np.maximum(beyond["error"], LEAST), color=GREY, marker="o", ms=5,
+            mfc="white", lw=1, ls=":", label="not taken, one more each: worst of the cases",
+        )  # fmt: skip
+    _label(ax, path)
+    ax.axhline(tolerance, color=GREY, lw=1, ls="--")
+    ax.annotate(
+        f"tolerance {tolerance:g}", (0.005, tolerance), xycoords=("axes fraction", "data"),
+        ha="left", va="bottom", fontsize=8, color=GREY,
+    )  # fmt: skip
+    ax.set_yscale("log")
+    most = float(np.nanmax(path[["error", "quantile"]].to_numpy()))
+    ax.set_ylim(0.5 * LEAST, 3.0 * max(tolerance, most))
+    ax.set_xlim(0, 1.25 * float(path["run_s"].max()))
+    ax.set_xlabel(f"time of a run (s), {path['case'].iloc[0]}")
+    ax.set_ylabel("largest relative error (1)")
+    ax.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8)
+    words = "Each point is one removal more; 1e-6 stands for all that is less"
+    ax.set_title(words, fontsize=9, loc="left")
+    return figure
+
+
+def _label(ax: Any, path: pd.DataFrame) -> None:
+    """Name the steps beside their points, each at a height of its own."""
+    heights: list[float] = []
+    least, most = np.log10(LEAST), max(0.0, np.log10(path["error"].max() + LEAST))
+    apart = 0.03 * (most - least + 1.0)
+    order = np.argsort(np.maximum(path["error"], LEAST), kind="stable")
+    for i in order:
+        row = path.iloc[int(i)]
+        height = float(np.log10(max(row["error"], LEAST)))
+        place = max(height, heights[-1] + apart) if heights else height
+        heights.append(place)
+        ax.annotate(
+            "full" if i == 0 else f"– {row['step']}",
+            (row["run_s"], 10.0**height),
+            xytext=(1.03 * float(path["run_s"].max()), 10.0**place),
+            textcoords="data", fontsize=7, color="#333333", va="center",
+            arrowprops={"arrowstyle": "-", "color": "#CCCCCC", "lw": 0.5},
+        )  # fmt: skip
+
+
+def page(
+    found: Pruned,
+    targets: Sequence[str],
+    tolerance: float,
+    settings: Mapping[str, Any],
+    picture: Path,
+) -> str:
+    """The report."""
+    quantile = settings.get("quantile", 0.95)
+    left = len(found.decisions) - len(found.removed)
+    rows = found.decisions.copy()
+    kinds = ["reproduced" if d in ("removed", "taken") else "" for d in rows["decision"]]
+    shown = rows.rename(
+        columns={
+            "name": "candidate",
+            "worth": "error without it alone",
+            "worst_case": "worst case",
+            "error": "error with all before",
+            "quantile": f"{quantile:g} quantile of draws",
+            "worst": "worst draw",
+        }
+    )
+    shown["order"] = [str(o) if o else "" for o in shown["order"]]
+    ways = [d["name"] for d in rows.to_dict("records") if d["decision"] == "taken"]
+    return html.page(
+        "A pruned soil column",
+        [
+            html.section(
+                "In short",
+                html.paragraph(
+                    f"{len(found.removed)} candidates are gone ({', '.join(found.removed)})"
+                    + (f"; cheaper ways are taken: {', '.join(ways)}" if ways else "")
+                    + f". {left} others were kept or not taken. Targets: {', '.join(targets)}; "
+                    f"tolerance {tolerance:g}."
+                ),
+                html.paragraph(
+                    "The error of a run is the largest, over targets and years, of |pruned - full| "
+                    "/ |full|; where |full| is below 1 % of its largest value in the run, that "
+                    "1 % divides. A candidate goes if the error is within the tolerance on every "
+                    f"case, and so is the {quantile:g} quantile (its upper 95 % limit, from order "
+                    "statistics) of random draws of all parameters from their priors, for each "
+                    "case.",
+                    "note",
+                ),
+                html.paragraph(
+                    f"The compiled column equals the one of strength 0 to "
+                    f"{found.static_difference:.1g}. {found.failed} draws failed in the full "
+                    f"column and are not counted. {found.runs} runs, {found.minutes:.1f} minutes.",
+                    "note",
+                ),
+            ),
+            html.section(
+                "Errors of the pruned column", html.table(summary(found, quantile, tolerance))
+            ),
+            html.section("Cost before and after", html.table(savings(found.cost))),
+            html.section(
+                "Error against cost",
+                html.figure(picture, "Error after each removal against the time of a run."),
+            ),
+            html.section("Every candidate", html.table(shown, kinds)),
+        ],
+    )
+
+
+def summary(found: Pruned, quantile: float, tolerance: float) -> pd.DataFrame:
+    """Errors by sample, case and target."""
+    rows = []
+    for key, own in found.errors.groupby(["sample", "case", "target"], sort=False):
+        errors = own["error"].dropna().to_numpy(float)
+        sample, case, target = key
+        rows.append(
+            {
+                "sample": SAMPLES[str(sample)],
+                "case": case,
+                "target": target,
+                "runs": str(len(errors)),
+                f"{quantile:g} quantile": float(np.quantile(np.minimum(errors, 1e300), quantile)),
+                "worst": float(errors.max()),
+                "within the tolerance, %": 100.0 * float(np.mean(errors <= tolerance)),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def savings(cost: pd.DataFrame) -> pd.DataFrame:
+    """Cost of each case, and how many times less it is."""
+    rows = []
+    for case, own in cost.groupby("case", sort=False):
+        full, pruned = (own[own["version"] == v].iloc[0] for v in ("full", "pruned"))
+        for name, words in (
+            ("run_s", "run, s"),
+            ("compile_s", "compile, s"),
+            ("memory_mb", "memory of the process, MB"),
+        ):
+            rows.append(
+                {
+                    "case": case,
+                    "what": words,
+                    "full": float(full[name]),
+                    "pruned": float(pruned[name]),
+                    "times less": float(full[name] / pruned[name]),
+                }
+            )
+    return pd.DataFrame(rows)
