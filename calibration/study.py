@@ -160,6 +160,7 @@ class Misfit:
         self.lower = self.coordinate([of.lower for of in self.inputs.values()])
         self.upper = self.coordinate([of.upper for of in self.inputs.values()])
         self.paper = analysis.paper().set_index("id")
+        self._known: dict[tuple, Study] = {}
 
     def coordinate(self, values: Sequence[float] | np.ndarray) -> Float[np.ndarray, " input"]:
         """Coordinates of values of the inputs."""
@@ -177,8 +178,15 @@ class Misfit:
 
     def at(self, u: Float[np.ndarray, " input"]) -> Study:
         """The study at some coordinates."""
-        base = with_values(self.study.base, self.inputs, self.values(u))
-        return dataclasses.replace(self.study, base=base)
+        values = self.values(u)
+        key = tuple(values.values())
+        if key not in self._known:
+            # differences of all families are taken at the same places
+            if len(self._known) > 2 * len(values) + 1:
+                self._known.clear()
+            base = with_values(self.study.base, self.inputs, values)
+            self._known[key] = dataclasses.replace(self.study, base=base)
+        return self._known[key]
 
     def evaluate(self, u: Float[np.ndarray, " input"], slopes: bool = False) -> Found:
         """Live through all runs.

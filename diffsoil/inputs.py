@@ -6,7 +6,7 @@ import math
 import operator
 import tomllib
 from collections.abc import Mapping
-from functools import reduce
+from functools import lru_cache, reduce
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -123,7 +123,7 @@ def with_values(case: Case, inputs: Mapping[str, Input], values: Mapping[str, fl
 def _number(case: Case, key: str, parameters: Mapping[str, Any]) -> float:
     if key in parameters:
         return float(parameters[key])
-    at: Any = tomllib.loads(case.text)
+    at: Any = _tables(case.text)
     for part in key.split("."):
         if not isinstance(at, dict) or part not in at:
             known = at if isinstance(at, dict) else ()
@@ -132,6 +132,11 @@ def _number(case: Case, key: str, parameters: Mapping[str, Any]) -> float:
     if isinstance(at, bool) or not isinstance(at, int | float):
         raise InputError(f"{case.path}: input {key}: {at!r} is not a number")
     return float(at)
+
+
+@lru_cache(maxsize=4)
+def _tables(text: str) -> dict[str, Any]:
+    return tomllib.loads(text)
 
 
 def _put(document: tomlkit.TOMLDocument, key: str, new: float) -> None:

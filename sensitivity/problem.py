@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -193,18 +195,37 @@ def evaluate(model: Model, x: Float[np.ndarray, "draw input"]) -> dict[str, np.n
         x: draws; fewer than a batch are filled up, so that nothing is compiled anew.
 
     Returns:
-        ``x``, ``value`` [draw, output] and ``ruling`` [draw, compartment, window, ruler].
+        ``x``, ``value`` [draw, output], ``ruling`` [draw, compartment, window, ruler] and
+        ``seconds`` [draw], what a draw took without compiling.
     """
-    value, shares = _values(model, _filled(x, FORWARD_BATCH))
-    kept = {"value": value, "ruling": shares}
+    (value, shares), seconds = _timed(_values, model, _filled(x, FORWARD_BATCH))
+    kept = {"value": value, "ruling": shares, "seconds": seconds}
     return {"x": x} | {name: np.asarray(found)[: len(x)] for name, found in kept.items()}
 
 
 def gradients(model: Model, x: Float[np.ndarray, "draw input"]) -> dict[str, np.ndarray]:
     """As :func:`evaluate`, with ``gradient`` [draw, output, input] as well."""
-    slope, (value, shares) = _gradients(model, _filled(x, GRADIENT_BATCH))
-    kept = {"value": value, "ruling": shares, "gradient": slope}
+    (slope, (value, shares)), seconds = _timed(_gradients, model, _filled(x, GRADIENT_BATCH))
+    kept = {"value": value, "ruling": shares, "gradient": slope, "seconds": seconds}
     return {"x": x} | {name: np.asarray(found)[: len(x)] for name, found in kept.items()}
+
+
+_COMPILED: set[Any] = set()
+"""What this process has computed before."""
+
+
+def _timed(
+    compute: Callable[[Model, Array], Any], model: Model, x: Float[Array, "draw input"]
+) -> tuple[Any, Float[np.ndarray, " draw"]]:
+    """A result, and the seconds that each draw took; the first time is not counted."""
+    shapes = tuple(np.shape(leaf) for leaf in jax.tree.leaves(model))
+    key = (compute is _gradients, jax.tree.structure(model), shapes, x.shape)
+    if key not in _COMPILED:
+        jax.block_until_ready(compute(model, x))
+        _COMPILED.add(key)
+    began = time.perf_counter()
+    result = jax.block_until_ready(compute(model, x))
+    return result, np.full(len(x), (time.perf_counter() - began) / len(x))
 
 
 def _filled(x: np.ndarray, size: int) -> Float[Array, "draw input"]:

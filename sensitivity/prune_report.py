@@ -140,7 +140,7 @@ def page(
             html.section(
                 "In short",
                 html.paragraph(
-                    f"{len(found.removed)} candidates are gone ({', '.join(found.removed)})"
+                    f"Gone: {', '.join(found.removed)}"
                     + (f"; cheaper ways are taken: {', '.join(ways)}" if ways else "")
                     + f". {left} others were kept or not taken. Targets: {', '.join(targets)}; "
                     f"tolerance {tolerance:g}."

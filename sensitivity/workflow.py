@@ -698,7 +698,7 @@ class Job:
             ensemble.run(compute, batches, store, pool, lambda text: say(f"{name}: {text}"))
         finally:  # what an interrupted run took counts too
             seconds, computed = time.monotonic() - start, int(store.done.sum()) - there
-            self._note_cost(computed, seconds, run_seconds, workers)
+            self._note_cost(store, computed, seconds, run_seconds, workers)
 
     def note(self) -> None:
         """Write down which runs failed, and which modifiers ruled."""
@@ -746,11 +746,12 @@ class Job:
         size = {"row": len(self.x), "input": len(names), "output": len(texts)}
         size |= {"depth": len(COMPARTMENTS), "window": WINDOWS, "ruler": len(RULERS)}
         dims: dict[str, tuple[str, ...]] = {"x": ("row", "input"), "value": ("row", "output")}
-        dims |= {"ruling": ("row", "depth", "window", "ruler")}
+        dims |= {"ruling": ("row", "depth", "window", "ruler"), "seconds": ("row",)}
         if self.store_name == "gradients":
             dims["gradient"] = ("row", "output", "input")
         told = {"x": "value of each input", "value": f"outputs: {units}",
                 "ruling": "share of soil and time in which a modifier is the lowest",
+                "seconds": "time of the row, s, without compiling",
                 "gradient": "derivative of each output by each input"}  # fmt: skip
         end = _end(self.problem)
         coordinates = {
@@ -775,9 +776,17 @@ class Job:
         return {name: values for name, values in found.items() if name != ensemble.DONE}
 
     def _note_cost(
-        self, computed: int, seconds: float, run_seconds: float | None, workers: int | None
+        self,
+        store: ensemble.Store,
+        computed: int,
+        seconds: float,
+        run_seconds: float | None,
+        workers: int | None,
     ) -> None:
-        """Write down what rows took, together with those that were computed before."""
+        """Write down what rows took, together with those that were computed before.
+
+        Equivalents are the times of all rows over that of one run; compiling is not in them.
+        """
         label = {"case": self.problem.name, "store": self.store_name}
         used = workers or ensemble._cores()
         before = self.folder.table("costs")
@@ -785,7 +794,8 @@ class Job:
         rows = computed + int(before["rows"].sum())
         seconds += float(before["seconds"].sum())
         one = run_seconds or float("nan")
-        equivalents = seconds * used / one
+        with store.dataset() as there:
+            equivalents = float(np.nansum(there["seconds"].to_numpy())) / one
         cost = {"rows": rows, "seconds": seconds, "workers": used, "run_seconds": one}
         say(
             f"{label['case']}: {label['store']}: {rows} rows took {seconds / 60:.1f} min on "

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import subprocess
+import sys
 import tomllib
 
 import numpy as np
@@ -144,6 +146,13 @@ def test_the_quantile_is_an_upper_limit_that_few_draws_cannot_give():
     assert few.quantile(0.95) == few.worst_draw == 0.3
     many = pruning.Loss(np.zeros((1, 1)), (np.linspace(0, 1, 1001)[:, None],))
     assert 0.95 < many.quantile(0.95) < 0.965
+
+
+def test_the_memory_of_a_new_process_is_not_that_of_its_parent():
+    code = "from sensitivity.cost import peak_mb; print(peak_mb())"
+    ballast = bytearray(1500 * 2**20)  # more than importing the package takes
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert 20 < float(done.stdout) < 0.7 * len(ballast) / 2**20
 
 
 # texts
