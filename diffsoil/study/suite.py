@@ -179,10 +179,11 @@ def _start(column: Column, roots: Plan) -> State:
     return initial_state(column, roots)
 
 
-@partial(jax.jit, static_argnames="profiles")
+@partial(jax.jit, static_argnames=("profiles", "together"))
 def _generation(
-    column: Column, phase: Phase, states: State, profiles: bool
+    column: Column, phase: Phase, states: State, profiles: bool, together: bool = True
 ) -> tuple[State, dict[str, Float[Array, "node ..."]]]:
+    """A generation, its nodes side by side or one after the other."""
     provided = {name for process in column.processes for name in process.provides}
     variables = {r: LAYER_RESULTS[r].variable for r in PROFILES}
     variables = {r: v for r, v in variables.items() if profiles and v in provided}
@@ -199,7 +200,11 @@ def _generation(
             values["soc"] = kept["soc"][OUTPUT_INTERVAL - 1 :: OUTPUT_INTERVAL]
         return state, values | {r: kept[v][every - 1 :: every] for r, v in variables.items()}
 
-    result: tuple[State, dict[str, Array]] = jax.vmap(one)(phase, states)
+    result: tuple[State, dict[str, Array]]
+    if together:
+        result = jax.vmap(one)(phase, states)
+    else:
+        result = jax.lax.map(lambda node: one(*node), (phase, states))
     return result
 
 
@@ -280,7 +285,10 @@ def _slopes(
         generation = family.generations[place]
         index = jnp.asarray(generation.parent)
         before = jax.tree.map(lambda leaf: leaf[index], before)
-        after, results = _generation(family.column, generation.phase, before, profiles=False)
+        # with all derivatives at its side one node fills the cache of a CPU
+        after, results = _generation(
+            family.column, generation.phase, before, profiles=False, together=False
+        )
         return after, results["soc_stock_0_100"]
 
     every = jnp.eye(len(begin))
