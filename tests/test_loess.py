@@ -146,6 +146,7 @@ def test_richards_water_closes_in_the_developing_column(with_richards):
     assert max(run.balances.values()) < 1e-10
 
 
+@pytest.mark.slow
 def test_a_year_of_richards_may_stand_for_a_hundred(with_richards):
     plan = build(with_richards)
     (history,) = plan.history

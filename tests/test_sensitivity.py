@@ -202,6 +202,7 @@ def test_shares_of_ruling_modifiers_add_up_to_all_of_the_soil(found):
     assert found["ruling"].shape[-1] == 1 + len(MECHANISMS)
 
 
+@pytest.mark.slow
 def test_backwards_is_the_same_as_forwards(tmp_path):
     case = sensitivity_cases.protected(tmp_path)
     problem = Problem(case, outputs=["soc_stock_0_100@400"])

@@ -133,6 +133,7 @@ def test_the_python_functions_give_the_same_as_the_command(study, case):
     np.testing.assert_array_equal(found["value"], there["value"])
 
 
+@pytest.mark.slow
 def test_any_number_of_workers_gives_the_same_numbers(study, case):
     problem = Problem(case, outputs=OUTPUTS, parameters=NAMES)
     alone, two = (sensitivity.morris(problem, samples=8, workers=n) for n in (1, 2))
