@@ -76,6 +76,10 @@ def _radiocarbon(state: State, environment: Environment) -> Array:
     return jnp.sum(state.radiocarbon, axis=0)
 
 
+def _radiocarbon_pools(state: State, environment: Environment) -> Array:
+    return jnp.zeros_like(state.carbon) if state.radiocarbon is None else state.radiocarbon
+
+
 def _respired(state: State, environment: Environment) -> Array:
     return state.respired
 
@@ -122,6 +126,7 @@ YEARLY: dict[str, Callable[[State, Environment], Array]] = {
     "pools": _pools,
     "litter": _litter,
     "radiocarbon": _radiocarbon,
+    "radiocarbon_pools": _radiocarbon_pools,
     "respired": _respired,
     "added": _added,
     "eroded": _eroded,
@@ -158,6 +163,8 @@ def _slow(
     for process in processes:
         with jax.named_scope(process.name):
             state, new = process.slow(state, environment, years)
+            # else XLA repeats a process in every kernel that uses it, and compiles it each time
+            new = lax.optimization_barrier(new)
         environment |= new
     return state, environment
 
