@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from calibration.importance import TRUSTED, Weights
 from diffsoil.parameters import Parameter
 
 QUANTILES = {"q05": 0.05, "q25": 0.25, "q50": 0.50, "q75": 0.75, "q95": 0.95}
@@ -27,7 +28,7 @@ FEWEST_FOR_RHAT = 4
 DEEPEST_TREE = 10
 """Tree depth at which NUTS stops doubling its path."""
 
-PARETO_K = 0.7
+PARETO_K = TRUSTED
 BFMI = 0.3
 NEAR_BOUND = 0.01
 """Share of a parameter's range that counts as near a bound."""
@@ -42,6 +43,15 @@ FEWEST_RESIDUALS = 5
 """A series with fewer observations shows no structure."""
 
 COVERAGE = 0.9
+
+SENSITIVE = 0.05
+"""Power-scaling sensitivity from which a prior or a likelihood matters (Kallioinen et al. 2024)."""
+
+EVIDENCE_SPREAD = 0.5
+"""Standard error of a log evidence that comparisons of cases can bear."""
+
+INDEPENDENT_RUNS = ("svi", "flow", "smc", "ensemble")
+"""Methods whose chains are runs that should agree."""
 
 COLUMNS = ["check", "value", "threshold", "passed", "meaning"]
 
@@ -62,12 +72,15 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def summary(tree: xr.DataTree, parameters: list[Parameter]) -> pd.DataFrame:
+def summary(
+    tree: xr.DataTree, parameters: list[Parameter], effective: float | None = None
+) -> pd.DataFrame:
     """Posterior of each parameter beside its prior, with the accuracy of the sampling.
 
     Args:
         tree: groups ``posterior`` and ``prior``.
         parameters: the free parameters.
+        effective: how many draws resampled ones are worth, where the posterior has such.
 
     Returns:
         Index ``parameter``. ``contraction`` is 1 - posterior variance / prior variance: 1 when
@@ -84,14 +97,19 @@ def summary(tree: xr.DataTree, parameters: list[Parameter]) -> pd.DataFrame:
         row |= {name: np.quantile(after, q) for name, q in QUANTILES.items()}
         row |= {"prior_mean": before.mean(), "prior_sd": before.std()}
         row["contraction"] = 1 - row["sd"] ** 2 / max(row["prior_sd"] ** 2, 1e-300)
-        row |= _accuracy(after) | {"unit": p.unit, "description": p.description}
+        row |= accuracy(after) | {"unit": p.unit, "description": p.description}
         rows[p.name] = row
     table = pd.DataFrame.from_dict(rows, orient="index")
     table.index.name = "parameter"
+    if effective is not None and "sampled" in tree.children:
+        table["rhat"] = np.nan  # resampled draws are shuffled; their order says nothing
+        for name in ("ess_bulk", "ess_tail"):
+            table[name] = np.minimum(table[name], effective)
     return table
 
 
-def _accuracy(draws: np.ndarray) -> dict[str, float]:
+def accuracy(draws: np.ndarray) -> dict[str, float]:
+    """R-hat, effective sample sizes and Monte Carlo error of draws by chain; NaN if undefined."""
     with quiet():
         return {
             "rhat": _or_nan(lambda: az.rhat(draws)),
@@ -115,28 +133,35 @@ def checks(
     table: pd.DataFrame,
     method: str,
     quick: bool,
+    described: pd.DataFrame | None = None,
+    more: Sequence[Row] = (),
 ) -> pd.DataFrame:
-    """All checks of a fit.
+    """All checks of a fit, parameters at bounds first.
 
     Args:
         tree: as :func:`calibration.workflow.write_tree` makes it.
         parameters: the free parameters.
         table: observations with their predictive distribution.
-        method: ``map``, ``laplace`` or ``nuts``; only ``nuts`` has a sampler to check.
+        method: name of the method; only ``nuts`` has a sampler to check, methods of independent
+            runs have to agree.
         quick: whether a short run was asked for, which has to meet less.
+        described: from :func:`summary`, if there already.
+        more: checks of the method, put after the bounds.
 
     Returns:
         Columns ``check, value, threshold, passed, meaning``. A value of NaN means that nothing
         could be checked, and ``meaning`` says why.
     """
-    described = summary(tree, parameters)
-    rows: list[Row] = []
+    described = summary(tree, parameters) if described is None else described
+    rows: list[Row] = [_bounds(tree, parameters), *more]
     if method == "nuts":
-        rows += _chains(tree, described, quick) + _sampler(tree, quick)
+        rows += _chains(tree, quick) + _sampler(tree, quick)
+    elif method in INDEPENDENT_RUNS:
+        rows.append(_runs(tree, quick))
     rows.append(_influence(tree, table, method))
     rows += _coverages(table)
     rows += _residuals(table)
-    rows += [_bounds(tree, parameters), _learned(described), _entangled(tree)]
+    rows += [_learned(described), *_power(tree), _entangled(tree)]
     return pd.DataFrame(rows, columns=COLUMNS).astype({"passed": bool})
 
 
@@ -159,11 +184,27 @@ def _unchecked(check: str, threshold: float, why: str) -> Row:
 # The sampler.
 
 
-def _chains(tree: xr.DataTree, described: pd.DataFrame, quick: bool) -> list[Row]:
+def _made(tree: xr.DataTree) -> tuple[pd.DataFrame, tuple[int, int]]:
+    """Accuracy of the draws as the method made them, and how many they are."""
+    group = "sampled" if "sampled" in tree.children else "posterior"
+    rows = {name: accuracy(draws) for name, draws in draws_of(tree, group).items()}
+    sizes = tree[group].sizes
+    return pd.DataFrame.from_dict(rows, orient="index"), (sizes["chain"], sizes["draw"])
+
+
+def _runs(tree: xr.DataTree, quick: bool) -> Row:
+    """Agreement of runs that know nothing of each other."""
+    described, shape = _made(tree)
+    limit = 1.05 if quick else 1.01
+    row = _agreement(described["rhat"], shape, limit)
+    return row | {"check": "agreement of the runs (R-hat)"}
+
+
+def _chains(tree: xr.DataTree, quick: bool) -> list[Row]:
     """Agreement of the chains, and how many independent draws they are worth."""
     limit, wanted = (1.05, 50) if quick else (1.01, 400)
-    sizes = tree["posterior"].sizes
-    rows = [_agreement(described["rhat"], (sizes["chain"], sizes["draw"]), limit)]
+    described, shape = _made(tree)
+    rows = [_agreement(described["rhat"], shape, limit)]
     for part, where in (("bulk", "the middle"), ("tail", "the 5 and 95 % limits")):
         worth = described[f"ess_{part}"]
         value = worth.min() if np.isfinite(worth).any() else np.nan
@@ -254,6 +295,38 @@ def _path(saturated: float, quick: bool) -> Row:
     return _row("tree depth", saturated, 0, saturated == 0, meaning)
 
 
+# Weights and evidence.
+
+
+def importance_row(weights: Weights, method: str, slow_step: int = 0) -> Row:
+    """Whether draws of an approximation stand for draws of the posterior."""
+    of = f"a slow step of up to {slow_step} years" if slow_step else f"the method {method}"
+    worth = f"worth {weights.effective:.0f} of {weights.weight.size} draws"
+    if weights.trusted:
+        meaning = f"Draws of {of} are weighted to those of the posterior, {worth}."
+    elif slow_step and method in ("nuts", "smc"):
+        meaning = f"Draws of {of} miss a part of the posterior; weights cannot correct them."
+    else:
+        meaning = (
+            f"Draws of {of} miss a part of the posterior: limits and means can be wrong, and "
+            "weights cannot correct them. Sample with nuts."
+        )
+    return _row("importance weights (Pareto k)", weights.k, TRUSTED, weights.trusted, meaning)
+
+
+def evidence_row(log_evidence: np.ndarray) -> Row:
+    """Whether independent runs agree on the evidence."""
+    name = "log evidence, standard error"
+    mean = float(np.mean(log_evidence))
+    if log_evidence.size < 2:
+        return _unchecked(name, EVIDENCE_SPREAD, f"one run alone ({mean:.2f}) has no spread")
+    error = float(np.std(log_evidence, ddof=1) / np.sqrt(log_evidence.size))
+    meaning = f"The log evidence is {mean:.2f} ± {error:.2f} from {log_evidence.size} runs."
+    if error > EVIDENCE_SPREAD:
+        meaning += " Too uncertain to compare cases by: take more particles."
+    return _row(name, error, EVIDENCE_SPREAD, error <= EVIDENCE_SPREAD, meaning)
+
+
 # Single observations.
 
 
@@ -292,7 +365,7 @@ def leave_one_out(tree: xr.DataTree) -> LeaveOneOut:
 
 def _efficiency(tree: xr.DataTree, draws: int) -> float:
     """Independent draws per draw of the likelihood, at most 1."""
-    sizes = [_accuracy(d)["ess_bulk"] for d in draws_of(tree).values()]
+    sizes = [accuracy(d)["ess_bulk"] for d in draws_of(tree).values()]
     known = [s for s in sizes if np.isfinite(s)]
     return min(1.0, float(np.mean(known)) / draws) if known else 1.0
 
@@ -338,8 +411,15 @@ def has_spread(table: pd.DataFrame) -> bool:
 
 
 def _coverages(table: pd.DataFrame) -> list[Row]:
-    parts = [("fitted", table[table["fitted"]]), ("kept out", table[kept_out(table)])]
-    return [_coverage(f"coverage, {name}", part) for name, part in parts]
+    out = table[kept_out(table)]
+    rows = [_coverage("coverage, fitted", table[table["fitted"]])]
+    rows.append(_coverage("coverage, kept out", out))
+    if "withheld" in table:
+        for what in ("treatment", "site", "year"):
+            part = out[out["withheld"] == what]
+            if len(part):
+                rows.append(_coverage(f"coverage of withheld {what}s", part))
+    return rows
 
 
 def _coverage(name: str, part: pd.DataFrame) -> Row:
@@ -383,8 +463,18 @@ def _residuals(table: pd.DataFrame) -> list[Row]:
             why = "the predictions have no spread (a single draw)"
             rows += [_unchecked(n, np.nan, why) for n in names]
         else:
-            rows += [_mean(names[0], part), _trend(names[1], part), _persistence(names[2], part)]
+            rows += [_mean(names[0], part), _trend(names[1], part)]
+            if _remembers(part):
+                why = "the error model of the series is correlated in time"
+                rows.append(_unchecked(names[2], np.nan, why))
+            else:
+                rows.append(_persistence(names[2], part))
     return rows
+
+
+def _remembers(part: pd.DataFrame) -> bool:
+    """Whether errors of a series are modelled as correlated in time."""
+    return "error_model" in part and bool(part["error_model"].str.contains("correlated").any())
 
 
 def _mean(name: str, part: pd.DataFrame) -> Row:
@@ -486,6 +576,72 @@ def _learned(described: pd.DataFrame) -> Row:
         else "The data say something about every parameter."
     )
     return _row(name, described["contraction"].min(), LITTLE_LEARNED, True, meaning)
+
+
+def identified(directions: pd.DataFrame) -> Row:
+    """How many combinations of parameters the observations tell better than the priors did."""
+    known = directions[directions["eigenvalue"] > 1.0]
+    said = [f"{r['combination']} ({r['contraction']:.2f})" for _, r in known.head(3).iterrows()]
+    meaning = (
+        f"The observations tell {len(known)} of {len(directions)} directions better than the "
+        "priors do (Fisher information, contraction in brackets): " + "; ".join(said) + "."
+        if len(known)
+        else "The observations tell no direction better than the priors do."
+    )
+    return _row("identifiable directions (for information)", len(known), 1.0, True, meaning)
+
+
+def power_scaling(tree: xr.DataTree) -> pd.DataFrame:
+    """Sensitivity of each posterior to its prior and to the likelihood, by power scaling.
+
+    Returns:
+        Index ``parameter``, columns ``prior`` and ``likelihood``; empty where the draws are too
+        few or their densities are not kept.
+    """
+    empty = pd.DataFrame(columns=["prior", "likelihood"], dtype=float)
+    if "joint" not in tree.children:
+        return empty
+    joint = tree["joint"].to_dataset()
+    if joint.sizes["chain"] * joint.sizes["draw"] < ENOUGH_DRAWS:
+        return empty
+    kept = joint["draw"].to_numpy()
+    draws = {name: values[:, kept] for name, values in draws_of(tree).items()}
+    terms = {name: np.asarray(joint[name].to_numpy(), float) for name in joint.data_vars}
+    scaled = az.from_dict(
+        {
+            "posterior": draws,
+            "log_prior": {"joint": terms["log_prior"]},
+            "log_likelihood": {"joint": terms["log_likelihood"]},
+        }
+    )
+    with quiet():
+        try:
+            found = {group: az.psense(scaled, group=group) for group in ("prior", "likelihood")}
+        except (ValueError, IndexError, FloatingPointError):
+            return empty
+    table = pd.DataFrame({group: {n: float(of[n]) for n in draws} for group, of in found.items()})
+    table.index.name = "parameter"
+    return table
+
+
+def _power(tree: xr.DataTree) -> list[Row]:
+    """Prior against likelihood, for information: an informative prior is no fault."""
+    name = "prior sensitivity (for information)"
+    table = power_scaling(tree)
+    if table.empty or not np.isfinite(table.to_numpy()).any():
+        return [_unchecked(name, SENSITIVE, "too few draws, or their densities are not kept")]
+    strong = table["prior"] >= SENSITIVE
+    weak = table["likelihood"] < SENSITIVE
+    conflict = [str(n) for n in table.index[strong & ~weak]]
+    alone = [str(n) for n in table.index[strong & weak]]
+    said = []
+    if conflict:
+        said.append(f"Prior and data both move {_listed(conflict)}: they pull apart, or both are "
+                    "needed; a wider prior would change the answer.")  # fmt: skip
+    if alone:
+        said.append(f"The prior alone decides {_listed(alone)}.")
+    meaning = " ".join(said) or "No posterior hangs on how strong its prior is."
+    return [_row(name, float(table["prior"].max()), SENSITIVE, True, meaning)]
 
 
 def correlations(tree: xr.DataTree) -> pd.DataFrame:

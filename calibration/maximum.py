@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jaxtyping import Array, Float
+from scipy.stats import multivariate_normal
 
 from calibration.problem import Problem
 
@@ -32,6 +33,10 @@ SECANT_PASSES = 2
 """How far to both sides curvature is measured, in standard deviations, and how often."""
 
 
+DESCENT = optax.scale_by_lbfgs(memory_size=20)
+_direction = jax.jit(DESCENT.update)  # as single operations it would be compiled in every step
+
+
 class Maximum(NamedTuple):
     """End of one search; ``z`` unbounded parameters, ``value`` the negative log posterior."""
 
@@ -42,7 +47,11 @@ class Maximum(NamedTuple):
 
 
 def search(
-    problem: Problem, start: Float[Array, " parameter"], steps: int = 80, report: Report = print
+    problem: Problem,
+    start: Float[Array, " parameter"],
+    steps: int = 80,
+    report: Report = print,
+    value: Float[Array, " obs"] | None = None,
 ) -> Maximum:
     """Climb from one start with L-BFGS and a backtracking line search.
 
@@ -51,18 +60,18 @@ def search(
         start: unbounded parameters.
         steps: largest number of steps.
         report: called with a line of progress now and then.
+        value: measured values in the place of the table's own.
     """
-    function = problem.value_and_gradient()
-    method = optax.scale_by_lbfgs(memory_size=20)
+    function = problem.value_and_gradient(value)
     z = jnp.asarray(start)
-    state = method.init(z)
+    state = DESCENT.init(z)
     value, gradient = function(z)
     evaluations = 1
     for step in range(steps):
-        direction, state = method.update(gradient, state, z)
+        direction, state = _direction(gradient, state, z)
         slope = -float(jnp.vdot(direction, gradient))
         if not np.isfinite(slope) or slope >= 0:  # not downhill: forget the curvature
-            state = method.init(z)
+            state = DESCENT.init(z)
             direction, slope = gradient, -float(jnp.vdot(gradient, gradient))
         # no parameter moves more than two units of its logit or logarithm at once
         length = min(1.0, 2.0 / max(float(jnp.max(jnp.abs(direction))), 1e-12))
@@ -126,8 +135,16 @@ class Laplace(NamedTuple):
         normal = np.random.default_rng(seed).standard_normal((draws, self.mean.size))
         return self.mean + normal @ self.factor.T
 
+    def log_density(self, z: Float[np.ndarray, "draw parameter"]) -> Float[np.ndarray, " draw"]:
+        """Logarithm of its density at unbounded parameters."""
+        return multivariate_normal(self.mean, self.covariance).logpdf(z).reshape(len(z))
 
-def laplace(problem: Problem, mode: Float[np.ndarray, " parameter"]) -> Laplace:
+
+def laplace(
+    problem: Problem,
+    mode: Float[np.ndarray, " parameter"],
+    value: Float[Array, " obs"] | None = None,
+) -> Laplace:
     """Laplace approximation at a mode, with the curvature that the posterior has on its width.
 
     The Hessian is taken by differences of the exact gradient: first in small steps, then twice
@@ -136,8 +153,13 @@ def laplace(problem: Problem, mode: Float[np.ndarray, " parameter"]) -> Laplace:
     strong local curvature; a tangent there would make the approximation far too narrow, a secant
     does not.
     Directions of weak or negative curvature get the variance of a standard logistic at most.
+
+    Args:
+        problem: what to fit.
+        mode: unbounded parameters.
+        value: measured values in the place of the table's own.
     """
-    function = problem.value_and_gradient()
+    function = problem.value_and_gradient(value)
     tangent = _hessian(function, mode, np.eye(mode.size), 1e-4)
     covariance = _inverse(tangent, np.eye(mode.size))
     for _ in range(SECANT_PASSES):

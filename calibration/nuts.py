@@ -1,8 +1,8 @@
 """NUTS in chunks: NumPyro's sampler, whitened by the Laplace approximation, resumable.
 
 The kernel is stepped by one compiled function of a fixed number of transitions, for warm-up and
-sampling alike. All that the sampler knows is in its state; the state is written after every
-chunk, so an interrupted run goes on where it was and ends with the same draws.
+sampling alike. All that the sampler knows is in its state; draws and state of every chunk are a
+file of their own, so an interrupted run goes on where it was and ends with the same draws.
 """
 
 from __future__ import annotations
@@ -14,12 +14,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array
 from numpyro.infer import NUTS
 
+from calibration.chunks import Chunks
 from calibration.maximum import Laplace
-from calibration.problem import Problem
-from diffsoil.io import replacing
+from calibration.whitened import Draws, Posterior, Whitened, side_by_side
+
+NAME = "chains"
+"""Folder of the chunks."""
 
 CHUNK = 25
 """Transitions between two writes."""
@@ -45,6 +48,7 @@ class Sampler:
         seed: same seed, same draws.
         tree_depth: a path is not doubled more often than this.
         acceptance: mean acceptance probability that warm-up sets the step size for.
+        value: measured values in the place of the table's own.
 
     Raises:
         RuntimeError: fewer CPU devices than chains, so that they could not run side by side.
@@ -52,7 +56,7 @@ class Sampler:
 
     def __init__(
         self,
-        problem: Problem,
+        problem: Posterior,
         start: Laplace,
         chains: int,
         warmup: int,
@@ -60,31 +64,27 @@ class Sampler:
         seed: int,
         tree_depth: int = 10,
         acceptance: float = 0.8,
+        value: Array | None = None,
     ) -> None:
         self.problem = problem
         self.chains = chains
         self.warmup = -(-warmup // CHUNK) * CHUNK
         self.draws = -(-draws // CHUNK) * CHUNK
-        self._mean = jnp.asarray(start.mean)
-        self._factor = jnp.asarray(start.factor)
+        self._target = Whitened(problem, start, value)
         self._seed = seed
         self._tree_depth = tree_depth
         self._acceptance = acceptance
-        self._plan = problem.plan
-        self.parallel = jax.default_backend() == "cpu"
-        if self.parallel and jax.local_device_count() < chains:
-            raise RuntimeError(
-                f"{chains} chains need {chains} CPU devices to run side by side, JAX has "
-                f"{jax.local_device_count()}"
-            )
+        self._begin = side_by_side(self._start, chains, 2)
+        self._step = side_by_side(self._chunk, chains, 1)
 
-    def unbounded(self, u: Float[Array, " parameter"]) -> Float[Array, " parameter"]:
-        """Unbounded parameters from whitened ones."""
-        return self._mean + self._factor @ u
+    def restart(self, start: Laplace, seed: int, value: Array | None = None) -> None:
+        """Sample other data, or from another start, with the same compiled program."""
+        self._target = Whitened(self.problem, start, value)
+        self._seed = seed
 
-    def _kernel(self, plan: Any) -> NUTS:
+    def _kernel(self, arguments: Any) -> NUTS:
         def potential(u: Array) -> Array:
-            return -self.problem.log_posterior(self.unbounded(u), plan)
+            return -self._target.log_density(u, arguments)
 
         return NUTS(
             potential_fn=potential,
@@ -94,65 +94,59 @@ class Sampler:
             adapt_mass_matrix=self.warmup >= LONG_WARMUP,
         )
 
-    def _start(self, key: Array, u: Array, plan: Any) -> Any:
-        return self._start_with(self._kernel(plan), key, u)
+    def _start(self, key: Array, u: Array, arguments: Any) -> Any:
+        return self._start_with(self._kernel(arguments), key, u)
 
     def _start_with(self, kernel: NUTS, key: Array, u: Array) -> Any:
         return kernel.init(key, self.warmup, init_params=u, model_args=(), model_kwargs={})
 
-    def _chunk(self, state: Any, plan: Any) -> tuple[Any, dict[str, Array]]:
-        kernel = self._kernel(plan)
+    def _chunk(self, state: Any, arguments: Any) -> tuple[Any, dict[str, Array]]:
+        kernel = self._kernel(arguments)
+        _, _, mean, factor = arguments
         # A kernel learns its warm-up schedule when it starts; the state made here is thrown away.
-        jax.eval_shape(lambda: self._start_with(kernel, jax.random.PRNGKey(0), self._mean))
+        jax.eval_shape(lambda: self._start_with(kernel, jax.random.PRNGKey(0), mean))
 
         def transition(state: Any, _: None) -> tuple[Any, dict[str, Array]]:
             state = kernel.sample(state, (), {})
             kept = {name: getattr(state, name) for name in FIELDS}
-            return state, kept | {"z": self.unbounded(state.z)}
+            return state, kept | {"z": mean + factor @ state.z}
 
         return jax.lax.scan(transition, state, None, length=CHUNK)
 
-    def _mapped(self, function: Callable, fixed: int) -> Callable:
-        axes = (0,) * fixed + (None,)
-        if self.parallel:
-            devices = jax.local_devices()[: self.chains]
-            return jax.pmap(function, in_axes=axes, devices=devices)
-        return jax.jit(jax.vmap(function, in_axes=axes))
-
-    def run(self, folder: Path, report: Callable[[str], None], resume: bool = False) -> dict:
-        """Sample to the end, writing ``chains.npz`` in a folder after every chunk.
+    def run(
+        self, folder: Path, report: Callable[[str], None], resume: bool = False
+    ) -> dict[str, np.ndarray]:
+        """Sample to the end, writing a file in ``chains/`` of a folder after every chunk.
 
         Args:
             folder: where the chunks are written.
             report: called with a progress line after every chunk.
-            resume: go on from ``chains.npz`` if it is there.
+            resume: go on after the chunks that are there.
 
         Returns:
             Arrays with leading axes chain and draw: ``z`` (unbounded parameters), ``diverging``,
             ``num_steps``, ``accept_prob``, ``energy``, ``potential_energy``.
         """
-        path = folder / "chains.npz"
+        chunks = Chunks(folder, NAME, resume)
         keys = jax.random.split(jax.random.PRNGKey(self._seed), self.chains)
-        spread = np.random.default_rng(self._seed).standard_normal((self.chains, self._mean.size))
-        state = self._mapped(self._start, 2)(keys, jnp.asarray(spread), self._plan)
-        leaves, shape = jax.tree.flatten(state)
-        done = 0
-        kept: dict[str, np.ndarray] = {}
-        if resume and path.exists():
-            done, kept, leaves = _load(path, len(leaves))
-            state = jax.tree.unflatten(shape, leaves)
-        step = self._mapped(self._chunk, 1)
-        total = self.warmup + self.draws
-        while done < total:
-            state, new = step(state, self._plan)
+        size = (self.chains, self._target.size)
+        spread = np.random.default_rng(self._seed).standard_normal(size)
+        state = self._begin(keys, jnp.asarray(spread), self._target.arguments)
+        if chunks.done:
+            state = chunks.state(state)
+        while (done := chunks.done * CHUNK) < self.warmup + self.draws:
+            state, new = self._step(state, self._target.arguments)
             new = {name: np.asarray(value) for name, value in new.items()}
-            done += CHUNK
-            if done > self.warmup:
-                kept = {n: np.concatenate([kept[n], v], 1) if kept else v for n, v in new.items()}
-            with replacing(path, overwrite=True) as part:
-                _save(part, done, kept, jax.tree.leaves(state))
-            report(self._progress(done, new))
-        return kept
+            chunks.save(new if done >= self.warmup else {}, state)
+            report(self._progress(done + CHUNK, new))
+        return chunks.kept()
+
+    def draw(self, folder: Path, report: Callable[[str], None], resume: bool = False) -> Draws:
+        """As :meth:`run`, as every method returns it."""
+        kept = self.run(folder, report, resume)
+        warm = self.warmup / self.draws  # warm-up costs about as much as sampling
+        cost = float(kept["num_steps"].sum()) * (1 + warm)
+        return Draws(kept.pop("z"), kept, gradients=cost)
 
     def _progress(self, done: int, new: dict[str, np.ndarray]) -> str:
         phase = "warm-up " if done <= self.warmup else "sampling"
@@ -165,21 +159,4 @@ class Sampler:
 
 def finished(folder: Path) -> dict[str, np.ndarray] | None:
     """Draws that an interrupted run has finished, or None when there are none yet."""
-    path = folder / "chains.npz"
-    if not path.exists():
-        return None
-    _, kept, _ = _load(path, 0)
-    return kept or None
-
-
-def _save(path: Path, done: int, kept: dict[str, np.ndarray], leaves: list) -> None:
-    arrays: dict[str, Any] = {f"state_{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
-    arrays |= {f"kept_{name}": value for name, value in kept.items()}
-    with open(path, "wb") as file:
-        np.savez(file, done=done, **arrays)
-
-
-def _load(path: Path, size: int) -> tuple[int, dict[str, np.ndarray], list[Array]]:
-    with np.load(path) as file:
-        kept = {n.removeprefix("kept_"): file[n] for n in file.files if n.startswith("kept_")}
-        return int(file["done"]), kept, [jnp.asarray(file[f"state_{i}"]) for i in range(size)]
+    return Chunks(folder, NAME, resume=True).kept() or None

@@ -5,12 +5,15 @@ A row is one measured value in a depth interval. Three ways of meeting the colum
 * a fixed depth without soil mass: layers are weighted by their overlap with the interval;
 * a fixed depth with the soil mass that was sampled: the column is followed down to that mass,
   which moves when the soil loosens or settles;
-* an equivalent mass: the column is followed down to that mass of the soil as laid down.
+* an equivalent mass: the column is followed down to that mass of the soil as laid down (where
+  the whole soil develops: of the soil as it is).
+
+A value belongs to the end of its year; what is derived (density, pH, temperature) to the slow step
+that its year lies in.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -20,6 +23,8 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Array, Bool, Float, Int
 
+from calibration.likelihood import ErrorModel, error_model
+from calibration.quantities import CM_PER_M, QUANTITIES, SHARES, Sample
 from diffsoil.cases import Case
 from diffsoil.io import Column as Table
 from diffsoil.io import InputError, nearest, read_table
@@ -28,29 +33,29 @@ from diffsoil.process import Environment
 from diffsoil.processes.pores import ORGANIC_MATTER_IN_CARBON
 from diffsoil.time import Phase
 
-UNITS = {"soc_stock": "Mg C/ha", "soc_percent": "%", "delta14c": "permil"}
-"""Variables that can be observed, and their units."""
+__all__ = ["ErrorModel", "Operator", "error_model", "geometry_of", "operator", "read"]
 
-RANGES = {"soc_stock": (0.0, 2000.0), "soc_percent": (0.0, 60.0), "delta14c": (-1000.0, 1000.0)}
-HINTS = {
-    "soc_stock": "is this in g/m2 or kg/ha?",
-    "soc_percent": "is this in g/kg?",
-    "delta14c": "is this in percent modern?",
-}
+UNITS = {name: quantity.unit for name, quantity in QUANTITIES.items()}
+"""Variables that can be observed, and the units in which they are compared."""
 
-SMALLEST_SD = 1e-6
-"""Keeps the likelihood finite where a prediction is zero and no sd was measured."""
+WRITTEN_UNITS = tuple(dict.fromkeys(u for q in QUANTITIES.values() for u in q.units))
+
+WATER = ("water", "H2O", "h2o")
+"""Methods of a pH that can be compared with the soil solution's."""
+
+SAME = 1e-9
+"""Relative difference of two values that are one value written twice."""
 
 COLUMNS = {
     "site": Table("str"),
-    "treatment": Table("str", required=False),
-    "year": Table("int", -60000, 3000),
+    "treatment": Table("str", required=False, allow_missing=True),
+    "year": Table("int", -60000, 60000),
     "variable": Table("str", choices=tuple(UNITS)),
     "upper_cm": Table("float", 0, 1000, unit="cm"),
-    "lower_cm": Table("float", 0, 1000, unit="cm"),
+    "lower_cm": Table("float", 0, 1000, unit="cm", hint="is this in mm?"),
     "value": Table("float"),
     "sd": Table("float", 0, required=False, allow_missing=True),
-    "unit": Table("str", choices=tuple(UNITS.values())),
+    "unit": Table("str", choices=WRITTEN_UNITS),
     "estimated": Table("int", 0, 1, required=False),
     "basis": Table("str", choices=("fixed_depth", "equivalent_mass"), required=False),
     "soil_mass_Mg_ha": Table(
@@ -65,6 +70,7 @@ COLUMNS = {
     "source": Table("str", required=False, allow_missing=True),
     "series": Table("str", required=False, allow_missing=True),
     "method": Table("str", required=False, allow_missing=True),
+    "month": Table("int", 1, 12, required=False, allow_missing=True),
 }
 
 DEFAULTS: dict[str, str | float] = {
@@ -76,7 +82,11 @@ DEFAULTS: dict[str, str | float] = {
     "source": "",
     "series": "",
     "method": "",
+    "month": np.nan,
 }
+
+THE_SAME = ["site", "treatment", "year", "month", "variable", "upper_cm", "lower_cm", "series"]
+"""What two observations of one thing have in common."""
 
 
 def read(case: Case, plan: Plan) -> pd.DataFrame:
@@ -84,22 +94,47 @@ def read(case: Case, plan: Plan) -> pd.DataFrame:
 
     Returns:
         One row for each observation, with columns ``file``, ``line``, ``member`` (index of the
-        treatment or site in the plan) and ``fitted`` (False for estimated and kept-out rows)
-        besides those of the file.
+        treatment or site in the plan), ``fitted`` (False for estimated and kept-out rows) and
+        ``withheld`` (why a measured row is not fitted: series, treatment, site, year) besides
+        those of the file. Values are in the units of :data:`UNITS`.
     """
     listed = case.file.observations
     if listed is None or not listed.files:
         raise InputError(f"{case.path}: observations: the case lists no observation files")
     tables = [_read_one(case, plan, case.resolve(name)) for name in listed.files]
     table = pd.concat(tables, ignore_index=True)
-    known = set(table["series"])
-    for series in listed.keep_out:
-        if series not in known:
-            raise InputError(
-                f"{case.path}: observations.keep_out: no series {series!r}{nearest(series, known)}"
-            )
-    table["fitted"] = (table["estimated"] == 0) & ~table["series"].isin(listed.keep_out)
+    _refuse_repeated(table)
+    table["withheld"] = _withheld(table, case)
+    table["fitted"] = (table["estimated"] == 0) & (table["withheld"] == "")
     return table
+
+
+def _withheld(table: pd.DataFrame, case: Case) -> pd.Series:
+    """Why each measured row is not fitted, or an empty text."""
+    listed = case.file.observations
+    assert listed is not None
+    found = pd.Series("", index=table.index)
+    asked = (
+        ("keep_out", "series", listed.keep_out),
+        ("keep_out_treatments", "treatment", listed.keep_out_treatments),
+        ("keep_out_sites", "site", listed.keep_out_sites),
+        ("keep_out_years", "year", listed.keep_out_years),
+    )
+    for key, column, names in asked:
+        known = set(table[column])
+        for name in names:
+            if name not in known:
+                near = nearest(str(name), [str(k) for k in known])
+                shown = name if column == "year" else repr(name)
+                raise InputError(
+                    f"{case.path}: observations.{key}: no {column} {shown} among the observations"
+                    f"{near}"
+                    if column != "series"
+                    else f"{case.path}: observations.{key}: no series {name!r}{near}"
+                )
+        chosen = table[column].isin(names) & (found == "") & (table["estimated"] == 0)
+        found[chosen] = column
+    return found
 
 
 def _read_one(case: Case, plan: Plan, path: Path) -> pd.DataFrame:
@@ -111,58 +146,110 @@ def _read_one(case: Case, plan: Plan, path: Path) -> pd.DataFrame:
     table["file"] = str(path)
     empty = table["series"] == ""
     table.loc[empty, "series"] = table.loc[empty, "site"]
-    first, last = plan.experiment_year, case.end_year
-    if plan.experiment is None:
-        first = last + 1
-    depth = case.file.grid.layers * case.file.grid.thickness_m * 100
+    depth = case.file.grid.layers * case.file.grid.thickness_m * CM_PER_M
     table["member"] = [_member(path, row, plan) for _, row in table.iterrows()]
-    for line, row in table.iterrows():
+    factors = np.ones(len(table))
+    for place, (line, row) in enumerate(table.iterrows()):
         where = f"{path}: line {line}"
-        low, high = RANGES[row["variable"]]
-        if row["unit"] != UNITS[row["variable"]]:
+        factors[place] = _checked_value(where, row)
+        _check_place(where, row, depth)
+        if not case.file.start_year <= row["year"] <= case.end_year:
+            before = row["year"] < case.file.start_year
             raise InputError(
-                f"{where}, column 'unit': {row['unit']!r} for {row['variable']}, "
-                f"{UNITS[row['variable']]!r} is expected"
+                f"{where}, column 'year': {row['year']} is outside the years of the case, "
+                f"{case.file.start_year} to {case.end_year}"
+                + (" (the observation is older than the history)" if before else "")
             )
-        if not low <= row["value"] <= high:
-            raise InputError(
-                f"{where}, column 'value': {row['value']:g} is outside {low:g} to {high:g} "
-                f"{row['unit']} ({HINTS[row['variable']]})"
-            )
-        if row["lower_cm"] <= row["upper_cm"]:
-            raise InputError(
-                f"{where}: upper_cm {row['upper_cm']:g} is not above lower_cm "
-                f"{row['lower_cm']:g}: is the depth interval upside down?"
-            )
-        if row["lower_cm"] > depth + 1e-6:
-            raise InputError(
-                f"{where}, column 'lower_cm': {row['lower_cm']:g} cm is below the column of the "
-                f"case, which ends at {depth:g} cm"
-            )
-        if not first <= row["year"] <= last:
-            raise InputError(
-                f"{where}, column 'year': {row['year']} is outside the years with yearly drivers, "
-                f"{first} to {last}"
-            )
-        if row["sd"] == 0:
-            raise InputError(f"{where}, column 'sd': 0 is not possible; leave it empty if unknown")
-        massed = np.isfinite(row["soil_mass_Mg_ha"])
-        if massed and row["upper_cm"] > 0:
-            raise InputError(
-                f"{where}, column 'soil_mass_Mg_ha': a mass counts from the surface, "
-                f"but upper_cm is {row['upper_cm']:g}"
-            )
-        if row["basis"] == "equivalent_mass" and not massed:
-            raise InputError(f"{where}, column 'soil_mass_Mg_ha': equivalent_mass needs a mass")
-    key = ["site", "treatment", "year", "variable", "upper_cm", "lower_cm", "series", "estimated"]
-    twice = table[table.duplicated(key)]
-    if len(twice):
-        row = twice.iloc[0]
-        raise InputError(
-            f"{path}: line {row['line']}: a second {row['variable']} of {row['treatment']} in "
-            f"{row['year']}; average replicates before use"
-        )
+    table["value"] = table["value"] * factors
+    table["sd"] = table["sd"] * factors
+    table["unit"] = [UNITS[v] for v in table["variable"]]
+    _refuse_fractions(path, table)
     return table
+
+
+def _checked_value(where: str, row: pd.Series) -> float:
+    """What one unit of a row is in the unit of its variable, if the value is possible."""
+    variable = row["variable"]
+    quantity = QUANTITIES[variable]
+    if row["unit"] not in quantity.units:
+        expected = " or ".join(repr(u) for u in quantity.units)
+        raise InputError(
+            f"{where}, column 'unit': {row['unit']!r} for {variable}, {expected} is expected"
+        )
+    factor = quantity.units[row["unit"]]
+    if not quantity.lower <= row["value"] * factor <= quantity.upper:
+        low, high = quantity.lower / factor, quantity.upper / factor
+        raise InputError(
+            f"{where}, column 'value': {row['value']:g} is outside {low:g} to {high:g} "
+            f"{row['unit']} ({quantity.likely(row['value'])})"
+        )
+    if row["sd"] == 0:
+        raise InputError(f"{where}, column 'sd': 0 is not possible; leave it empty if unknown")
+    if variable == "ph" and row["method"] not in WATER:
+        given = f"{row['method']!r}" if row["method"] else "empty"
+        raise InputError(
+            f"{where}, column 'method': {given}, a pH needs 'water': what is compared is the pH of "
+            "the soil solution; one in KCl or CaCl2 is lower and has to be converted first"
+        )
+    if np.isfinite(row["month"]) and variable != "soil_temperature":
+        raise InputError(f"{where}, column 'month': only soil_temperature is told by the month")
+    return factor
+
+
+def _check_place(where: str, row: pd.Series, depth: float) -> None:
+    """Refuse an interval that is not one, or that the column does not reach."""
+    if row["lower_cm"] <= row["upper_cm"]:
+        raise InputError(
+            f"{where}: upper_cm {row['upper_cm']:g} is not above lower_cm "
+            f"{row['lower_cm']:g}: is the depth interval upside down?"
+        )
+    if row["lower_cm"] > depth + 1e-6:
+        raise InputError(
+            f"{where}, column 'lower_cm': {row['lower_cm']:g} cm is below the column of the "
+            f"case, which ends at {depth:g} cm"
+        )
+    massed = np.isfinite(row["soil_mass_Mg_ha"])
+    if massed and row["upper_cm"] > 0:
+        raise InputError(
+            f"{where}, column 'soil_mass_Mg_ha': a mass counts from the surface, "
+            f"but upper_cm is {row['upper_cm']:g}"
+        )
+    if row["basis"] == "equivalent_mass" and not massed:
+        raise InputError(f"{where}, column 'soil_mass_Mg_ha': equivalent_mass needs a mass")
+
+
+def _refuse_fractions(path: Path, table: pd.DataFrame) -> None:
+    """Percentages that all are below 1 are fractions."""
+    for variable in SHARES:
+        own = table[(table["variable"] == variable) & (table["value"] > 0)]
+        if len(own) > 1 and own["value"].max() <= 1:
+            raise InputError(
+                f"{path}: line {own['line'].iloc[0]}, column 'value': all {len(own)} values of "
+                f"{variable} are at most {own['value'].max():g} %: are these fractions?"
+            )
+
+
+def _refuse_repeated(table: pd.DataFrame) -> None:
+    """One thing is observed once in all files; an estimate may stand beside a measurement."""
+    key = [*THE_SAME, "estimated"]
+    repeated = [g for _, g in table.groupby(key, sort=False, dropna=False) if len(g) > 1]
+    if not repeated:
+        return
+    first, row = repeated[0].iloc[0], repeated[0].iloc[1]
+    where = f"{row['file']}: line {row['line']}"
+    before = f"line {first['line']}"
+    if first["file"] != row["file"]:
+        before += f" of {first['file']}"
+    what = f"{row['variable']} of {row['treatment'] or row['site']} in {row['year']}"
+    if abs(first["value"] - row["value"]) <= SAME * abs(row["value"]):
+        raise InputError(
+            f"{where}: a second {what}, the same as {before}: remove one "
+            "(average replicates before use)"
+        )
+    raise InputError(
+        f"{where}: a second {what}: {row['value']:g} here, {first['value']:g} in {before}; "
+        "average replicates before use, or give laboratories series of their own"
+    )
 
 
 def _member(path: Path, row: pd.Series, plan: Plan) -> int:
@@ -177,11 +264,21 @@ def _member(path: Path, row: pd.Series, plan: Plan) -> int:
             f"{path}: line {row['line']}, column 'treatment': the case has no treatment {name!r}"
             f"{nearest(name, plan.members)}"
         )
-    return plan.members.index(name)
+    member = plan.members.index(name)
+    if plan.sites[plan.site_of[member]] != row["site"]:
+        raise InputError(
+            f"{path}: line {row['line']}, column 'site': {row['site']!r}, but treatment {name!r} "
+            f"is at {plan.sites[plan.site_of[member]]!r}"
+        )
+    return member
 
 
 class Operator(eqx.Module):
-    """What the model would have measured at each row of an observation table."""
+    """What the model would have measured at each row of an observation table.
+
+    Where the case prescribes the soil, ``weights`` and ``mineral_mass`` are known; where it
+    develops they follow from what is recorded, and ``upper``, ``lower`` (m) say where.
+    """
 
     member: Int[Array, " obs"]
     year: Int[Array, " obs"]
@@ -191,31 +288,68 @@ class Operator(eqx.Module):
     by_mass: Bool[Array, " obs"]
     variable: Int[Array, " obs"]
     needs_radiocarbon: bool = eqx.field(static=True)
+    month: Int[Array, " obs"] | None = None
+    upper: Float[Array, " obs"] | None = None
+    lower: Float[Array, " obs"] | None = None
+    thickness: Float[Array, "obs layer"] | None = None
+    kinds: tuple[str, ...] = eqx.field(static=True, default=("soc_stock", "soc_percent"))
 
-    def __call__(self, record: Environment) -> Float[Array, " obs"]:
+    def __call__(
+        self, record: Environment, rates: Float[Array, "4"] | None = None
+    ) -> Float[Array, " obs"]:
         """Predicted values without measurement error.
 
         Args:
-            record: ``soc`` (and ``radiocarbon`` if needed) by member, year and layer, Mg/ha.
+            record: ``soc`` (and what else is needed) by member, year and layer, Mg/ha.
+            rates: decomposition rates of the active pools, 1/a, for respired 14C.
         """
-        soc = record["soc"][self.member, self.year]
-        mass = self.mineral_mass + ORGANIC_MATTER_IN_CARBON * soc
+
+        def at(name: str) -> Array:
+            if name not in record:  # a prescribed soil has no exchange capacity: mass stands for it
+                return jnp.ones_like(soc)
+            return record[name][self.member, self.year]
+
+        soc = at("soc") if "soc" in record else jnp.zeros(())
+        develops = "depth_top" in record
+        mineral = at("mineral_mass") if develops else self.mineral_mass
+        thickness = at("thickness") if develops else self.thickness
+        mass = mineral + ORGANIC_MATTER_IN_CARBON * soc
         above = jnp.cumsum(mass, axis=1) - mass
         sampled = jnp.clip((self.sampled_mass[:, None] - above) / mass, 0.0, 1.0)
-        share = jnp.where(self.by_mass[:, None], sampled, self.weights)
-        stock = jnp.sum(share * soc, axis=1)
-        percent = 100.0 * stock / jnp.sum(share * mass, axis=1)
-        values = [stock, percent]
-        if self.needs_radiocarbon:
-            modern = jnp.sum(share * record["radiocarbon"][self.member, self.year], axis=1)
-            values.append(1000.0 * (modern / jnp.maximum(stock, 1e-9) - 1.0))
-        else:
-            values.append(jnp.zeros_like(stock))
-        return jnp.stack(values)[self.variable, jnp.arange(stock.size)]
+        weights = self._overlap(at("depth_top"), thickness) if develops else self.weights
+        month = self.month if self.month is not None else jnp.full(self.year.shape, -1)
+        sample = Sample(
+            share=jnp.where(self.by_mass[:, None], sampled, weights),
+            soc=soc,
+            mass=mass,
+            mineral_mass=mineral,
+            thickness=thickness,
+            month=month,
+            at=at,
+            rates=rates,
+        )
+        order = list(QUANTITIES)
+        result = jnp.zeros_like(self.sampled_mass)
+        for name in self.kinds:
+            chosen = self.variable == order.index(name)
+            result = jnp.where(chosen, QUANTITIES[name].predict(sample), result)
+        return result
+
+    def _overlap(self, top: Array, thickness: Array | None) -> Array:
+        assert self.upper is not None
+        assert self.lower is not None
+        assert thickness is not None
+        bottom = jnp.minimum(top + thickness, self.lower[:, None])
+        inside = bottom - jnp.maximum(top, self.upper[:, None])
+        return jnp.clip(inside / thickness, 0.0, 1.0)
 
 
 def operator(
-    table: pd.DataFrame, case: Case, plan: Plan, geometry: Mapping[str, np.ndarray]
+    table: pd.DataFrame,
+    case: Case,
+    plan: Plan,
+    geometry: Mapping[str, np.ndarray],
+    first_year: int | None = None,
 ) -> Operator:
     """Build the operator of a table.
 
@@ -223,13 +357,48 @@ def operator(
         table: from :func:`read`.
         case, plan: the case and its plan.
         geometry: ``thickness``, ``depth_top``, ``mineral_mass`` and ``soil_mass`` by member,
-            year and layer.
+            year and layer; empty where the whole soil develops.
+        first_year: calendar year that the records begin with; of the experiment if not given.
     """
+    first_year = plan.experiment_year if first_year is None else first_year
     member = table["member"].to_numpy(int)
-    year = table["year"].to_numpy(int) - plan.experiment_year
-    chosen = {name: value[member, year] for name, value in geometry.items()}
-    top = chosen["depth_top"] * 100
-    bottom = top + chosen["thickness"] * 100
+    year = table["year"].to_numpy(int) - first_year
+    mass = table["soil_mass_Mg_ha"].to_numpy(float)
+    equivalent = (table["basis"] == "equivalent_mass").to_numpy()
+    by_mass = np.isfinite(mass) & (True if not geometry else ~equivalent)
+    kinds = tuple(name for name in QUANTITIES if (table["variable"] == name).any())
+    dated = any("radiocarbon" in n for k in kinds for n in QUANTITIES[k].yearly)
+    if dated and not plan.radiocarbon:
+        named = next(k for k in kinds if QUANTITIES[k].yearly)
+        raise InputError(
+            f"{case.path}: radiocarbon_atmosphere: needed, for {named} is among the observations"
+        )
+    fields: dict[str, np.ndarray] = {
+        "weights": np.zeros((len(table), plan.layers)),
+        "mineral_mass": np.zeros((len(table), plan.layers)),
+    }
+    if geometry:
+        fields = _placed(table, {name: value[member, year] for name, value in geometry.items()})
+    month = table["month"].fillna(0).to_numpy(int) - 1
+    return Operator(
+        member=jnp.asarray(member),
+        year=jnp.asarray(year),
+        sampled_mass=jnp.asarray(np.nan_to_num(mass, nan=1.0)),
+        by_mass=jnp.asarray(by_mass),
+        variable=jnp.asarray(np.array([list(UNITS).index(v) for v in table["variable"]])),
+        needs_radiocarbon=dated,
+        month=jnp.asarray(month),
+        upper=jnp.asarray(table["upper_cm"].to_numpy(float) / CM_PER_M),
+        lower=jnp.asarray(table["lower_cm"].to_numpy(float) / CM_PER_M),
+        kinds=kinds,
+        **{name: jnp.asarray(value) for name, value in fields.items()},
+    )
+
+
+def _placed(table: pd.DataFrame, chosen: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Where each observation lies in layers whose geometry the case prescribes."""
+    top = chosen["depth_top"] * CM_PER_M
+    bottom = top + chosen["thickness"] * CM_PER_M
     upper = table["upper_cm"].to_numpy(float)[:, None]
     lower = table["lower_cm"].to_numpy(float)[:, None]
     weights = np.clip((np.minimum(bottom, lower) - np.maximum(top, upper)) / (bottom - top), 0, 1)
@@ -237,7 +406,6 @@ def operator(
     equivalent = (table["basis"] == "equivalent_mass").to_numpy()
     above = np.cumsum(chosen["soil_mass"], axis=1) - chosen["soil_mass"]
     by_reference = np.clip((mass[:, None] - above) / chosen["soil_mass"], 0, 1)
-    weights = np.where(equivalent[:, None], by_reference, weights)
     short = np.isfinite(mass) & (mass > chosen["soil_mass"].sum(axis=1))
     if short.any():
         row = table.iloc[int(np.argmax(short))]
@@ -245,72 +413,22 @@ def operator(
             f"{row['file']}: line {row['line']}, column 'soil_mass_Mg_ha': "
             f"{row['soil_mass_Mg_ha']:g} Mg/ha is more than the whole column weighs"
         )
-    variable = [list(UNITS).index(v) for v in table["variable"]]
-    dated = bool((table["variable"] == "delta14c").any())
-    if dated and not plan.radiocarbon:
-        raise InputError(
-            f"{case.path}: radiocarbon_atmosphere: needed, for delta14c is among the observations"
-        )
-    return Operator(
-        member=jnp.asarray(member),
-        year=jnp.asarray(year),
-        weights=jnp.asarray(weights),
-        mineral_mass=jnp.asarray(chosen["mineral_mass"]),
-        sampled_mass=jnp.asarray(np.nan_to_num(mass, nan=1.0)),
-        by_mass=jnp.asarray(np.isfinite(mass) & ~equivalent),
-        variable=jnp.asarray(np.array(variable)),
-        needs_radiocarbon=dated,
-    )
+    return {
+        "weights": np.where(equivalent[:, None], by_reference, weights),
+        "mineral_mass": chosen["mineral_mass"],
+        "thickness": chosen["thickness"],
+    }
 
 
 def geometry_of(phase: Phase) -> dict[str, np.ndarray]:
-    """Thickness, depth and masses of a prepared experiment, by member, year and layer."""
+    """Thickness, depth and masses of a prepared phase, by member, year and layer."""
     found: dict[str, np.ndarray] = {}
     for name in ("thickness", "depth_top", "mineral_mass", "soil_mass"):
         if name in phase.series:
-            found[name] = np.asarray(phase.series[name])
+            by_step = np.asarray(phase.series[name])
+            found[name] = np.repeat(by_step, phase.years_per_step, axis=1)
         else:
             value = np.asarray(phase.constant[name])
-            shape = (value.shape[0], phase.steps, value.shape[1])
+            shape = (value.shape[0], phase.years, value.shape[1])
             found[name] = np.broadcast_to(value[:, None, :], shape)
     return found
-
-
-@dataclasses.dataclass(frozen=True)
-class ErrorModel:
-    """Measurement error: normal, with the measured sd and a fitted relative part by series.
-
-    ``series`` names the fitted parts in the order of their parameters; ``method_factor`` names
-    laboratory methods whose results are a fitted factor away from the truth.
-    """
-
-    value: Float[Array, " obs"]
-    sd: Float[Array, " obs"]
-    of_series: Float[Array, "obs series"]
-    of_method: Float[Array, "obs method"]
-    series: tuple[str, ...]
-    methods: tuple[str, ...]
-
-    def mean(self, latent: Float[Array, " obs"], factors: Float[Array, " method"]) -> Array:
-        """Expected measured value, from what is in the soil."""
-        return latent * (1.0 + self.of_method @ (factors - 1.0))
-
-    def total_sd(self, relative: Float[Array, " series"], expected: Array) -> Float[Array, " obs"]:
-        """Standard deviation of a measured value."""
-        scatter = (self.of_series @ relative) * jnp.abs(expected)
-        return jnp.sqrt(self.sd**2 + scatter**2 + SMALLEST_SD**2)
-
-
-def error_model(table: pd.DataFrame, methods: tuple[str, ...]) -> ErrorModel:
-    """The error model of a table; every fitted series has its own relative part."""
-    series = tuple(sorted(set(table.loc[table["fitted"], "series"])))
-    of_series = np.array([[float(s == name) for name in series] for s in table["series"]])
-    of_method = np.array([[float(m == name) for name in methods] for m in table["method"]])
-    return ErrorModel(
-        value=jnp.asarray(table["value"].to_numpy(float)),
-        sd=jnp.asarray(table["sd"].fillna(0.0).to_numpy(float)),
-        of_series=jnp.asarray(of_series.reshape(len(table), len(series))),
-        of_method=jnp.asarray(of_method.reshape(len(table), len(methods))),
-        series=series,
-        methods=methods,
-    )

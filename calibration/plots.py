@@ -19,7 +19,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from scipy.stats import gaussian_kde
 
-from calibration import checks
+from calibration import checks, quantities
 from calibration.problem import ERROR, METHOD, TOPSOIL_CM, Problem
 from diffsoil.io import replacing
 from diffsoil.parameters import Parameter
@@ -46,11 +46,11 @@ OVERVIEW = (
 )
 """Treatments of the small picture; a case without them shows its first six."""
 
-QUANTITIES = {
-    "soc_stock": ("organic C", "Mg C/ha"),
-    "soc_percent": ("organic C", "%"),
-    "delta14c": ("Δ14C", "permil"),
-}
+QUANTITIES = {name: (q.name, q.unit) for name, q in quantities.QUANTITIES.items()}
+"""Name and unit of each variable, for axes."""
+
+SIGNED = ("delta14c", "respired_delta14c", "soil_temperature")
+"""Variables whose axis need not begin at zero."""
 
 Labels = dict[str, str]
 Style = dict[str, Any]
@@ -133,6 +133,32 @@ def _title(ax: Axes, text: str, width: int = 40) -> None:
     ax.set_title("\n".join(textwrap.wrap(text, width)), fontsize=8.5, loc="left")
 
 
+def simulated(folder: Path, ranks: np.ndarray, names: Sequence[str], most: int) -> Path:
+    """Draw the ranks of simulation-based calibration into ``sbc.png``.
+
+    Each line is the share of ranks up to a value, less what uniform ranks would have; 95 % of
+    lines of uniform ranks stay inside the band (Kolmogorov-Smirnov).
+    """
+    figure, axes = _grid(1, 1, 6.5, 4.0, legend=0.5 + 0.2 * -(-len(names) // 2))
+    ax, count = axes[0], len(ranks)
+    at = np.arange(most + 2) / (most + 1)
+    for number, name in enumerate(names):
+        share = np.array([np.mean(ranks[:, number] < value) for value in range(most + 2)])
+        style = ("-", "--", ":")[number // len(CYCLE) % 3]
+        ax.plot(at, share - at, style, color=CYCLE[number % len(CYCLE)], lw=1.3, label=name)
+    band = 1.358 / np.sqrt(count)
+    ax.fill_between([0, 1], -band, band, color=GREY, alpha=OUTER, lw=0, label="95 % of chance")
+    ax.axhline(0, color="black", lw=0.6)
+    ax.set_xlabel("rank of the true value among posterior draws, as a share", fontsize=8)
+    ax.set_ylabel("share of ranks below, less uniform", fontsize=8)
+    _title(ax, f"Simulation-based calibration, {count} data sets", 70)
+    handles: Any = ax.get_legend_handles_labels()[0]
+    _legend(figure, handles, columns=2)
+    path = folder / "sbc.png"
+    _save(figure, path)
+    return path
+
+
 # Observed and predicted through time.
 
 
@@ -203,7 +229,7 @@ def _predicted(tree: xr.DataTree, panel: Panel) -> tuple[np.ndarray, np.ndarray]
         chosen = group["topsoil"].sel(treatment=panel.treatment)
         values = chosen.transpose("chain", "draw", "year").to_numpy()
         return chosen["year"].to_numpy(), values.reshape(-1, values.shape[-1])
-    latent = group["latent"].to_numpy()[..., panel.rows["place"].to_numpy()]
+    latent = group["latent"].isel(obs=panel.rows["place"].to_numpy()).to_numpy()
     return panel.rows["year"].to_numpy(), latent.reshape(-1, latent.shape[-1])
 
 
@@ -226,6 +252,8 @@ def _measured(tree: xr.DataTree, rows: pd.DataFrame) -> pd.DataFrame:
     relative = rows["series"].map(_means(tree, ERROR)).astype(float).fillna(0.0)
     value = rows["value"] / factor
     error = np.hypot(rows["observed_sd"].fillna(0.0) / factor, relative * value.abs())
+    if "error_sd" in rows:
+        error = rows["error_sd"] / factor
     return rows.assign(value=value, error=error)
 
 
@@ -252,7 +280,7 @@ def _draw_panel(ax: Axes, tree: xr.DataTree, panel: Panel, labels: Labels) -> No
     _title(ax, labels.get(panel.treatment, panel.treatment))
     ax.set_ylabel(panel.label, fontsize=8)
     ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    if panel.variable != "delta14c":
+    if panel.variable not in (*SIGNED, "ph", "bulk_density"):
         ax.set_ylim(0, max(ax.get_ylim()[1], 1e-3) * 1.05)
 
 
@@ -328,7 +356,7 @@ def kept_out(table: pd.DataFrame, labels: Labels) -> Figure | None:
         ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         ax.margins(x=0.08)
         ax.set_xlabel("year", fontsize=8)
-        if panel.variable != "delta14c":
+        if panel.variable not in (*SIGNED, "ph", "bulk_density"):
             ax.set_ylim(0, None)
     spread = checks.has_spread(rows)
     handles = [
@@ -515,7 +543,8 @@ def _stacked(name: str) -> str:
 
 
 def _diverging(tree: xr.DataTree, draws: int) -> np.ndarray:
-    if "sample_stats" not in tree.children:
+    # resampled draws have lost which of them diverged
+    if "sample_stats" not in tree.children or "sampled" in tree.children:
         return np.zeros(draws, bool)
     return np.asarray(tree["sample_stats"]["diverging"].to_numpy(), bool).ravel()
 

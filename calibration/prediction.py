@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
+from calibration.chunks import Chunks
 from calibration.problem import Prediction, Problem
 
 QUANTILES = {"q05": 0.05, "q25": 0.25, "q50": 0.50, "q75": 0.75, "q95": 0.95}
@@ -21,60 +24,207 @@ ERROR_DRAWS = 1000
 BATCH = 20
 """Draws that one call of the compiled program works off on each device."""
 
+NAME = "predicted"
+"""Folder of the stored predictions."""
+
+AT_ONCE = 4_000_000
+"""Numbers of a table of predictions that are in memory together."""
+
+Report = Callable[[str], None]
+
+
+class Predictor:
+    """The compiled prediction of a problem, on all devices."""
+
+    def __init__(self, problem: Problem) -> None:
+        self._plan = problem.plan
+        devices = jax.local_devices()
+        self._lanes = len(devices)
+
+        def some(x: Array, plan: Any) -> Prediction:
+            return jax.lax.map(lambda one: problem.predict(one, plan), x)
+
+        self._run = jax.pmap(some, in_axes=(0, None), devices=devices)
+
+    @property
+    def size(self) -> int:
+        """Draws of one batch."""
+        return BATCH * self._lanes
+
+    def batches(
+        self, x: Float[np.ndarray, "draw parameter"], report: Report = print, done: int = 0
+    ) -> Iterator[Prediction]:
+        """Predictions batch by batch; the last one may be shorter.
+
+        Args:
+            x: bounded parameter values.
+            report: progress lines.
+            done: batches to leave out at the start.
+        """
+        for start in range(done * self.size, len(x), self.size):
+            some = x[start : start + self.size]
+            padded = np.concatenate([some, np.repeat(some[-1:], self.size - len(some), axis=0)])
+            batch = jnp.asarray(padded.reshape(self._lanes, BATCH, -1))
+            result = jax.tree.map(np.asarray, self._run(batch, self._plan))
+            count = len(some)
+            yield jax.tree.map(lambda a, n=count: a.reshape(-1, *a.shape[2:])[:n], result)
+            if start // self.size % 10 == 9:
+                report(f"  predicted {start + len(some)} of {len(x)} draws")
+
+    def __call__(
+        self, x: Float[np.ndarray, "draw parameter"], report: Report = print
+    ) -> Prediction:
+        """Predictions with a leading axis of draws, all in memory."""
+        return _joined(list(self.batches(x, report)))
+
 
 def predict_draws(
-    problem: Problem,
-    x: Float[np.ndarray, "draw parameter"],
-    report: Callable[[str], None] = print,
+    problem: Problem, x: Float[np.ndarray, "draw parameter"], report: Report = print
 ) -> Prediction:
     """Predictions of many draws, with a leading axis of draws.
 
-    Draws are worked off in batches on all devices, so memory does not grow with their number
-    but for what is returned.
+    All of them are returned; :func:`stream` leaves them on disk.
 
     Args:
         problem: what the parameters belong to.
         x: bounded parameter values, in the order of ``problem.names``.
         report: progress lines.
     """
-    devices = jax.local_devices()
-    lanes = len(devices)
-
-    def some(x: Array, plan: Any) -> Prediction:
-        return jax.lax.map(lambda one: problem.predict(one, plan), x)
-
-    run = jax.pmap(some, in_axes=(0, None), devices=devices)
-    size = BATCH * lanes
-    padded = np.concatenate([x, np.repeat(x[-1:], -len(x) % size, axis=0)])
-    parts = []
-    for start in range(0, len(padded), size):
-        batch = jnp.asarray(padded[start : start + size].reshape(lanes, BATCH, -1))
-        result = jax.tree.map(np.asarray, run(batch, problem.plan))
-        parts.append(jax.tree.map(lambda a: a.reshape(size, *a.shape[2:]), result))
-        if start // size % 10 == 9:
-            report(f"  predicted {min(start + size, len(x))} of {len(x)} draws")
-    return jax.tree.map(lambda *a: np.concatenate(a)[: len(x)], *parts)
+    return Predictor(problem)(x, report)
 
 
-def measured(prediction: Prediction, seed: int) -> Float[np.ndarray, "draw obs"]:
-    """Draws of what would be measured: the prediction with its measurement error."""
-    noise = np.random.default_rng(seed).standard_normal(np.shape(prediction.expected))
-    return np.asarray(prediction.expected) + noise * np.asarray(prediction.sd)
+def _joined(parts: list[Prediction]) -> Prediction:
+    return jax.tree.map(lambda *a: np.concatenate(a), *parts)
 
 
-def table(problem: Problem, prediction: Prediction, seed: int) -> pd.DataFrame:
+@dataclasses.dataclass(frozen=True)
+class Predicted:
+    """Predictions of many draws, in memory or in a file for each batch.
+
+    ``of`` tells which prediction belongs to each draw; repeated draws share one.
+    """
+
+    source: Prediction | Chunks
+    of: Int[np.ndarray, " draw"]
+
+    def __len__(self) -> int:
+        return len(self.of)
+
+    def blocks(self) -> Iterator[tuple[Int[np.ndarray, " some"], Prediction]]:
+        """Places of some draws, and their predictions; in memory one block at a time."""
+        if isinstance(self.source, Prediction):
+            yield np.arange(len(self.of)), jax.tree.map(lambda a: a[self.of], self.source)
+            return
+        start = 0
+        for kept in self.source.each():
+            part = Prediction(**kept)  # type: ignore[arg-type]
+            stop = start + len(part.latent)
+            places = np.flatnonzero((self.of >= start) & (self.of < stop))
+            inside = self.of[places] - start
+            yield places, jax.tree.map(lambda a, inside=inside: a[inside], part)
+            start = stop
+
+    def rows(self, name: str, columns: slice = slice(None)) -> np.ndarray:
+        """One field of all draws, or some of its columns."""
+        found: np.ndarray | None = None
+        for places, part in self.blocks():
+            values = np.asarray(getattr(part, name))[:, columns]
+            if found is None:
+                found = np.empty((len(self), *values.shape[1:]))
+            found[places] = values
+        assert found is not None
+        return found
+
+    def taken(self, chosen: Int[np.ndarray, " draw"]) -> Predicted:
+        """Some of the draws, perhaps repeated."""
+        return dataclasses.replace(self, of=self.of[chosen])
+
+
+def in_memory(prediction: Prediction) -> Predicted:
+    """Predictions that are there already."""
+    return Predicted(prediction, np.arange(len(np.asarray(prediction.latent))))
+
+
+def stream(
+    problem: Problem,
+    x: Float[np.ndarray, "draw parameter"],
+    folder: Path,
+    report: Report = print,
+    resume: bool = False,
+    name: str = NAME,
+) -> Predicted:
+    """Predictions of many draws, a file for each batch; memory does not grow with their number.
+
+    Args:
+        problem: what the parameters belong to.
+        x: bounded parameter values, in the order of ``problem.names``.
+        folder: where the files go, in a folder of their own.
+        report: progress lines.
+        resume: go on after the batches that are there.
+        name: of that folder.
+    """
+    chunks = Chunks(folder, name, resume)
+    predictor = Predictor(problem)
+    for batch in predictor.batches(x, report, done=chunks.done):
+        chunks.save(batch._asdict(), ())
+    return Predicted(chunks, np.arange(len(x)))
+
+
+def table(problem: Problem, prediction: Prediction | Predicted, seed: int) -> pd.DataFrame:
     """The observations with their predictive distribution.
 
-    Adds mean, sd and quantiles of what would be measured, and mean and sd of what is in the
-    soil (``latent_``), to the columns of the observation file.
+    Adds mean, sd and quantiles of what would be measured, mean and sd of what is in the soil
+    (``latent_``), the mean measurement error ``error_sd`` and the ``error_model`` in words to the
+    columns of the observation file.
     """
-    if len(prediction.latent) == 1:  # a best fit alone: its measurement error still spreads
-        prediction = jax.tree.map(lambda a: np.repeat(a, ERROR_DRAWS, axis=0), prediction)
-    draws = measured(prediction, seed)
-    latent = np.asarray(prediction.latent)
-    columns = {"mean": draws.mean(axis=0), "sd": draws.std(axis=0)}
-    columns |= {name: np.quantile(draws, q, axis=0) for name, q in QUANTILES.items()}
-    columns |= {"latent_mean": latent.mean(axis=0), "latent_sd": latent.std(axis=0)}
+    draws = prediction if isinstance(prediction, Predicted) else in_memory(prediction)
+    if len(draws) == 1:  # a best fit alone: its measurement error still spreads
+        draws = draws.taken(np.zeros(ERROR_DRAWS, int))
+    count = len(problem.table)
+    width = max(1, AT_ONCE // len(draws))
+    if width >= count:
+        parts = [_described(problem, draws, slice(0, count), seed)]
+    else:
+        parts = [
+            _described(problem, draws, slice(i, min(i + width, count)), seed)
+            for i in range(0, count, width)
+        ]
+    columns = {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
     observed = problem.table.drop(columns=["line", "file", "member"])
     observed = observed.rename(columns={"sd": "observed_sd"})
+    observed["error_model"] = list(problem.errors.texts)
     return pd.concat([observed, pd.DataFrame(columns, index=observed.index)], axis=1)
+
+
+def _described(
+    problem: Problem, draws: Predicted, columns: slice, seed: int
+) -> dict[str, np.ndarray]:
+    """Mean, sd and quantiles of some observations."""
+    latent = draws.rows("latent", columns)
+    values = measured_columns(problem, draws, columns, seed)
+    found = {"mean": values.mean(axis=0), "sd": values.std(axis=0)}
+    found |= {name: np.quantile(values, q, axis=0) for name, q in QUANTILES.items()}
+    found["error_sd"] = draws.rows("sd", columns).mean(axis=0)
+    return found | {"latent_mean": latent.mean(axis=0), "latent_sd": latent.std(axis=0)}
+
+
+def measured_columns(
+    problem: Problem, draws: Predicted, columns: slice, seed: int
+) -> Float[np.ndarray, "draw some"]:
+    """Draws of what would be measured at some observations."""
+    # an observation has the same random numbers whatever is drawn together with it
+    expected, sd = draws.rows("expected", columns), draws.rows("sd", columns)
+    found = np.empty_like(expected)
+    errors = problem.errors
+    for place, column in enumerate(range(len(problem.table))[columns]):
+        rng = np.random.default_rng([seed, column])
+        middle, width = expected[:, place], sd[:, place]
+        dof = errors.dof[column]
+        size = len(middle)
+        away = rng.standard_normal(size) if np.isinf(dof) else rng.standard_t(dof, size)
+        if errors.logarithmic[column]:
+            middle = np.maximum(middle, 1e-9)
+            found[:, place] = middle * np.exp(away * width / middle)
+        else:
+            found[:, place] = middle + away * width
+    return found

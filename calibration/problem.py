@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,18 +15,28 @@ import pandas as pd
 from jaxtyping import Array, Float
 
 from calibration.coordinates import Coordinates
-from calibration.observations import ErrorModel, Operator, error_model, geometry_of, operator, read
+from calibration.likelihood import (
+    ERROR,
+    MEMORY,
+    ErrorModel,
+    Spread,
+    error_model,
+    error_parameters,
+)
+from calibration.observations import Operator, geometry_of, operator, read
 from calibration.priors import Priors
+from calibration.quantities import QUANTITIES
 from diffsoil.cases import Case, load_case
 from diffsoil.column import Column
 from diffsoil.io import InputError, nearest
 from diffsoil.parameters import Parameter, Prior, lognormal
 from diffsoil.plan import Plan, build, check, prepare_plan, run
 from diffsoil.process import Environment
-from diffsoil.time import Record
+from diffsoil.time import NOTHING, Phase, Record
 
-ERROR = "observation.error."
 METHOD = "observation.method_factor."
+
+__all__ = ["ERROR", "METHOD", "Prediction", "Problem", "observation_parameters"]
 
 TOPSOIL_CM = 23.0
 """Depth of the topsoil stocks that are drawn through time."""
@@ -34,31 +45,25 @@ TOPSOIL_CM = 23.0
 class Prediction(NamedTuple):
     """What one set of parameters predicts.
 
-    ``latent`` is what is in the soil at each observation, ``expected`` the mean of a
-    measurement of it, ``sd`` its error; ``topsoil`` the stock of the uppermost 23 cm by member
-    and year, Mg C/ha.
+    ``latent`` is what is in the soil at each observation, ``expected`` the mean (median, where
+    the error is log-normal) of a measurement of it, ``sd`` its error; ``topsoil`` the stock of
+    the uppermost 23 cm by member and year, Mg C/ha. ``log_likelihood`` of each observation sums
+    up to the joint one, ``left_out`` is that of each given all others of its repeated plot.
     """
 
     latent: Float[Array, " obs"]
     expected: Float[Array, " obs"]
     sd: Float[Array, " obs"]
     topsoil: Float[Array, "member year"]
+    log_likelihood: Float[Array, " obs"]
+    left_out: Float[Array, " obs"]
 
 
-def observation_parameters(table: pd.DataFrame, methods: tuple[str, ...]) -> dict[str, Parameter]:
-    """Parameters of the error model: a relative error by series, a factor by method."""
-    found = {}
-    for series in sorted(set(table.loc[table["fitted"], "series"])):
-        found[ERROR + series] = Parameter(
-            name=ERROR + series,
-            default=0.05,
-            unit="1",
-            lower=0.001,
-            upper=0.6,
-            prior=lognormal(0.05, 0.5),
-            source="assumption: 5 % of a stock is a fair working value",
-            description=f"relative standard deviation of {series} beyond the measured one",
-        )
+def observation_parameters(
+    table: pd.DataFrame, methods: tuple[str, ...], case: Case
+) -> dict[str, Parameter]:
+    """Parameters of the error model: fitted errors by series, a factor by method."""
+    found = error_parameters(table, case)
     for method in methods:
         found[METHOD + method] = Parameter(
             name=METHOD + method,
@@ -108,16 +113,32 @@ class Problem:
         self.names = tuple(p.name for p in self.parameters)
         self.coordinates = Coordinates(self.parameters, self.column, plan)
         self.priors = Priors(self.parameters)
+        self._first_phase, self.first_year = _first_observed(plan, self.table)
+        self.topsoil_year = plan.experiment_year if plan.experiment else self.first_year
+        self._record = _needed(self.table, self.column, plan, self.case)
         model = [n for n in self.names if not n.startswith("observation.")]
-        self.plan: Plan = prepare_plan(self.column, plan, model, keep=("thickness", "depth_top"))
-        assert self.plan.experiment is not None
-        geometry = geometry_of(self.plan.experiment)
-        self.operator: Operator = operator(self.table, self.case, plan, geometry)
-        self.errors: ErrorModel = error_model(self.table, methods)
+        keep = {*GEOMETRY, *self._record.steps}
+        self.plan: Plan = prepare_plan(self.column, plan, model, keep=tuple(keep))
+        observed = _phases(self.plan)[self._first_phase :]
+        _refuse_unmoved(self.table, self.case, _phases(plan), observed)
+        geometry = {} if self.case.whole_soil else self._geometry(observed)
+        self.operator: Operator = operator(self.table, self.case, plan, geometry, self.first_year)
+        self.errors: ErrorModel = error_model(self.table, methods, self.case)
         self._fitted = jnp.asarray(self.table["fitted"].to_numpy())
-        bottom = geometry["depth_top"] + geometry["thickness"]
-        inside = np.minimum(bottom, TOPSOIL_CM / 100) - geometry["depth_top"]
-        self._topsoil = jnp.asarray(np.clip(inside / geometry["thickness"], 0, 1))
+        self._topsoil: Array | None = None
+        if geometry:
+            skipped = self.topsoil_year - self.first_year
+            later = {name: value[:, skipped:] for name, value in geometry.items()}
+            self._topsoil = jnp.asarray(_share_of_topsoil(later["depth_top"], later["thickness"]))
+
+    def _geometry(self, observed: list[Phase]) -> dict[str, np.ndarray]:
+        """Where the layers of a prescribed soil lie, by member, year and layer."""
+        parts = [geometry_of(phase) for phase in observed]
+        gathered = [
+            part if phase is self.plan.experiment else _of_members(part, self.plan)
+            for part, phase in zip(parts, observed, strict=True)
+        ]
+        return {n: np.concatenate([p[n] for p in gathered], axis=1) for n in gathered[0]}
 
     def _check_methods(self, methods: tuple[str, ...]) -> None:
         known = set(self.table["method"])
@@ -132,7 +153,7 @@ class Problem:
         self, free: Mapping[str, Prior | None] | None, methods: tuple[str, ...]
     ) -> list[Parameter]:
         declared = self.column.parameters()
-        of_errors = observation_parameters(self.table, methods)
+        of_errors = observation_parameters(self.table, methods, self.case)
         listed = dict(free) if free is not None else self.case.priors()
         values = self.column.values()
         chosen = {}
@@ -149,57 +170,241 @@ class Problem:
         return list({**chosen, **{n: p for n, p in of_errors.items() if n not in chosen}}.values())
 
     @property
+    def topsoil_years(self) -> np.ndarray:
+        """Calendar years of the topsoil stocks."""
+        return np.arange(self.topsoil_year, self.case.end_year + 1)
+
+    @property
     def defaults(self) -> Float[Array, " parameter"]:
         """Values of the free parameters before any calibration."""
         return jnp.asarray([p.default for p in self.parameters])
 
     def simulate(self, x: Float[Array, " parameter"], plan: Plan) -> Environment:
-        """Carbon by member, year and layer for bounded parameter values."""
-        values = {n: x[i] for i, n in enumerate(self.names) if not n.startswith("observation.")}
-        yearly = ("soc", "radiocarbon") if self.operator.needs_radiocarbon else ("soc",)
-        _, _, record = run(
-            self.column.with_parameters(values), plan, in_experiment=Record(yearly=yearly)
-        )
-        return record
+        """Carbon and whatever else is observed, by member, year and layer.
 
-    def predict(self, x: Float[Array, " parameter"], plan: Plan) -> Prediction:
-        """Prediction of every observation, fitted or not, for bounded parameter values."""
-        record = self.simulate(x, plan)
-        latent = self.operator(record)
+        Years count from :attr:`first_year`: that of the experiment, or of the phase of history
+        with the earliest observation.
+
+        Args:
+            x: bounded parameter values.
+            plan: the prepared plan.
+        """
+        return self._simulate(self._column(x), plan)
+
+    def _column(self, x: Array) -> Column:
+        values = {n: x[i] for i, n in enumerate(self.names) if not n.startswith("observation.")}
+        return self.column.with_parameters(values)
+
+    def _simulate(self, column: Column, plan: Plan) -> Environment:
+        from_history = self._first_phase < len(plan.history)
+        in_history = self._record if from_history else NOTHING
+        _, kept, record = run(column, plan, in_history=in_history, in_experiment=self._record)
+        if not from_history:
+            return record
+        parts = []
+        observed = slice(self._first_phase, None)
+        for phase, part in zip(plan.history[observed], kept[observed], strict=True):
+            yearly = {name: part[name] for name in self._record.yearly}
+            by_step = {
+                name: jnp.repeat(part[name], phase.years_per_step, axis=1)
+                for name in self._record.steps
+            }
+            parts.append(_of_members(yearly | by_step, plan))
+        if plan.experiment is not None:
+            parts.append(record)
+        return {name: jnp.concatenate([p[name] for p in parts], axis=1) for name in parts[0]}
+
+    def predict(
+        self,
+        x: Float[Array, " parameter"],
+        plan: Plan,
+        value: Float[Array, " obs"] | None = None,
+    ) -> Prediction:
+        """Prediction of every observation, fitted or not, for bounded parameter values.
+
+        Args:
+            x: bounded parameter values.
+            plan: the prepared plan.
+            value: what was measured; that of the table if not given.
+        """
+        column = self._column(x)
+        record = self._simulate(column, plan)
+        latent = self.operator(record, decomposition_rates(column))
+        return self.compare(x, latent, self._topsoil_stock(record), value)
+
+    def compare(
+        self,
+        x: Float[Array, " parameter"],
+        latent: Float[Array, " obs"],
+        topsoil: Float[Array, "member year"],
+        value: Float[Array, " obs"] | None = None,
+    ) -> Prediction:
+        """Compare what is in the soil with what was measured; no model runs.
+
+        Args:
+            x: bounded parameter values; only those of the errors matter.
+            latent, topsoil: see :class:`Prediction`.
+            value: what was measured; that of the table if not given.
+        """
         by_name = {name: x[i] for i, name in enumerate(self.names)}
         factors = jnp.asarray([by_name.get(METHOD + m, 1.0) for m in self.errors.methods])
-        relative = jnp.asarray([by_name[ERROR + s] for s in self.errors.series])
         expected = self.errors.mean(latent, factors)
+        spread = self.spread(x, expected)
+        terms, left_out = self.errors.log_density(expected, spread, value)
         return Prediction(
             latent=latent,
             expected=expected,
-            sd=self.errors.total_sd(relative, expected),
-            topsoil=jnp.sum(record["soc"] * self._topsoil, axis=-1),
+            sd=spread.total,
+            topsoil=topsoil,
+            log_likelihood=terms,
+            left_out=left_out,
         )
 
+    def spread(self, x: Float[Array, " parameter"], expected: Float[Array, " obs"]) -> Spread:
+        """Errors of measurements around their expected values."""
+        by_name = {name: x[i] for i, name in enumerate(self.names)}
+        fitted = jnp.asarray([by_name[ERROR + s] for s in self.errors.series])
+        memory = jnp.asarray([by_name[MEMORY + s] for s in self.errors.memories])
+        return self.errors.spread(fitted, expected, memory)
+
+    def _topsoil_stock(self, record: Environment) -> Array:
+        skipped = self.topsoil_year - self.first_year
+        soc = record["soc"][:, skipped:]
+        share = self._topsoil
+        if share is None:
+            top, thickness = record["depth_top"][:, skipped:], record["thickness"][:, skipped:]
+            share = _share_of_topsoil(top, thickness)
+        return jnp.sum(soc * share, axis=-1)
+
     def log_likelihood(self, prediction: Prediction) -> Float[Array, " obs"]:
-        """Logarithm of the likelihood of each observation."""
-        residual = (self.errors.value - prediction.expected) / prediction.sd
-        return -0.5 * residual**2 - jnp.log(prediction.sd) - 0.5 * jnp.log(2 * jnp.pi)
+        """Logarithm of the likelihood of each observation; the sum is the joint one."""
+        return prediction.log_likelihood
 
-    def log_posterior(self, z: Float[Array, " parameter"], plan: Plan) -> Float[Array, ""]:
-        """Logarithm of the posterior density of unbounded parameters, up to a constant.
+    def simulate_values(self, key: Array, x: Array, plan: Plan) -> Float[Array, " obs"]:
+        """What might be measured if parameters were these; see :meth:`predict`."""
+        expected = self.predict(x, plan).expected
+        return self.errors.draw(key, expected, self.spread(x, expected))
 
-        Only fitted observations count.
+    def log_posterior(
+        self,
+        z: Float[Array, " parameter"],
+        plan: Plan,
+        value: Float[Array, " obs"] | None = None,
+    ) -> Float[Array, ""]:
+        """Logarithm of prior times likelihood in unbounded parameters, normalised both.
+
+        Its integral is the evidence. Only fitted observations count.
+
+        Args:
+            z: unbounded parameters.
+            plan: the prepared plan.
+            value: what was measured; that of the table if not given.
         """
         x = self.coordinates.bounded(z)
-        terms = self.log_likelihood(self.predict(x, plan))
-        likelihood = jnp.sum(jnp.where(self._fitted, terms, 0.0))
-        return likelihood + self.priors.log_density(x) + self.coordinates.log_jacobian(z)
+        terms = self.predict(x, plan, value).log_likelihood
+        return self.log_prior(z) + self.fitted_likelihood(terms)
+
+    def log_prior(self, z: Float[Array, " parameter"]) -> Float[Array, ""]:
+        """Logarithm of the prior density of unbounded parameters."""
+        x = self.coordinates.bounded(z)
+        return self.priors.log_density(x) + self.coordinates.log_jacobian(z)
+
+    def fitted_likelihood(self, terms: Float[Array, " obs"]) -> Float[Array, ""]:
+        """Logarithm of the likelihood of what is fitted, from that of all observations."""
+        return jnp.sum(jnp.where(self._fitted, terms, 0.0))
+
+    @functools.cached_property
+    def _compiled(self) -> Callable:
+        return jax.jit(
+            jax.value_and_grad(lambda z, plan, value: -self.log_posterior(z, plan, value))
+        )
 
     def value_and_gradient(
-        self,
+        self, value: Float[Array, " obs"] | None = None
     ) -> Callable[
         [Float[Array, " parameter"]], tuple[Float[Array, ""], Float[Array, " parameter"]]
     ]:
         """Compiled negative log posterior and its gradient.
 
-        The prepared plan is an argument of the compiled program, not a constant inside it.
+        The prepared plan and the measured values are arguments of the compiled program, not
+        constants inside it; it is compiled once.
         """
-        compiled = jax.jit(jax.value_and_grad(lambda z, plan: -self.log_posterior(z, plan)))
-        return lambda z: compiled(z, self.plan)
+        measured = self.errors.value if value is None else value
+        return lambda z: self._compiled(z, self.plan, measured)
+
+
+GEOMETRY = ("thickness", "depth_top")
+
+
+def decomposition_rates(column: Column) -> Float[Array, "4"]:
+    """Rates of the active pools, 1/a."""
+    carbon = column.process("carbon")
+    return jnp.stack([getattr(carbon, f"k_{pool}") for pool in ("dpm", "rpm", "bio", "hum")])
+
+
+def _phases(plan: Plan) -> list[Phase]:
+    return [*plan.history, *([plan.experiment] if plan.experiment is not None else [])]
+
+
+def _of_members(by_site: Mapping, plan: Plan) -> dict:
+    """Values of sites for the members that part from them."""
+    of = np.array(plan.site_of)
+    return {name: value[of] for name, value in by_site.items()}
+
+
+def _first_observed(plan: Plan, table: pd.DataFrame) -> tuple[int, int]:
+    """The phase that the earliest observation lies in, at the latest the experiment; its year."""
+    earliest = int(table["year"].min())
+    phases = _phases(plan)
+    start = plan.start_year
+    for number, phase in enumerate(phases):
+        if earliest < start + phase.years or number == len(phases) - 1:
+            return number, start
+        start += phase.years
+    raise AssertionError("a plan has phases")
+
+
+def _needed(table: pd.DataFrame, column: Column, plan: Plan, case: Case) -> Record:
+    """What has to be recorded to predict a table."""
+    chosen = [QUANTITIES[v] for v in dict.fromkeys(table["variable"])]
+    yearly = dict.fromkeys(("soc", *(name for q in chosen for name in q.yearly)))
+    steps = dict.fromkeys(name for q in chosen for name in q.steps)
+    if case.whole_soil:
+        steps |= dict.fromkeys((*GEOMETRY, "mineral_mass"))
+    known = {name for process in column.processes for name in process.provides}
+    for phase in _phases(plan):
+        known |= {*phase.constant, *phase.series}
+    for variable in dict.fromkeys(table["variable"]):
+        own = QUANTITIES[variable].steps
+        if own and own[0] not in known:
+            row = table[table["variable"] == variable].iloc[0]
+            raise InputError(
+                f"{row['file']}: line {row['line']}, column 'variable': the column of the case "
+                f'does not compute {variable}; it needs column = "whole_soil"'
+            )
+    return Record(yearly=tuple(yearly), steps=tuple(n for n in steps if n in known))
+
+
+def _refuse_unmoved(
+    table: pd.DataFrame, case: Case, given: list[Phase], ready: list[Phase]
+) -> None:
+    """Refuse to fit what no free parameter can change; kept out, it is compared as it is."""
+    for _, row in table[table["fitted"]].iterrows():
+        quantity = QUANTITIES[row["variable"]]
+        if not quantity.steps or quantity.yearly:
+            continue
+        name = quantity.steps[0]
+        if all(name in phase.constant or name in phase.series for phase in ready):
+            prescribed = any(name in phase.constant or name in phase.series for phase in given)
+            why = "is prescribed by the case" if prescribed else "follows from the case alone"
+            raise InputError(
+                f"{row['file']}: line {row['line']}, column 'variable': {row['variable']} {why}; "
+                "nothing that is fitted changes it (keep the series out to compare it all the same)"
+            )
+
+
+def _share_of_topsoil(top: Any, thickness: Any) -> Any:
+    """Share of each layer that lies in the topsoil."""
+    numbers = jnp if isinstance(top, jax.Array) else np
+    inside = numbers.minimum(top + thickness, TOPSOIL_CM / 100) - top
+    return numbers.clip(inside / thickness, 0, 1)

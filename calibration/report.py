@@ -6,14 +6,16 @@ import shlex
 from collections.abc import Mapping
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
 from calibration import checks as checking
+from calibration.likelihood import ERROR, MEMORY
 from calibration.plots import QUANTITIES
-from calibration.problem import ERROR, METHOD
+from calibration.problem import METHOD
 from calibration.store import Settings
 from diffsoil import html
 from diffsoil.cases import Case
@@ -25,7 +27,17 @@ METHODS = {
     "laplace": "a normal approximation of the posterior around the most probable parameters; "
     "no sampler ran, so there is nothing to say about convergence, and limits can be wrong "
     "where the posterior is bent or one-sided",
+    "svi": "the multivariate normal nearest to the posterior (stochastic variational inference), "
+    "its draws weighted where weights can correct them",
+    "flow": "the normalising flow nearest to the posterior (stochastic variational inference with "
+    "an inverse autoregressive flow), its draws weighted where weights can correct them",
     "nuts": "draws from the full posterior by Hamiltonian Monte Carlo (NUTS)",
+    "smc": "particles that walk from a wide normal to the posterior (tempered sequential Monte "
+    "Carlo), which also gives the evidence",
+    "ensemble": "an ensemble moved towards the observations in Kalman steps (ES-MDA), without "
+    "gradients; exact for linear models only, and not corrected by anything",
+    "weights": "draws of the fit before, weighted by the likelihood of the new data "
+    "(Pareto-smoothed importance sampling) and resampled to equal weight",
 }
 
 
@@ -38,6 +50,8 @@ def write(
     checks: pd.DataFrame,
     figures: Mapping[str, Path],
     settings: Settings,
+    directions: pd.DataFrame | None = None,
+    facts: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write ``report.html``.
 
@@ -50,15 +64,19 @@ def write(
         checks: from :func:`calibration.checks.checks`.
         figures: PNG files by name; missing ones are left out.
         settings: how the fit was made.
+        directions: from :func:`calibration.identifiability.spectrum`.
+        facts: what else there is to say of the fit: costs, weights, evidence.
 
     Returns:
         The file. Its pictures are inside it; it refers to nothing outside.
     """
     sections = [
-        _done(case, table, tree, settings),
+        _done(case, table, tree, settings, facts or {}),
         _checks(checks, settings),
+        _history(settings),
         _fit(table, figures),
         _learned(tree, summary, figures),
+        _told(directions),
         _prediction(table, figures),
         _errors(summary, table),
         _residuals(tree, figures),
@@ -74,7 +92,13 @@ def write(
 # Sections.
 
 
-def _done(case: Case, table: pd.DataFrame, tree: xr.DataTree, settings: Settings) -> str:
+def _done(
+    case: Case,
+    table: pd.DataFrame,
+    tree: xr.DataTree,
+    settings: Settings,
+    facts: Mapping[str, Any],
+) -> str:
     fitted, out = int(table["fitted"].sum()), int(checking.kept_out(table).sum())
     estimated = int((table["estimated"] == 1).sum())
     posterior = tree["posterior"]
@@ -100,9 +124,37 @@ def _done(case: Case, table: pd.DataFrame, tree: xr.DataTree, settings: Settings
         "seed": str(settings.seed),
         "set by hand": ", ".join(f"{k} = {v:g}" for k, v in settings.set.items()) or "nothing",
         "version": f"diffsoil {settings.version}",
-    }
-    facts = pd.DataFrame({"what": list(rows), "how": list(rows.values())})
-    return section("What was done", paragraph(told), html.table(facts), _observed(table))
+    } | _costs(facts, settings)
+    shown = pd.DataFrame({"what": list(rows), "how": list(rows.values())})
+    return section("What was done", paragraph(told), html.table(shown), _observed(table))
+
+
+def _costs(facts: Mapping[str, Any], settings: Settings) -> dict[str, str]:
+    """What a fit cost, how far its draws were weighted, and the evidence."""
+    rows = {}
+    if settings.slow_step:
+        again = "coarse_k" in facts
+        rows["slow step"] = f"up to {settings.slow_step} years, " + (
+            f"given up (Pareto k {facts['coarse_k']:.2f}) and sampled again with the case's own"
+            if again
+            else "draws weighted to the case's own"
+        )
+    if facts.get("gradients") or facts.get("runs"):
+        rows["evaluations"] = (
+            f"{facts.get('gradients', 0):.0f} gradients and {facts.get('runs', 0):.0f} runs in "
+            f"{facts.get('seconds', 0) / 60:.1f} minutes, best fit and predictions apart"
+        )
+    if "pareto_k" in facts:
+        rows["importance weights"] = (
+            f"Pareto k {facts['pareto_k']:.2f}, worth {facts['effective']:.0f} draws"
+        )
+    if "evidence_bound" in facts:
+        bounds = ", ".join(f"{value:.2f}" for value in facts["evidence_bound"])
+        rows["lower bound of the log evidence"] = f"{bounds} (by run)"
+    if "log_evidence" in facts:
+        runs = facts["log_evidence"]
+        rows["log evidence"] = ", ".join(f"{value:.2f}" for value in runs) + " (by run)"
+    return rows
 
 
 def _observed(table: pd.DataFrame) -> str:
@@ -188,6 +240,25 @@ def _learned(tree: xr.DataTree, summary: pd.DataFrame, figures: Mapping[str, Pat
             "Share of each chain's draws by their rank among all draws. Level lines mean that "
             "the chains agree.",
         ),
+    )
+
+
+def _told(directions: pd.DataFrame | None) -> str:
+    """Combinations of parameters that the observations tell, and those they do not."""
+    if directions is None or directions.empty:
+        return ""
+    shown = directions[["eigenvalue", "contraction", "combination"]].rename(
+        columns={"combination": "direction (loadings of parameters in widths of their priors)"}
+    )
+    kinds = ["" if value > 1.0 else "unchecked" for value in directions["eigenvalue"]]
+    return section(
+        "Which combinations the observations tell",
+        paragraph(
+            "Spectrum of the Fisher information at the posterior mean. An eigenvalue above 1 "
+            "means that the observations know more along the direction than the prior did; "
+            "1 - contraction of the prior variance is left. Errors are taken as known."
+        ),
+        html.table(shown, kinds),
     )
 
 
@@ -277,17 +348,23 @@ def _errors(summary: pd.DataFrame, table: pd.DataFrame) -> str:
     shown = chosen[["mean", "q05", "q95", "prior_mean", "description"]].rename(
         columns={"q05": "5 %", "q95": "95 %", "prior_mean": "prior mean"}
     )
-    names = [str(n).removeprefix(ERROR).removeprefix(METHOD) for n in shown.index]
+    names = [
+        str(n).removeprefix(ERROR).removeprefix(METHOD).removeprefix(MEMORY) for n in shown.index
+    ]
     shown.insert(0, "series or method", names)
     without = sorted(set(table["series"][checking.kept_out(table)]) - set(names))
     text = (
-        "The error of a measurement is the published sd, where there is one, and a relative part "
-        "that the fit finds for each series. It holds everything that the model does not explain, "
-        "not the laboratory alone. 0.05 is 5 %."
+        "The error of a measurement is the published sd, where there is one, and a part that the "
+        "fit finds for each series. It holds everything that the model does not explain, not the "
+        "laboratory alone. A relative part of 0.05 is 5 %."
     )
     if without:
         text += f" {', '.join(without)}: kept out, so the published sd alone."
-    return section("Observation error by series", paragraph(text), html.table(shown))
+    parts = [paragraph(text), html.table(shown)]
+    if "error_model" in table:
+        kinds = table[["series", "variable", "error_model"]].drop_duplicates()
+        parts.append(heading("Error models") + html.table(kinds.reset_index(drop=True)))
+    return section("Observation error by series", *parts)
 
 
 def _residuals(tree: xr.DataTree, figures: Mapping[str, Path]) -> str:
@@ -326,7 +403,10 @@ def _estimated(table: pd.DataFrame) -> str:
 
 def _kept_out(case: Case) -> str:
     listed = case.file.observations
-    names = ", ".join(listed.keep_out) if listed else ""
+    names = ""
+    if listed:
+        out = [*listed.keep_out, *listed.keep_out_treatments, *listed.keep_out_sites]
+        names = ", ".join([*out, *(str(year) for year in listed.keep_out_years)])
     return f"{names}: predicted, never fitted." if names else "nothing"
 
 
@@ -357,14 +437,54 @@ def _reasons(case: Case) -> str:
     return heading("Why these parameters are free") + html.table(shown)
 
 
+def _history(settings: Settings) -> str:
+    """Which data entered when, for a fit that has been kept up to date."""
+    if len(settings.history) < 2:
+        return ""
+    rows = []
+    for entry in settings.history:
+        rows.append(
+            {
+                "step": str(entry["step"]),
+                "date": entry.get("date", ""),
+                "data (SHA-256)": ", ".join(
+                    f"{d['file']} ({d['sha256'][:12]})" for d in entry["data"]
+                ),
+                "rows, fitted": f"{entry.get('rows', '')}, {entry.get('fitted', '')}",
+                "years": entry.get("years", ""),
+                "method": entry["method"],
+                "Pareto k": entry.get("k", np.nan),
+                "effective draws": entry.get("ess", np.nan),
+                "remark": entry.get("remark", ""),
+            }
+        )
+    shown = pd.DataFrame(rows).astype({"Pareto k": float, "effective draws": float})
+    return section(
+        "Which data entered when",
+        paragraph(
+            "Each line is one step: the calibration, then what was assimilated. By weights, the "
+            "draws of the last calibration or refit are weighted with all data since; Pareto k "
+            "above its limit or too few effective draws lead to a refit to all data, old and new."
+        ),
+        html.table(shown),
+    )
+
+
 def command(settings: Settings) -> str:
     """The command line that repeats a fit."""
+    if len(settings.history) > 1:
+        last = settings.history[-1]
+        words = ["diffsoil", "assimilate", "FIT", "--observations", last["data"][0]["file"]]
+        words += ["-o", "FIT2", "--method", "weights" if last["method"] == "weights" else "refit"]
+        return shlex.join([*words, "--seed", str(settings.seed)])
     words = ["diffsoil", "calibrate", settings.case, "-o", "FIT", "--method", settings.method]
     if settings.quick:
         words.append("--quick")
-    if settings.method == "nuts":
+    if settings.method not in ("map", "laplace"):
         for name in ("chains", "warmup", "draws"):
             words += [f"--{name}", str(getattr(settings, name))]
+    if settings.slow_step:
+        words += ["--slow-step", str(settings.slow_step)]
     words += ["--seed", str(settings.seed)]
     for name, value in settings.set.items():
         words += ["--set", f"{name}={value!r}"]

@@ -1,23 +1,39 @@
-"""The folder of a fit: what was asked, how far it got, and the posterior."""
+"""The folder of a fit: what was asked, how far it got, the posterior, and how it came about.
+
+``fit.json`` says what was asked, with the version of the format and of the program, and in
+``history`` which data entered when. All that a case names lies beside ``case.toml`` in the folder,
+so that a fit can be carried elsewhere and kept up to date there. :func:`load` is the one way to
+read a fit; it refuses what does not belong together.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
 import json
+import os
 import shutil
+import tomllib
 import warnings
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import arviz as az
 import numpy as np
+import tomlkit
 import xarray as xr
 
-from diffsoil.io import InputError, replacing
+from diffsoil.cases import Case, read_case, set_parameters
+from diffsoil.column import Column
+from diffsoil.io import InputError, data_path, replacing
 
-FORMAT = 1
+FORMAT = 2
+"""Format of ``fit.json``; 2 brought ``history`` and the files of the case in the folder."""
+
+Entry = dict[str, Any]
+"""One entry of a history: data that entered a fit together, and how."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +53,8 @@ class Settings:
     seed: int
     set: dict[str, float]
     free: list[str]
+    slow_step: int = 0
+    history: list[Entry] = dataclasses.field(default_factory=list)
     version: str = dataclasses.field(default_factory=lambda: metadata.version("diffsoil"))
     format: int = FORMAT
 
@@ -87,6 +105,68 @@ def open_folder(work: Path, settings: Settings, case_text: str, resume: bool) ->
         part.write_text(case_text, encoding="utf-8")
 
 
+def keep_inputs(work: Path, case: Case) -> None:
+    """Put all files that a case names beside the case in a folder, so that it can be moved.
+
+    A file whose name leads out of the folder of the case gets a name in ``inputs``; ``case.toml``
+    then says so. ``fit.json`` gets the SHA-256 of all of them as ``files``.
+
+    Args:
+        work: folder of a fit, see :func:`open_folder`.
+        case: what it fits.
+    """
+    document = tomlkit.parse(case.text)
+    taken: dict[str, Path] = {}
+    for table, key in files_of(document):
+        source = case.resolve(str(table[key])).resolve()
+        kept = _name_inside(str(table[key]), source, taken)
+        if kept != str(table[key]):
+            table[key] = kept
+        taken[kept] = source
+    for kept, source in taken.items():
+        target = work / kept
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(target, overwrite=True) as part:
+            shutil.copyfile(source, part)
+    text = tomlkit.dumps(document)
+    with replacing(work / "case.toml", overwrite=True) as part:
+        part.write_text(text, encoding="utf-8")
+    content = read_json(work / "fit.json")
+    files = {name: checksum_of(work / name) for name in ("case.toml", *taken)}
+    write_json(work / "fit.json", content | {"files": files})
+
+
+def files_of(document: Any) -> list[tuple[Any, Any]]:
+    """Where the TOML of a case names files: table, or list, and key."""
+    found: list[tuple[Any, Any]] = []
+    for climate in document.get("climate", {}).values():
+        found += [(climate, key) for key in ("normals", "monthly") if key in climate]
+    if "management" in document.get("experiment", {}):
+        found.append((document["experiment"], "management"))
+    if "radiocarbon_atmosphere" in document:
+        found.append((document, "radiocarbon_atmosphere"))
+    listed = document.get("observations", {}).get("files", [])
+    return found + [(listed, i) for i in range(len(listed))]
+
+
+def _name_inside(name: str, source: Path, taken: Mapping[str, Path]) -> str:
+    """A name for a file in the folder of a fit, no other file's, and none that leads out of it."""
+    plain = Path(os.path.normpath(name))
+    own = {"case.toml", "fit.json", "posterior.nc", "summary.csv", "predictions.csv", "checks.csv"}
+    if plain.is_absolute() or ".." in plain.parts or str(plain) in own:
+        plain = Path("inputs", source.name)
+    kept, number = plain, 1
+    while taken.get(kept.as_posix(), source) != source:
+        number += 1
+        kept = plain.with_stem(f"{plain.stem}_{number}")
+    return kept.as_posix()
+
+
+def checksum_of(path: Path) -> str:
+    """SHA-256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def close_folder(work: Path, path: Path) -> None:
     """Mark a fit as complete and put it in its place."""
     content = json.loads((work / "fit.json").read_text())
@@ -100,7 +180,7 @@ def close_folder(work: Path, path: Path) -> None:
 
 
 def _same_settings(file: Path, settings: Settings) -> None:
-    before = json.loads(file.read_text())
+    before = read_json(file)
     for name, value in dataclasses.asdict(settings).items():
         if before.get(name) != value:
             shown = (
@@ -147,8 +227,10 @@ def read_posterior(folder: Path) -> xr.DataTree:
         try:
             with xr.open_datatree(path, engine="h5netcdf") as tree:
                 return tree.load()
-        except (OSError, ValueError) as error:
-            raise InputError(f"{path}: cannot be read: {error}") from error
+        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            raise InputError(
+                f"{path}: cannot be read, is it half written? ({type(error).__name__}: {error})"
+            ) from error
 
 
 def parameter_draws(tree: xr.DataTree) -> tuple[list[str], np.ndarray]:
@@ -157,3 +239,189 @@ def parameter_draws(tree: xr.DataTree) -> tuple[list[str], np.ndarray]:
     names = [str(name) for name in posterior.data_vars]
     columns = [posterior[name].transpose("chain", "draw").to_numpy().ravel() for name in names]
     return names, np.stack(columns, axis=1)
+
+
+# Reading a fit.
+
+
+@dataclasses.dataclass(frozen=True)
+class Fit:
+    """A fit that has been read and checked; see :func:`load`.
+
+    ``draws`` are bounded values of all parameters ``names``, chains one after another.
+    ``written_with`` is the version of the program that made it.
+    """
+
+    folder: Path
+    settings: Settings
+    text: str
+    tree: xr.DataTree
+    names: list[str]
+    draws: np.ndarray
+
+    @property
+    def file(self) -> Path:
+        """What messages about it name."""
+        return self.folder / "fit.json"
+
+    @property
+    def written_with(self) -> str:
+        """Version of the program that made the fit."""
+        return self.settings.version
+
+    @property
+    def history(self) -> list[Entry]:
+        """Which data entered, in order; the first entry is the calibration."""
+        return self.settings.history
+
+    @property
+    def draw_method(self) -> str:
+        """Method of the last step that drew anew, and did not only weight."""
+        drawn = [e["method"] for e in self.history if e["method"] != "weights"]
+        return drawn[-1] if drawn else self.settings.method
+
+    def case(self) -> Case:
+        """The case that was fitted, with the files in the folder of the fit.
+
+        Raises:
+            InputError: a file that it names is gone.
+        """
+        return read_case(self.folder / "case.toml", self.text)
+
+    def column(self, case: Case) -> Column:
+        """The column that was fitted.
+
+        Raises:
+            InputError: the fit has parameters that the column of this program has not, or values
+                that it does not allow.
+        """
+        column = set_parameters(case.column(), self.settings.set, self.file, "set")
+        self.check_parameters(column)
+        return column
+
+    def check_parameters(self, column: Column) -> None:
+        """Refuse a fit whose parameters are not those of a column; others are not looked at."""
+        table = column.parameters()
+        for i, name in enumerate(self.names):
+            if name not in table:
+                continue
+            low, high = float(self.draws[:, i].min()), float(self.draws[:, i].max())
+            allowed = table[name]
+            if low < allowed.lower or high > allowed.upper:
+                raise InputError(
+                    f"{self.folder / 'posterior.nc'}: {name}: the fit (diffsoil "
+                    f"{self.written_with}) has values from {low:g} to {high:g}, this program "
+                    f"(diffsoil {metadata.version('diffsoil')}) allows {allowed.lower:g} to "
+                    f"{allowed.upper:g}"
+                )
+
+
+def load(folder: Path | str) -> Fit:
+    """Read a fit for use; the one way to do so.
+
+    A fit of format 1 is read as one of format 2 whose history is its calibration. Whether another
+    version of the program computes the same is not known here:
+    :func:`calibration.assimilation.check_same_model` finds out.
+
+    Raises:
+        InputError: there is none, it is not complete, has another format, its files have been
+            changed, or they cannot be read.
+    """
+    folder = Path(folder)
+    file = folder / "fit.json"
+    if not file.is_file():
+        raise InputError(f"{folder}: no fit.json there; is it a folder of diffsoil calibrate?")
+    content = read_json(file)
+    version = content.get("format")
+    if not isinstance(version, int) or not 1 <= version <= FORMAT:
+        raise InputError(
+            f"{file}: format: is {version!r}, written by diffsoil {content.get('version', '?')}; "
+            f"this program (diffsoil {metadata.version('diffsoil')}) reads 1 to {FORMAT}"
+        )
+    if content.get("complete") is not True:
+        raise InputError(
+            f"{file}: complete: is {str(content.get('complete')).lower()}, true is needed: the "
+            "run was interrupted; go on with --resume"
+        )
+    for name, known in content.get("files", {}).items():
+        if not (folder / name).is_file():
+            raise InputError(f"{folder / name}: is missing, fit.json lists it among its files")
+        found = checksum_of(folder / name)
+        if found != known:
+            raise InputError(
+                f"{folder / name}: has been changed since the fit: SHA-256 was {known[:12]}, "
+                f"is {found[:12]}"
+            )
+    settings = _settings(file, content)
+    text = _case_text(folder, settings, "files" in content)
+    tree = read_posterior(folder)
+    try:
+        names, draws = parameter_draws(tree)
+    except (KeyError, ValueError) as error:
+        raise InputError(f"{folder / 'posterior.nc'}: no posterior in it: {error}") from error
+    _check_draws(folder, settings, names, draws)
+    if not settings.history:
+        settings = dataclasses.replace(settings, history=[_first_entry(folder, settings, text)])
+    return Fit(folder, settings, text, tree, names, draws)
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """Read a small JSON file; one that is half written is an error of one line."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file}: cannot be read, is it half written? ({error})") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{file}: a JSON object is needed, found {type(content).__name__}")
+    return content
+
+
+def _settings(file: Path, content: Mapping[str, Any]) -> Settings:
+    known = {}
+    for field in dataclasses.fields(Settings):
+        if field.name in content:
+            known[field.name] = content[field.name]
+        elif field.default is field.default_factory is dataclasses.MISSING:
+            raise InputError(f"{file}: {field.name}: is missing")
+        elif field.name == "version":
+            raise InputError(f"{file}: version: is missing")
+    return Settings(**(known | {"format": FORMAT}))
+
+
+def _case_text(folder: Path, settings: Settings, checked: bool) -> str:
+    path = folder / "case.toml"
+    if not path.is_file():
+        raise InputError(f"{path}: is missing; the case of a fit belongs to it")
+    text = path.read_text(encoding="utf-8")
+    if not checked and checksum(text) != settings.case_sha256:
+        raise InputError(
+            f"{path}: is not the case of the fit: SHA-256 was {settings.case_sha256[:12]} "
+            f"(fit.json), is {checksum(text)[:12]}"
+        )
+    return text
+
+
+def _check_draws(folder: Path, settings: Settings, names: Sequence[str], draws: np.ndarray) -> None:
+    path = folder / "posterior.nc"
+    missing = [name for name in settings.free if name not in names]
+    if missing:
+        raise InputError(
+            f"{path}: no draws of {missing[0]!r}, which fit.json lists as free; it has "
+            f"{', '.join(names)}"
+        )
+    if draws.size == 0:
+        raise InputError(f"{path}: no draws in it")
+    bad = ~np.isfinite(draws).all(axis=0)
+    if bad.any():
+        raise InputError(f"{path}: {names[int(np.argmax(bad))]}: draws that are not finite numbers")
+
+
+def _first_entry(folder: Path, settings: Settings, text: str) -> Entry:
+    """The calibration, for a fit that has no history yet."""
+    listed = tomllib.loads(text).get("observations", {}).get("files", [])
+    data = []
+    for name in listed:
+        beside = folder / name
+        path = beside if beside.is_file() else data_path(name)
+        data.append({"file": name, "sha256": checksum_of(path) if path.is_file() else ""})
+    return {"step": 0, "method": settings.method, "data": data, "version": settings.version}

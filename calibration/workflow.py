@@ -3,29 +3,59 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+import h5netcdf
+import h5py
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import xarray as xr
 
-from calibration import checks, maximum, nuts, plots, prediction, report, store
+from calibration import (
+    checks,
+    compatibility,
+    ensemble_smoother,
+    identifiability,
+    importance,
+    maximum,
+    nuts,
+    plots,
+    prediction,
+    report,
+    simulation_based,
+    smc,
+    store,
+    svi,
+)
 from calibration.problem import Problem
+from calibration.slow_step import coarser
+from calibration.whitened import Draws, Whitened, side_by_side
 from diffsoil._runtime import release_memory
 from diffsoil.cases import Case, load_case, set_parameters
+from diffsoil.column import Column
 from diffsoil.io import InputError, refuse_existing, replacing
 from diffsoil.parameters import Prior
 
-Method = Literal["map", "laplace", "nuts"]
+Method = Literal["map", "laplace", "svi", "flow", "nuts", "smc", "ensemble"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Sizes:
-    """How much work a calibration does; see :class:`calibration.nuts.Sampler`."""
+    """How much work a calibration does.
+
+    ``chains`` are independent runs of any method that draws random numbers. ``warmup`` and
+    ``draws`` are those of NUTS; variational methods take :data:`STEPS_OF_WARMUP` optimiser steps
+    for each step of warm-up, ``draws`` are the particles of SMC and the members of an ensemble.
+    See :class:`calibration.nuts.Sampler` for the rest.
+    """
 
     chains: int
     warmup: int
@@ -41,6 +71,8 @@ QUICK = Sizes(chains=2, warmup=50, draws=200, starts=1, tree_depth=4, acceptance
 FULL = Sizes(chains=4, warmup=250, draws=500, starts=3, tree_depth=10, acceptance=0.8)
 
 LAPLACE_DRAWS = 1000
+STEPS_OF_WARMUP = 10
+LEAST_REPLICATES = 5
 PREDICTED_DRAWS = 600
 """Draws that are carried into predictions; enough for 5 and 95 % quantiles."""
 
@@ -72,25 +104,36 @@ def calibrate_case(
     settings: dict[str, float] | None = None,
     overwrite: bool = False,
     resume: bool = False,
+    slow_step: int | None = None,
+    sbc: int | None = None,
 ) -> int:
     """Calibrate a case and write posterior, tables, figures and a report to a folder.
 
     Args:
         case: name or path.
         output: folder; made if it is not there.
-        method: ``map`` stops at the best fit, ``laplace`` at the normal approximation.
+        method: ``map`` stops at the best fit, ``laplace`` at the normal approximation; ``svi``
+            and ``flow`` fit a normal and a flow; ``nuts`` and ``smc`` sample the posterior;
+            ``ensemble`` needs no gradients.
         quick: a short run, good for a first look.
         chains, warmup, draws: override the choices of quick or full.
         seed: same seed, same result.
         strict: return 1 if a check fails.
         settings: parameter values to fix differently from the case.
         overwrite, resume: what to do with a folder that holds something already.
+        slow_step: sample with slow steps of up to so many years, and correct by weights to those
+            of the case; sampled again with those where the weights fail.
+        sbc: calibrate so many simulated data sets instead of the real one, and write how well
+            the method gets their parameters back
+            (:mod:`calibration.simulation_based`).
 
     Returns:
         Exit code: 0, or 1 with ``strict`` and a failed check.
     """
     say = Clock()
     read = load_case(case)
+    if slow_step is not None and method in ("map", "ensemble"):
+        raise InputError(f"--slow-step {slow_step}: --method {method} has no density to weigh by")
     given = {"chains": chains, "warmup": warmup, "draws": draws}
     asked = {name: value for name, value in given.items() if value is not None}
     sizes = dataclasses.replace(QUICK if quick else FULL, **asked)
@@ -106,9 +149,13 @@ def calibrate_case(
         seed=seed,
         set=settings or {},
         free=sorted(read.file.free),
+        slow_step=slow_step or 0,
         **dataclasses.asdict(sizes),
     )
     output = Path(output)
+    if sbc is not None:
+        return _simulated(read, column, wanted, output, sbc, strict, overwrite, resume, say)
+    coarse_case = coarser(read, slow_step) if slow_step else None
     folder = store.choose_folder(output, wanted, overwrite, resume)
     say(f"{read.file.title}")
     problem = Problem(read, column)
@@ -119,12 +166,19 @@ def calibrate_case(
         f"years {read.file.start_year} to {read.end_year}"
     )
     store.open_folder(folder, wanted, read.text, resume)
+    if not resume:
+        store.keep_inputs(folder, read)
+    coarse = None
+    if coarse_case is not None:
+        steps = ", ".join(str(phase.step_years) for phase in coarse_case.file.history)
+        say(f"sampling with slow steps of {steps} years")
+        coarse = Problem(coarse_case, column)
     try:
-        draws_of = _posterior(problem, wanted, folder, say, resume)
+        drawn, predicted, weights, facts = _fit(problem, coarse, wanted, folder, say, resume)
     except KeyboardInterrupt:
         _keep_finished(problem, folder)
         raise KeyboardInterrupt(f"finished work is kept in {folder}; go on with --resume") from None
-    _finish(problem, wanted, folder, draws_of, say)
+    _conclude(problem, wanted, folder, drawn, predicted, weights, facts, say)
     results = checks.read(folder)
     store.close_folder(folder, output)
     failed = int((~results["passed"]).sum())
@@ -137,23 +191,30 @@ def calibrate_case(
     return 1 if strict and failed else 0
 
 
-def _posterior(
-    problem: Problem, wanted: store.Settings, folder: Path, say: Say, resume: bool
-) -> dict[str, np.ndarray]:
-    """Draws with leading axes chain and draw: ``z`` and statistics of the sampler."""
-    start = _start(problem, wanted, folder, say, resume)
-    match wanted.method:
-        case "map":
-            return {"z": start.mean[None, None]}
-        case "laplace":
-            return {"z": start.sample(LAPLACE_DRAWS, wanted.seed)[None]}
-    release_memory()
-    say(
-        f"NUTS: {wanted.chains} chains, {wanted.warmup} warm-up steps and {wanted.draws} draws each"
-    )
-    sampler = nuts.Sampler(
+def _simulated(
+    read: Case,
+    column: Column,
+    wanted: store.Settings,
+    output: Path,
+    count: int,
+    strict: bool,
+    overwrite: bool,
+    resume: bool,
+    say: Say,
+) -> int:
+    """Simulation-based calibration of a case, into a folder."""
+    if wanted.method not in ("laplace", "nuts"):
+        raise InputError(f"--sbc: --method {wanted.method}: only laplace and nuts can be checked")
+    if count < LEAST_REPLICATES:
+        raise InputError(f"--sbc {count}: at least {LEAST_REPLICATES} data sets are needed")
+    folder = store.choose_folder(output, wanted, overwrite, resume)
+    problem = Problem(read, column)
+    store.open_folder(folder, wanted, read.text, resume)
+    say(f"{count} data sets simulated from the prior, {len(problem.names)} parameters each")
+    method: simulation_based.Method = "nuts" if wanted.method == "nuts" else "laplace"
+    replicates = simulation_based.Replicates(
         problem,
-        start,
+        method,
         chains=wanted.chains,
         warmup=wanted.warmup,
         draws=wanted.draws,
@@ -161,7 +222,151 @@ def _posterior(
         tree_depth=wanted.tree_depth,
         acceptance=wanted.acceptance,
     )
-    return sampler.run(folder, say, resume)
+    ranks = replicates.ranks(count, folder, say, resume)
+    table = simulation_based.described(ranks, problem.names)
+    results = pd.DataFrame(simulation_based.verdict(table), columns=checks.COLUMNS)
+    for name, content in (("sbc.csv", table), ("checks.csv", results.set_index("check"))):
+        with replacing(folder / name, overwrite=True) as part:
+            content.to_csv(part)
+    plots.simulated(folder, ranks, problem.names, simulation_based.RANKED)
+    store.close_folder(folder, output)
+    for row in results.to_dict("records"):
+        say(f"{'passed' if row['passed'] else 'FAILED'}: {row['check']}: {row['meaning']}")
+    return 1 if strict and not results["passed"].all() else 0
+
+
+def _fit(
+    problem: Problem,
+    coarse: Problem | None,
+    wanted: store.Settings,
+    folder: Path,
+    say: Say,
+    resume: bool,
+) -> tuple[Draws, prediction.Predicted, importance.Weights | None, Facts]:
+    """Draws, their predictions, and how they are to be weighted.
+
+    With a coarse problem that one is sampled; where weights cannot correct its draws, the
+    problem itself is, from there.
+    """
+    began = time.monotonic()
+    if wanted.method == "ensemble":
+        drawn = ensemble_smoother.Smoother(problem, wanted.chains, wanted.draws, wanted.seed).draw(
+            folder, say, resume
+        )
+    else:
+        sampled = coarse or problem
+        start = _start(sampled, wanted, folder, say, resume)
+        drawn = _draws(sampled, start, wanted, folder, say, resume)
+    facts: Facts = {"method": wanted.method, "seconds": time.monotonic() - began}
+    facts |= {"gradients": drawn.gradients, "runs": drawn.runs}
+    if "evidence_bound" in drawn.statistics:
+        facts["evidence_bound"] = drawn.statistics["evidence_bound"][:, 0].tolist()
+    if drawn.log_evidence is not None:
+        facts["log_evidence"] = [float(v) for v in drawn.log_evidence]
+    if coarse is not None and drawn.log_proposal is None:
+        drawn = drawn._replace(log_proposal=_densities(coarse, start, drawn.z))
+    predicted, weights = _weighted(problem, drawn, folder, say, resume, prediction.NAME)
+    if weights is not None:
+        facts |= {"pareto_k": weights.k, "effective": weights.effective}
+        say(f"importance weights: Pareto k {weights.k:.2f}, worth {weights.effective:.0f} draws")
+    if coarse is not None and weights is not None and not weights.trusted:
+        say("the coarse slow step cannot be corrected by weights: sampling with the case's own")
+        facts["coarse_k"] = weights.k
+        warm = _moments(drawn.z)
+        drawn = _draws(problem, warm, wanted, folder / "fine", say, resume)
+        facts["gradients"] += drawn.gradients
+        facts["seconds"] = time.monotonic() - began
+        predicted, weights = _weighted(problem, drawn, folder, say, resume, "predicted_fine")
+    return drawn, predicted, weights, facts
+
+
+Facts = dict[str, Any]
+"""What there is to say of a fit besides its draws: costs, weights, evidence."""
+
+
+def _draws(
+    problem: Problem,
+    start: maximum.Laplace,
+    wanted: store.Settings,
+    folder: Path,
+    say: Say,
+    resume: bool,
+) -> Draws:
+    """Draws by any method that begins with the best fit."""
+    method = wanted.method
+    if method == "map":
+        return Draws(start.mean[None, None], {})
+    if method == "laplace":
+        z = start.sample(LAPLACE_DRAWS, wanted.seed)
+        return Draws(z[None], {}, log_proposal=start.log_density(z)[None])
+    release_memory()
+    if method == "nuts":
+        say(
+            f"NUTS: {wanted.chains} chains, {wanted.warmup} warm-up steps and {wanted.draws} "
+            "draws each"
+        )
+        sampler = nuts.Sampler(
+            problem,
+            start,
+            chains=wanted.chains,
+            warmup=wanted.warmup,
+            draws=wanted.draws,
+            seed=wanted.seed,
+            tree_depth=wanted.tree_depth,
+            acceptance=wanted.acceptance,
+        )
+        return sampler.draw(folder, say, resume)
+    if method == "smc":
+        say(f"tempered SMC: {wanted.chains} runs of {wanted.draws} particles")
+        runs = smc.Tempered(problem, start, wanted.chains, wanted.draws, wanted.seed)
+        return runs.draw(folder, say, resume)
+    family: svi.Family = "flow" if method == "flow" else "normal"
+    steps = STEPS_OF_WARMUP * wanted.warmup
+    say(f"variational fit of a {family}: {wanted.chains} runs of {steps} steps")
+    fits = svi.Variational(problem, start, family, wanted.chains, steps, wanted.draws, wanted.seed)
+    return fits.draw(folder, say, resume)
+
+
+def _densities(problem: Problem, start: maximum.Laplace, z: np.ndarray) -> np.ndarray:
+    """Logarithm of the posterior density at draws by chain."""
+    target = Whitened(problem, start)
+
+    def some(z: Any, arguments: Any) -> Any:
+        plan, _, _, _ = arguments
+        return jax.lax.map(lambda one: problem.log_posterior(one, plan), z)
+
+    return np.asarray(side_by_side(some, len(z), 1)(jnp.asarray(z), target.arguments))
+
+
+def _moments(z: np.ndarray) -> maximum.Laplace:
+    """A normal approximation with the moments of draws."""
+    flat = z.reshape(-1, z.shape[-1])
+    covariance = np.cov(flat.T).reshape(flat.shape[1], -1)
+    return maximum.Laplace(flat.mean(axis=0), covariance + 1e-9 * np.eye(flat.shape[1]))
+
+
+def _weighted(
+    problem: Problem, drawn: Draws, folder: Path, say: Say, resume: bool, name: str
+) -> tuple[prediction.Predicted, importance.Weights | None]:
+    """Predictions of the draws that are carried into them, and their weights if they have any."""
+    z = _kept(drawn.z)
+    flat = z.reshape(-1, z.shape[-1])
+    say(f"predicting with {len(flat)} draws")
+    x = _bounded(problem, flat[None])[0]
+    predicted = prediction.stream(problem, x, folder, say, resume, name)
+    if drawn.log_proposal is None:
+        return predicted, None
+    likelihood = predicted.rows("log_likelihood")[:, problem.table["fitted"].to_numpy()]
+    prior = np.asarray(jax.jit(jax.vmap(problem.log_prior))(jnp.asarray(flat)))
+    target = likelihood.sum(axis=1) + prior
+    proposal = _kept(drawn.log_proposal).ravel()
+    return predicted, importance.weights(target, proposal)
+
+
+def _kept(by_chain: np.ndarray) -> np.ndarray:
+    """The draws, with leading axes chain and draw, that are carried into predictions."""
+    chains, draws = by_chain.shape[:2]
+    return by_chain[:, :: max(1, -(-chains * draws // PREDICTED_DRAWS))]
 
 
 def _start(
@@ -198,68 +403,159 @@ def _named(problem: Problem, x: np.ndarray) -> dict[str, np.ndarray]:
     return {name: x[..., i] for i, name in enumerate(problem.names)}
 
 
-def _finish(
+def draw(problem: Problem, wanted: store.Settings, folder: Path, say: Say, resume: bool) -> None:
+    """Draw, predict, check and report, in a folder of a fit that has been opened.
+
+    Args:
+        problem, wanted, folder: what is fitted, how, and where it goes. With ``resume`` a start
+            in ``laplace.npz`` is taken as it is.
+        say: progress lines.
+        resume: go on with what is there.
+    """
+    coarse = None
+    if wanted.slow_step:
+        coarse = Problem(coarser(problem.case, wanted.slow_step), problem.column)
+    try:
+        drawn, predicted, weights, facts = _fit(problem, coarse, wanted, folder, say, resume)
+    except KeyboardInterrupt:
+        _keep_finished(problem, folder)
+        raise
+    _conclude(problem, wanted, folder, drawn, predicted, weights, facts, say)
+
+
+def _conclude(
+    problem: Problem,
+    wanted: store.Settings,
+    folder: Path,
+    drawn: Draws,
+    predicted: prediction.Predicted,
+    weights: importance.Weights | None,
+    facts: Facts,
+    say: Say,
+) -> None:
+    """Weight draws where they have to be, and write everything."""
+    more: list[checks.Row] = []
+    x = _bounded(problem, drawn.z)
+    statistics = dict(drawn.statistics)
+    shape = _kept(drawn.z).shape[:2]
+    raw = None
+    if weights is not None:
+        more.append(checks.importance_row(weights, wanted.method, wanted.slow_step))
+        if weights.trusted:
+            chosen = importance.resampled(weights.weight, shape[0] * shape[1], wanted.seed)
+            raw, kept = x, _kept(x)
+            x = kept.reshape(-1, x.shape[-1])[chosen].reshape(kept.shape)
+            predicted = predicted.taken(chosen)
+    if "log_evidence" in facts:
+        more.append(checks.evidence_row(np.array(facts["log_evidence"])))
+    write_results(
+        problem, wanted, folder, statistics, x, predicted, shape, say, more, raw=raw, facts=facts
+    )
+
+
+def write_results(
     problem: Problem,
     wanted: store.Settings,
     folder: Path,
     drawn: dict[str, np.ndarray],
+    x: np.ndarray,
+    flat: prediction.Prediction | prediction.Predicted,
+    shape: tuple[int, int],
     say: Say,
+    more_checks: Sequence[checks.Row] = (),
+    raw: np.ndarray | None = None,
+    facts: Facts | None = None,
 ) -> None:
-    """Predict, check, draw and report."""
-    x = _bounded(problem, drawn["z"])
-    chains, draws = x.shape[:2]
-    thin = max(1, -(-chains * draws // PREDICTED_DRAWS))
-    kept = x[:, ::thin]
-    say(f"predicting with {kept.shape[0] * kept.shape[1]} draws")
-    flat = prediction.predict_draws(problem, kept.reshape(-1, x.shape[-1]), say)
+    """Write everything that a fit's folder holds, from draws and their predictions.
+
+    Args:
+        problem, wanted, folder: what was fitted, how, and where it goes.
+        drawn: statistics of the sampler, where there was one.
+        x: bounded parameter values by chain and draw.
+        flat: predictions of those draws that are carried into predictions.
+        shape: chains and draws of ``flat``.
+        say: progress lines.
+        more_checks: checks of the method, put first.
+        raw: the draws as the sampler made them, where ``x`` are resampled ones.
+        facts: what there is to say of the fit besides; written to ``facts.json``.
+    """
+    facts = facts or {"method": wanted.method}
+    predicted = flat if isinstance(flat, prediction.Predicted) else prediction.in_memory(flat)
     prior = np.asarray(problem.priors.sample(jax.random.key(wanted.seed + 1), 2000))
-    tree = write_tree(
-        problem, folder / "posterior.nc", drawn, x, prior, flat, kept.shape[:2], wanted
-    )
-    table = prediction.table(problem, flat, wanted.seed)
+    path = folder / "posterior.nc"
+    _write_posterior(problem, path, drawn, x, prior, predicted, shape, wanted.seed, raw)
+    table = prediction.table(problem, predicted, wanted.seed)
     with replacing(folder / "predictions.csv", overwrite=True) as part:
         table.to_csv(part, index=False)
     say("checks, figures and report")
-    summary = checks.summary(tree, problem.parameters)
-    with replacing(folder / "summary.csv", overwrite=True) as part:
-        summary.to_csv(part)
-    results = checks.checks(tree, problem.parameters, table, wanted.method, quick=wanted.quick)
-    with replacing(folder / "checks.csv", overwrite=True) as part:
-        results.to_csv(part, index=False)
-    figures = plots.all_figures(folder, tree, problem, table)
-    report.write(folder, problem.case, tree, table, summary, results, figures, wanted)
+    directions = identifiability.spectrum(problem, x.reshape(-1, x.shape[-1]).mean(axis=0))
+    with replacing(folder / "fisher.csv", overwrite=True) as part:
+        directions.to_csv(part, index=False)
+    store.write_json(folder / "facts.json", facts)
+    with _opened(path) as tree:
+        summary = checks.summary(tree, problem.parameters, facts.get("effective"))
+        with replacing(folder / "summary.csv", overwrite=True) as part:
+            summary.to_csv(part)
+        results = checks.checks(
+            tree,
+            problem.parameters,
+            table,
+            wanted.method,
+            quick=wanted.quick,
+            described=summary,
+            more=[*more_checks, checks.identified(directions)],
+        )
+        with replacing(folder / "checks.csv", overwrite=True) as part:
+            results.to_csv(part, index=False)
+        figures = plots.all_figures(folder, tree, problem, table)
+        report.write(
+            folder,
+            problem.case,
+            tree,
+            table,
+            summary,
+            results,
+            figures,
+            wanted,
+            directions=directions,
+            facts=facts,
+        )
+    for name in (prediction.NAME, "predicted_fine"):
+        shutil.rmtree(folder / name, ignore_errors=True)  # all of it is in posterior.nc now
 
 
-def write_tree(
+@contextmanager
+def _opened(path: Path) -> Iterator[xr.DataTree]:
+    """A posterior whose arrays are read when they are asked for."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with xr.open_datatree(path, engine="h5netcdf") as tree:
+            yield tree
+
+
+def _write_posterior(
     problem: Problem,
     path: Path,
     drawn: dict[str, np.ndarray],
     x: np.ndarray,
     prior: np.ndarray,
-    predicted: prediction.Prediction,
+    predicted: prediction.Predicted,
     shape: tuple[int, int],
-    wanted: store.Settings,
-) -> xr.DataTree:
-    """Write ``posterior.nc`` and read it back.
+    seed: int,
+    raw: np.ndarray | None,
+) -> None:
+    """Write ``posterior.nc``.
 
     Groups: posterior, prior, posterior_predictive (``observation`` with measurement error,
-    ``latent``, ``topsoil``), log_likelihood (fitted observations only), sample_stats,
-    observed_data, constant_data.
+    ``latent``, ``topsoil``), log_likelihood (fitted observations only, each given the others of
+    its repeated plot), joint (``log_likelihood`` and ``log_prior`` of the draws that are
+    predicted), sample_stats, observed_data, constant_data; ``sampled`` with the draws as they
+    were made, where those of the posterior are resampled.
     """
     fitted = problem.table["fitted"].to_numpy()
-    by_draw = jax.tree.map(lambda a: np.asarray(a).reshape(*shape, *a.shape[1:]), predicted)
-    noisy = prediction.measured(predicted, wanted.seed).reshape(*shape, -1)
-    residual = (problem.table["value"].to_numpy() - by_draw.expected) / by_draw.sd
-    likelihood = -0.5 * residual**2 - np.log(by_draw.sd) - 0.5 * np.log(2 * np.pi)
-    groups = {
+    groups: dict[str, dict[str, np.ndarray]] = {
         "posterior": _named(problem, x),
         "prior": _named(problem, prior[None]),
-        "posterior_predictive": {
-            "observation": noisy,
-            "latent": by_draw.latent,
-            "topsoil": by_draw.topsoil,
-        },
-        "log_likelihood": {"fitted_observation": likelihood[..., fitted]},
         "observed_data": {"observation": problem.table["value"].to_numpy()},
         "constant_data": {
             "fitted": fitted,
@@ -267,6 +563,8 @@ def write_tree(
             "observation_year": problem.table["year"].to_numpy(),
         },
     }
+    if raw is not None:
+        groups["sampled"] = _named(problem, raw)
     if "num_steps" in drawn:
         groups["sample_stats"] = {
             "diverging": drawn["diverging"],
@@ -276,25 +574,80 @@ def write_tree(
             "energy": drawn["energy"],
             "lp": -drawn["potential_energy"],
         }
-    first = problem.plan.experiment_year
-    store.write_posterior(
-        path,
-        groups,
-        dims={
-            "observation": ["obs"],
-            "latent": ["obs"],
-            "topsoil": ["treatment", "year"],
-            "fitted_observation": ["fitted_obs"],
-            "fitted": ["obs"],
-            "estimated": ["obs"],
-            "observation_year": ["obs"],
-        },
-        coords={
-            "treatment": list(problem.plan.members),
-            "year": np.arange(first, first + by_draw.topsoil.shape[-1]),
-        },
+    dims = {"observation": ["obs"], "fitted": ["obs"]}
+    dims |= {"estimated": ["obs"], "observation_year": ["obs"]}
+    every = np.arange(x.shape[1])
+    if x.shape[1] != shape[1]:
+        every = _kept(np.broadcast_to(every, x.shape[:2]))[0]
+    with replacing(path, overwrite=True) as part:
+        store.write_posterior(part, groups, dims=dims)
+        with h5netcdf.File(part, "a") as file:
+            _write_predictions(file, problem, predicted, shape, every, seed, x[:, every])
+
+
+def _write_predictions(
+    file: h5netcdf.File,
+    problem: Problem,
+    predicted: prediction.Predicted,
+    shape: tuple[int, int],
+    draws: np.ndarray,
+    seed: int,
+    x: np.ndarray,
+) -> None:
+    """Add the groups that grow with observations and draws, block by block."""
+    fitted = problem.table["fitted"].to_numpy()
+    observations, years = len(fitted), problem.topsoil_years
+    members = list(problem.plan.members)
+    sizes = {"chain": shape[0], "draw": shape[1]}
+    chain, draw = np.divmod(np.arange(len(predicted)), shape[1])
+
+    def group(name: str, **dims: int) -> h5netcdf.Group:
+        found = file.create_group(name)
+        found.dimensions = sizes | dims
+        found.create_variable("chain", ("chain",), data=np.arange(shape[0]))
+        found.create_variable("draw", ("draw",), data=draws)
+        return found
+
+    def variable(of: h5netcdf.Group, name: str, *dims: str) -> h5netcdf.Variable:
+        return of.create_variable(name, ("chain", "draw", *dims), dtype="f8")
+
+    predictive = group(
+        "posterior_predictive", obs=observations, treatment=len(members), year=len(years)
     )
-    return store.read_posterior(path.parent)
+    predictive.create_variable("obs", ("obs",), data=np.arange(observations))
+    predictive.create_variable("year", ("year",), data=years)
+    names = np.array(members, dtype=h5py.string_dtype())
+    predictive.create_variable("treatment", ("treatment",), dtype=h5py.string_dtype())[:] = names
+    latent = variable(predictive, "latent", "obs")
+    topsoil = variable(predictive, "topsoil", "treatment", "year")
+    observation = variable(predictive, "observation", "obs")
+    terms = group("log_likelihood", fitted_obs=int(fitted.sum()))
+    terms.create_variable("fitted_obs", ("fitted_obs",), data=np.arange(int(fitted.sum())))
+    left_out = variable(terms, "fitted_observation", "fitted_obs")
+    joint = group("joint")
+    likelihood, prior = np.empty(shape), np.empty(shape)
+    for places, part in predicted.blocks():
+        for of_chain in np.unique(chain[places]):
+            own = chain[places] == of_chain
+            if not own.any():
+                continue
+            at = draw[places][own]
+            order = np.argsort(at)  # HDF5 wants ascending places
+            rows = np.flatnonzero(own)[order]
+            at = at[order]
+            latent[of_chain, at] = part.latent[rows]
+            topsoil[of_chain, at] = part.topsoil[rows]
+            left_out[of_chain, at] = part.left_out[rows][:, fitted]
+            likelihood[of_chain, at] = part.log_likelihood[rows][:, fitted].sum(axis=1)
+    width = max(1, prediction.AT_ONCE // len(predicted))
+    for start in range(0, observations, width):
+        columns = slice(start, min(start + width, observations))
+        values = prediction.measured_columns(problem, predicted, columns, seed)
+        observation[:, :, columns] = values.reshape(*shape, -1)
+    for number, own in enumerate(x):
+        prior[number] = np.asarray(jax.vmap(problem.priors.log_density)(jnp.asarray(own)))
+    variable(joint, "log_likelihood")[:] = likelihood
+    variable(joint, "log_prior")[:] = prior
 
 
 def predict_case(
@@ -313,8 +666,14 @@ def predict_case(
     say = Clock()
     refuse_existing(output, overwrite)
     read = load_case(case)
-    names, values = store.parameter_draws(store.read_posterior(Path(fit)))
-    problem = Problem(read, free=_free_for(read, names))
+    found = store.load(fit)
+    names, values = found.names, found.draws
+    column = read.column()
+    fixed = {n: v for n, v in found.settings.set.items() if n in column.parameters()}
+    column = set_parameters(column, fixed, found.file, "set")
+    found.check_parameters(column)
+    compatibility.check_same_model(found)
+    problem = Problem(read, column, free=_free_for(read, names))
     wanted = min(draws or PREDICTED_DRAWS, len(values))
     chosen = values[np.linspace(0, len(values) - 1, wanted).astype(int)]
     prior = np.asarray(problem.priors.sample(jax.random.key(seed), wanted))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import tomllib
@@ -150,9 +151,11 @@ def calibrate(
         Path, Parameter(name=["-o", "--output"], help="Folder of the posterior, tables and plots.")
     ],
     method: Annotated[
-        Literal["map", "laplace", "nuts"],
+        Literal["map", "laplace", "svi", "flow", "nuts", "smc", "ensemble"],
         Parameter(
-            help="map: best fit; laplace: normal approximation around it; nuts: full posterior."
+            help="map: best fit; laplace: normal approximation around it; svi, flow: nearest "
+            "normal, or flow; nuts: full posterior; smc: full posterior with evidence; ensemble: "
+            "without gradients."
         ),
     ] = "nuts",
     quick: Annotated[
@@ -161,12 +164,41 @@ def calibrate(
     ] = False,
     chains: Annotated[
         int | None,
-        Parameter(help="Chains; on a CPU they run side by side. Default: 4, 2 with --quick."),
+        Parameter(
+            help="Chains or independent runs; on a CPU they run side by side. Default: 4, 2 with "
+            "--quick."
+        ),
     ] = None,
     warmup: Annotated[
-        int | None, Parameter(help="Steps of each chain that tune the sampler and are dropped.")
+        int | None,
+        Parameter(
+            help="Steps of each chain that tune the sampler and are dropped; svi and flow take "
+            "ten steps of their optimiser for each."
+        ),
     ] = None,
-    draws: Annotated[int | None, Parameter(help="Posterior draws of each chain.")] = None,
+    draws: Annotated[
+        int | None,
+        Parameter(
+            help="Posterior draws of each chain; particles of smc, members of each ensemble."
+        ),
+    ] = None,
+    slow_step: Annotated[
+        int | None,
+        Parameter(
+            show_default=False,
+            help="Sample with slow steps of up to so many years, and weight the draws to those of "
+            "the case; sample again where the weights fail.",
+        ),
+    ] = None,
+    sbc: Annotated[
+        int | None,
+        Parameter(
+            name="--sbc",
+            show_default=False,
+            help="Check the method instead: calibrate so many data sets simulated from the prior, "
+            "and see whether their parameters come back (simulation-based calibration).",
+        ),
+    ] = None,
     seed: Seed = 0,
     strict: Annotated[
         bool, Parameter(show_default=False, help="Exit with 1 when a check of the fit fails.")
@@ -181,9 +213,10 @@ def calibrate(
 ) -> int | None:
     """Fit a case's free parameters to its observations."""
     path, values = _case_file(case), _values(settings)
-    if chains is None:
-        chains = 2 if quick else 4
-    _use_device(device, cpu_devices=chains if method == "nuts" else 2)
+    # chains have a device each, and those are set up before anything is computed
+    sampled = method not in ("map", "laplace")
+    side_by_side = (2 if quick else 4) if chains is None else chains
+    _use_device(device, cpu_devices=side_by_side if sampled else 2)
     from calibration.workflow import calibrate_case
 
     return calibrate_case(
@@ -199,6 +232,8 @@ def calibrate(
         settings=values,
         overwrite=overwrite,
         resume=resume,
+        slow_step=slow_step,
+        sbc=sbc,
     )
 
 
@@ -222,6 +257,83 @@ def predict(
     from calibration.workflow import predict_case
 
     predict_case(path, fit=fit, output=output, draws=draws, seed=seed, overwrite=overwrite)
+
+
+Fit = Annotated[
+    Path, Parameter(help="Folder that `diffsoil calibrate` or `diffsoil assimilate` wrote.")
+]
+
+
+@app.command
+def assimilate(
+    fit: Fit,
+    /,
+    *,
+    observations: Annotated[
+        Path, Parameter(help="New observations, CSV, in the format of those of the case.")
+    ],
+    output: Annotated[Path, Parameter(name=["-o", "--output"], help="Folder of the updated fit.")],
+    method: Annotated[
+        Literal["auto", "weights", "refit"],
+        Parameter(
+            help="auto: weight the draws of the fit, and refit to all data where the weights fail."
+        ),
+    ] = "auto",
+    draws: Annotated[
+        int | None, Parameter(help="Draws to weight. Default: 600, or all of a smaller fit.")
+    ] = None,
+    seed: Seed = 0,
+    strict: Annotated[
+        bool, Parameter(show_default=False, help="Exit with 1 when a check of the fit fails.")
+    ] = False,
+    overwrite: Overwrite = False,
+    resume: Annotated[
+        bool,
+        Parameter(show_default=False, help="Go on with an interrupted refit in the output folder."),
+    ] = False,
+    device: Device = "auto",
+) -> int | None:
+    """Bring new monitoring into a fit; the result is a fit that can be updated again."""
+    _use_device(device, cpu_devices=_chains_of(fit))
+    from calibration.assimilation import assimilate_case
+
+    return assimilate_case(
+        fit,
+        observations,
+        output,
+        method=method,
+        draws=draws,
+        seed=seed,
+        strict=strict,
+        overwrite=overwrite,
+        resume=resume,
+    )
+
+
+@app.command
+def forecast(
+    fit: Fit,
+    /,
+    *,
+    scenario: Annotated[
+        str,
+        Parameter(help="Management options from the last year of the record on, TOML; or a name."),
+    ],
+    output: Annotated[
+        Path, Parameter(name=["-o", "--output"], help="Folder of tables, pictures and report.")
+    ],
+    draws: Annotated[
+        int | None, Parameter(help="Posterior draws to use. Default: 600, or all of a smaller fit.")
+    ] = None,
+    seed: Seed = 0,
+    overwrite: Overwrite = False,
+    device: Device = "auto",
+) -> None:
+    """Forecast management options with a fit, and how probable their differences are."""
+    _use_device(device, cpu_devices=2)
+    from calibration.forecast import forecast_case
+
+    forecast_case(fit, scenario, output, draws=draws, seed=seed, overwrite=overwrite)
 
 
 study = App(name="study", help="Repeat the study of van der Meij & Finke (2026).")
@@ -478,10 +590,33 @@ def prune(
         bool,
         Parameter(show_default=False, help="Leave layers, slow steps, water and erosion alone."),
     ] = False,
+    check: Annotated[
+        tuple[Case, ...],
+        Parameter(
+            show_default=False,
+            help="Another case, on which the result is judged and not chosen; may be repeated.",
+        ),
+    ] = (),
+    worth: Annotated[
+        int,
+        Parameter(
+            help="Also measure what each process and each two are worth, with total indices from "
+            "so many base points, e.g. 16; 0 for nothing of it."
+        ),
+    ] = 0,
+    calibrate: Annotated[
+        tuple[str, ...],
+        Parameter(
+            show_default=False,
+            help="Parameter whose posterior from synthetic observations of the targets is compared "
+            "between the full and the pruned column; may be repeated.",
+        ),
+    ] = (),
     seed: Seed = 0,
     workers: Workers = None,
     scheduler: Scheduler = None,
     overwrite: Overwrite = False,
+    resume: Resume = False,
     device: Device = "auto",
 ) -> None:
     """Find the processes that some outputs of some cases can do without."""
@@ -495,10 +630,14 @@ def prune(
         target,
         tolerance,
         overwrite=overwrite,
+        resume=resume,
         draws=draws,
         unseen=unseen,
         quantile=quantile,
         cheaper=not processes_only,
+        check=[_case_file(case) for case in check],
+        base_points=worth,
+        calibrate=calibrate,
         seed=seed,
         workers=workers,
         scheduler=scheduler,
@@ -532,6 +671,15 @@ def _use_device(device: _runtime.Device, cpu_devices: int = 1) -> None:
         _runtime.use_device(device, cpu_devices)
     except RuntimeError as error:
         raise UsageError(str(error)) from error
+
+
+def _chains_of(fit: Path) -> int:
+    """Chains of a fit, which a refit runs side by side; 2 where it does not say."""
+    try:
+        chains = json.loads((fit / "fit.json").read_text(encoding="utf-8"))["chains"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return 2  # what is wrong with the folder is said when it is read
+    return chains if isinstance(chains, int) and 1 <= chains <= 64 else 2
 
 
 def _shipped_cases() -> dict[str, Path]:

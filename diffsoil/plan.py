@@ -266,9 +266,9 @@ def _site_phase(
     constant = {k: np.broadcast_to(v, (n, *np.shape(v))) for k, v in entries.items()}
     climate = {k: np.broadcast_to(v, (n, 12)) for k, v in _climate(weather).items()}
     if case.whole_soil:
-        additions = _additions(phase.amendments, years, phase.step_years)
-        additions["manure_input"] += constant.pop("manure_input")
-        soil = _material(case, site, n) | additions
+        added = additions(phase.amendments, years, phase.step_years)
+        added["manure_input"] += constant.pop("manure_input")
+        soil = _material(case, site, n) | added
         soil |= _erosion(case, years, phase.erosion_mm_a)
     else:
         soil = _without_iom(prescribed(case, site, [], years))
@@ -302,10 +302,10 @@ def _treatment(case: Case, treatment: Treatment, years: np.ndarray) -> dict[str,
     weather = weather[weather["year"].isin(years)]
     climate = {k: v.reshape(len(years), 12) for k, v in _climate(weather).items()}
     if case.whole_soil:
-        additions = _additions([], years, 1)
-        additions["added_calcite"] = rows["lime_mol_m2"].to_numpy(float)
-        additions["manure_input"] += series.pop("manure_input")
-        soil = _material(case, treatment.site, len(years)) | additions
+        added = additions([], years, 1)
+        added["added_calcite"] = rows["lime_mol_m2"].to_numpy(float)
+        added["manure_input"] += series.pop("manure_input")
+        soil = _material(case, treatment.site, len(years)) | added
         soil |= _erosion(case, years, case.file.experiment.erosion_mm_a)
     else:
         soil = _without_iom(prescribed(case, treatment.site, treatment.changes, years))
@@ -368,7 +368,7 @@ def _erosion(case: Case, years: np.ndarray, rate: float) -> dict[str, np.ndarray
     }
 
 
-def _additions(amendments: list[Amendment], years: np.ndarray, step: int) -> dict[str, np.ndarray]:
+def additions(amendments: list[Amendment], years: np.ndarray, step: int) -> dict[str, np.ndarray]:
     """What is added to the soil in each slow step, and how deep it goes."""
     n = len(years)
     values = {

@@ -333,12 +333,46 @@ class Free(Strict):
     reason: str = ""
 
 
+class ErrorText(Strict):
+    """How far measurements of a variable, or of a series, lie from what is in the soil.
+
+    The measured sd of a row is joined by a part that the fit finds: relative to the value, or
+    absolute in its unit. ``typical`` is the median of its prior (0.05 of a relative part if not
+    given), ``spread`` the standard deviation of its logarithm. With ``autocorrelation`` the
+    fitted part of one plot is correlated in time, over ``memory_years`` to begin with.
+    """
+
+    distribution: Literal["normal", "lognormal", "student_t"] = "normal"
+    dof: Annotated[float, Field(gt=1, le=200)] | None = None
+    fitted: Literal["relative", "absolute", "none"] = "relative"
+    typical: Annotated[float, Field(gt=0)] = 0.05
+    spread: Annotated[float, Field(gt=0, le=3)] = 0.5
+    autocorrelation: bool = False
+    memory_years: Annotated[float, Field(gt=0, le=1000)] = 10.0
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ErrorText:
+        if (self.dof is not None) != (self.distribution == "student_t"):
+            raise ValueError('dof belongs to distribution = "student_t", and is needed there')
+        if self.fitted == "absolute" and "typical" not in self.model_fields_set:
+            raise ValueError('fitted = "absolute" needs typical, in the unit of the variable')
+        if self.autocorrelation and self.distribution == "student_t":
+            raise ValueError("autocorrelation needs a normal or lognormal distribution")
+        if self.autocorrelation and self.fitted == "none":
+            raise ValueError("autocorrelation is of the fitted part, and there is none")
+        return self
+
+
 class Observations(Strict):
-    """Observation files, and series that are predicted but never fitted."""
+    """Observation files, and what of them is predicted but never fitted."""
 
     files: list[str]
-    keep_out: list[str] = []
+    keep_out: list[str] = Field(default=[], description="series")
+    keep_out_treatments: list[str] = []
+    keep_out_sites: list[str] = []
+    keep_out_years: list[int] = []
     method_factors: list[str] = []
+    errors: dict[str, ErrorText] = Field(default={}, description="variable or series -> its error")
 
 
 class Grid(Strict):

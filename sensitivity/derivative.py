@@ -12,6 +12,7 @@ import numpy as np
 
 from sensitivity.indices import (
     CONSTANT,
+    RESAMPLES,
     TOO_FEW,
     Estimate,
     Result,
@@ -19,10 +20,9 @@ from sensitivity.indices import (
     is_constant,
     nothing,
     resampling,
+    told_outlying,
 )
 from sensitivity.laws import Law
-
-RESAMPLES = 500
 
 LARGEST_DIMENSION = 10
 """Dimensions of an active subspace that are considered; more could not be looked at."""
@@ -44,6 +44,13 @@ def dgsm(
 ) -> Result:
     """Derivative-based global sensitivity measures, and what they say of total Sobol indices.
 
+    - ``mu_star``: mean size of the derivative by the normal score of the input, unit of the
+      output: what ``mu_star`` of Morris becomes for ever smaller steps (Kucherenko et al. 2009),
+      in steps of one standard deviation. One steep place weighs in it by its height, not by its
+      square, so it ranks inputs best.
+    - ``mu_scaled``: its square over the variance of the output; 1. For independent inputs in
+      which the output only rises or only falls it cannot exceed the first-order Sobol index
+      (Cacoullos 1982), and equals it for a straight line in the normal scores.
     - ``nu``: mean of the squared derivative, (unit of the output / unit of the input)^2.
     - ``nu_scaled``: ``nu`` times the variance of the input over that of the output; 1; the
       share of the variance if the output is a straight line in each input.
@@ -56,13 +63,14 @@ def dgsm(
         x: values of the inputs, drawn from their laws, [n, input].
         gradient: exact derivative of the output by each input, [n, input].
         y: output, [n]. A run with anything that is not finite is left out and counted.
-        laws: of the inputs; None for inputs that depend on each other, without ``ST_bound``.
+        laws: of the inputs; None for inputs that depend on each other: without ``ST_bound``, and
+            with derivatives by the input over its standard deviation in ``mu_star``.
         resamples, seed: of the bootstrap.
     """
     kept = _finite(x, gradient, y)
     x, gradient, y, dropped = x[kept], gradient[kept], y[kept], int((~kept).sum())
     n, k = gradient.shape
-    names = ("nu", "nu_scaled") if laws is None else ("nu", "nu_scaled", "ST_bound")
+    names = ("mu_star", "mu_scaled", "nu", "nu_scaled", *(() if laws is None else ("ST_bound",)))
     if note := _useless(y):
         empty = {name: nothing(k) for name in names}
         return Result("dgsm", empty, n, dropped, note == CONSTANT, note)
@@ -72,7 +80,14 @@ def dgsm(
     nu = weights @ squares
     variance = _variance(weights, y)[:, None]
     spread = x.std(axis=0) if laws is None else np.array([law.sd for law in laws])
-    found = {"nu": nu, "nu_scaled": nu * spread**2 / variance}
+    stretch = spread if laws is None else _stretch(laws, x)
+    mu_star = weights @ np.abs(gradient * stretch)
+    found = {
+        "mu_star": mu_star,
+        "mu_scaled": mu_star**2 / variance,
+        "nu": nu,
+        "nu_scaled": nu * spread**2 / variance,
+    }
     if laws is not None:
         constant = np.array([law.poincare() for law in laws])
         by_logarithm = weights @ (x**2 * squares)
@@ -80,13 +95,19 @@ def dgsm(
         bound = np.fmin(constant * nu, log_constant * by_logarithm)
         found["ST_bound"] = bound / variance
     estimates = {name: interval(values[0], values[1:]) for name, values in found.items()}
-    note = ""
+    note = told_outlying(y)
     if laws is not None and (whole := float(estimates["ST_bound"].value.sum())) < ENOUGH:
-        note = (
+        note += "; " if note else ""
+        note += (
             f"the bounds add up to {whole:.2f}, less than total indices ever do: the output jumps "
             "where it has no derivative, or the runs are too few for it"
         )
     return Result("dgsm", estimates, n, dropped, note=note)
+
+
+def _stretch(laws: Sequence[Law], x: np.ndarray) -> np.ndarray:
+    """Change of each input by that of its normal score, [n, input]."""
+    return np.stack([law.stretch(x[:, i]) for i, law in enumerate(laws)], axis=1)
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)

@@ -116,101 +116,84 @@ def _bases(
     return minerals, calcite, labile.at[..., : len(CATIONS)].multiply(factor)
 
 
-def _parameter(
-    name: str, default: float, unit: str, bounds: tuple[float, float], prior: Prior, why: str,
+def _factor(
+    name: str,
+    bounds: tuple[float, float],
+    prior: Prior,
+    why: str,
     description: str,
-) -> Parameter:  # fmt: skip
-    return Parameter(name, default, unit, *bounds, prior, f"assumption: {why}", description)
+    change: Change,
+    whole_soil: bool = False,
+    neutral: float = 1.0,
+    unit: str = "1",
+) -> Factor:
+    parameter = Parameter(name, neutral, unit, *bounds, prior, f"assumption: {why}", description)
+    return Factor(parameter, change, whole_soil)
 
 
 FACTORS: dict[str, Factor] = {
     factor.parameter.name: factor
     for factor in (
-        Factor(
-            _parameter(
-                "forcing.precipitation", 1.0, "1", (0.5, 1.5), normal(1.0, 0.1),
-                "means of the Holocene differ from today's by about a tenth",
-                "factor on the precipitation of all months",
-            ),
+        _factor(
+            "forcing.precipitation", (0.5, 1.5), normal(1.0, 0.1),
+            "means of the Holocene differ from today's by about a tenth",
+            "factor on the precipitation of all months",
             _each("precipitation", by=_times),
         ),
-        Factor(
-            _parameter(
-                "forcing.pet", 1.0, "1", (0.5, 1.5), normal(1.0, 0.1),
-                "formulas for evapotranspiration differ by about a tenth",
-                "factor on the potential evapotranspiration of all months",
-            ),
+        _factor(
+            "forcing.pet", (0.5, 1.5), normal(1.0, 0.1),
+            "formulas for evapotranspiration differ by about a tenth",
+            "factor on the potential evapotranspiration of all months",
             _each("potential_evapotranspiration", by=_times),
         ),
-        Factor(
-            _parameter(
-                "forcing.temperature", 0.0, "K", (-4.0, 4.0), normal(0.0, 1.0),
-                "means of the Holocene differ from today's by about 1 K",
-                "added to the air temperature of all months",
-            ),
-            _each("air_temperature", by=_plus),
+        _factor(
+            "forcing.temperature", (-4.0, 4.0), normal(0.0, 1.0),
+            "means of the Holocene differ from today's by about 1 K",
+            "added to the air temperature of all months",
+            _each("air_temperature", by=_plus), neutral=0.0, unit="K",
         ),
-        Factor(
-            _parameter(
-                "forcing.plant_input", 1.0, "1", (0.3, 3.0), lognormal(1.0, 0.4),
-                "input estimates are good to about half to double",
-                "factor on the plant carbon of all land uses",
-            ),
+        _factor(
+            "forcing.plant_input", (0.3, 3.0), lognormal(1.0, 0.4),
+            "input estimates are good to about half to double",
+            "factor on the plant carbon of all land uses",
             _each("plant_input", by=_times),
         ),
-        Factor(
-            _parameter(
-                "forcing.deposition", 1.0, "1", (0.1, 5.0), lognormal(1.0, 0.5),
-                "between remote, coastal and industrial sites",
-                "factor on solutes in rain and on dust",
-            ),
-            _each("deposited_solutes", "dust_minerals", "dust_calcite", by=_times),
-            whole_soil=True,
+        _factor(
+            "forcing.deposition", (0.1, 5.0), lognormal(1.0, 0.5),
+            "between remote, coastal and industrial sites",
+            "factor on solutes in rain and on dust",
+            _each("deposited_solutes", "dust_minerals", "dust_calcite", by=_times), whole_soil=True,
         ),
-        Factor(
-            _parameter(
-                "forcing.erosion", 1.0, "1", (0.0, 5.0), lognormal(1.0, 0.4),
-                "erosion rates are known to about half",
-                "factor on the rate of continuous erosion",
-            ),
-            _each("erosion_rate", by=_times),
-            whole_soil=True,
+        _factor(
+            "forcing.erosion", (0.0, 5.0), lognormal(1.0, 0.4),
+            "erosion rates are known to about half",
+            "factor on the rate of continuous erosion",
+            _each("erosion_rate", by=_times), whole_soil=True,
         ),
-        Factor(
-            _parameter(
-                "forcing.amendments", 1.0, "1", (0.0, 2.0), normal(1.0, 0.25),
-                "records of lime, rock, fertiliser and manure are good to about a quarter",
-                "factor on all that is added to the soil by hand",
-            ),
+        _factor(
+            "forcing.amendments", (0.0, 2.0), normal(1.0, 0.25),
+            "records of lime, rock, fertiliser and manure are good to about a quarter",
+            "factor on all that is added to the soil by hand",
             _each("added_minerals", "added_calcite", "added_solutes", "manure_input", by=_times),
             whole_soil=True,
         ),
-        Factor(
-            _parameter(
-                "initial.calcite", 1.0, "1", (0.5, 1.5), normal(1.0, 0.15),
-                "carbonate of one loess varies by some percent of itself",
-                "factor on the calcite at the start and below; other minerals make room",
-            ),
-            _material(_calcite),
-            whole_soil=True,
+        _factor(
+            "initial.calcite", (0.5, 1.5), normal(1.0, 0.15),
+            "carbonate of one loess varies by some percent of itself",
+            "factor on the calcite at the start and below; other minerals make room",
+            _material(_calcite), whole_soil=True,
         ),
-        Factor(
-            _parameter(
-                "initial.clay", 1.0, "1", (0.5, 1.5), normal(1.0, 0.15),
-                "clay of one loess varies by some percent of itself",
-                "factor on the clay at the start and below; silt and sand make room",
-            ),
-            _material(_clay),
-            whole_soil=True,
+        _factor(
+            "initial.clay", (0.5, 1.5), normal(1.0, 0.15),
+            "clay of one loess varies by some percent of itself",
+            "factor on the clay at the start and below; silt and sand make room",
+            _material(_clay), whole_soil=True,
         ),
-        Factor(
-            _parameter(
-                "initial.base_saturation", 1.0, "1", (0.2, 1.0), UNIFORM,
-                "from leached to what the case says",
-                "factor on the exchangeable bases at the start and below",
-            ),
-            _material(_bases),
-            whole_soil=True,
+        _factor(
+            "initial.base_saturation", (0.2, 1.0), UNIFORM,
+            "from leached to what the case says",
+            "factor on the exchangeable bases at the start and below",
+            _material(_bases), whole_soil=True,
         ),
     )
 }  # fmt: skip

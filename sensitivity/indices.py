@@ -113,6 +113,9 @@ def nothing(n: int) -> Estimate:
     return Estimate(*np.full((3, n), np.nan))
 
 
+RESAMPLES = 500
+"""Of a bootstrap, unless told."""
+
 CONSTANT = "the output is constant"
 TOO_FEW = "too few runs are left to say anything"
 
@@ -137,3 +140,35 @@ def interval(value: np.ndarray, resampled: np.ndarray) -> Estimate:
     """A value, [...], with the 2.5 and 97.5 % quantiles of resampled ones, [resample, ...]."""
     low, high = np.quantile(resampled, [0.025, 0.975], axis=0)
     return Estimate(np.asarray(value), low, high)
+
+
+FAR = 10.0
+"""Interquartile ranges beyond the quartiles from where on a run is outlying."""
+
+HELD = 0.1
+"""Share of the variance held by outlying runs that is told."""
+
+
+def outlying(y: np.ndarray) -> np.ndarray:
+    """Which values, [n], lie far from the middle half of all; none if that has no width."""
+    low, high = np.nanquantile(y, [0.25, 0.75])
+    with np.errstate(invalid="ignore"):
+        far = (y < low - FAR * (high - low)) | (y > high + FAR * (high - low))
+    return np.asarray(far & (high > low))
+
+
+def told_outlying(y: np.ndarray) -> str:
+    """A sentence on a few runs that have much of the variance of values, [n]; or nothing.
+
+    Indices by variance tell of such runs more than of all others, and are as uncertain as they
+    are rare.
+    """
+    far = outlying(y)
+    squares = (y - y.mean()) ** 2
+    share = squares[far].sum() / squares.sum()
+    if not share > HELD:
+        return ""
+    return (
+        f"{far.sum()} of {len(y)} runs are outlying, {FAR:g} interquartile ranges and more beyond "
+        f"the quartiles, and have {100 * share:.0f} % of the variance: indices tell of them"
+    )

@@ -7,7 +7,7 @@ derivatives. Each parameter is searched in the coordinate in which its prior is 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import equinox as eqx
 import jax
@@ -18,11 +18,24 @@ from jaxtyping import Array, Float
 from scipy import stats
 from scipy.optimize import least_squares
 
+from diffsoil.cases import Case
+from diffsoil.io import InputError, nearest
 from sensitivity import laws
-from sensitivity.worth import Runs
+from sensitivity.journal import Journal
+from sensitivity.outputs import STOCKS
+from sensitivity.worth import Runs, evaluate, of_case
 
 FURTHEST = 6.0
 """Bounds of the search, in standard deviations of the prior."""
+
+
+ERROR = 0.05
+"""Relative error of a synthetic observation."""
+
+YEARS = 6
+"""Observations of a stock that is given without a year, equally spaced."""
+
+COLUMNS = ("case", "parameter", "full", "full_sd", "pruned", "pruned_sd", "shift", "spread")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -77,8 +90,7 @@ def posterior(
 
     def at(u: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         x = np.array([law.quantile(stats.norm.cdf(v)) for law, v in zip(found, u, strict=True)])
-        density = np.array([law.density(v) for law, v in zip(found, x, strict=True)])
-        stretch = stats.norm.pdf(u) / density
+        stretch = np.array([law.stretch(v) for law, v in zip(found, x, strict=True)])
         y, slopes = _with_slopes(runs, jnp.asarray(x), strengths)
         return np.asarray(y), np.asarray(slopes) * stretch, x, stretch
 
@@ -115,3 +127,72 @@ def compared(full: Posterior, pruned: Posterior) -> pd.DataFrame:
             "spread": other / own,
         }
     )
+
+
+def check_free(case: Case, names: Sequence[str]) -> None:
+    """Refuse parameters that a case does not have.
+
+    Raises:
+        diffsoil.io.InputError: the first of them.
+    """
+    there = case.column().parameters()
+    for name in names:
+        if name not in there:
+            raise InputError(
+                f"--calibrate {name}: {case.name} has no such parameter{nearest(name, there)}"
+            )
+        laws.law(there[name])
+
+
+def of_cases(
+    full: Sequence[Case],
+    pruned: Sequence[Case],
+    texts: Sequence[str],
+    names: Sequence[str],
+    seed: int,
+    journal: Journal,
+    say: Callable[[str], None],
+) -> pd.DataFrame:
+    """Posteriors with full and with pruned columns, from the same synthetic observations.
+
+    The observations are those of the full column with an error of 5 %. Parameters of a process
+    that is gone are left out.
+
+    Args:
+        full, pruned: the cases.
+        texts: what is observed; a stock without a year at equally spaced ones.
+        names: of the parameters; none for an empty table.
+        seed: of the errors.
+        journal: keeps what is found.
+        say: told what is done.
+    """
+    tables = [pd.DataFrame(columns=list(COLUMNS))]
+    for case, other in zip(full, pruned, strict=True):
+        free = [name for name in names if name in other.column().parameters()]
+        if not free:
+            continue
+        say(f"prune: posteriors of {case.name} with the full and the pruned column")
+
+        def both(
+            full: Case = case, other: Case = other, free: list[str] = free
+        ) -> list[np.ndarray]:
+            runs = [of_case(c, _observed(texts, full), (), drawn=False) for c in (full, other)]
+            truth = evaluate(runs, (0, np.empty((1, 0)), np.empty((1, 0))))[0]
+            noise = np.random.default_rng(seed).standard_normal(truth.size)
+            error = ERROR * np.abs(truth)
+            found = compared(*(posterior(r, free, truth + error * noise, error) for r in runs))
+            return [found[name].to_numpy(float) for name in COLUMNS[2:]]
+
+        columns = journal.once(["posterior", other.text, list(texts), free, seed], both)
+        values = dict(zip(COLUMNS[2:], columns, strict=True))
+        tables.append(pd.DataFrame({"case": case.name, "parameter": free, **values}))
+    return pd.concat([t for t in tables if len(t)] or tables, ignore_index=True)
+
+
+def _observed(texts: Sequence[str], case: Case) -> list[str]:
+    end = case.end_year - case.file.start_year + 1
+    years = [round(end * (i + 1) / YEARS) for i in range(YEARS)]
+    found: dict[str, None] = {}
+    for text in texts:
+        found |= dict.fromkeys([f"{text}@{y}" for y in years] if text in STOCKS else [text])
+    return list(found)

@@ -58,6 +58,18 @@ class Law:
         safe = np.where(inside, x, 1.0)
         return np.where(inside, self._frozen.pdf(np.log(safe)) / safe, 0.0)
 
+    def stretch(self, x: ArrayLike) -> np.ndarray:
+        """Change of the value by that of its normal score, any shape, in the unit of the value.
+
+        The normal score z of a value has the same probability in the standard normal law; dx/dz
+        is the standard deviation of a normal law, and ``scale * x`` of a lognormal one, if they
+        are not truncated.
+        """
+        density = self.density(x)
+        score = stats.norm.ppf(self.probability(x))
+        inside = density > 0.0
+        return np.where(inside, stats.norm.pdf(score) / np.where(inside, density, 1.0), 0.0)
+
     @cached_property
     def mean(self) -> float:
         """Mean, in the unit of the value."""

@@ -38,7 +38,7 @@ MOST_INPUTS = 12
 PRIMARY = {
     "local": "relative_to_sd",
     "morris": "mu_star",
-    "dgsm": "nu_scaled",
+    "dgsm": "mu_scaled",
     "active-subspace": "activity",
     "sobol": "ST",
     "shapley": "shapley",
@@ -48,13 +48,16 @@ PRIMARY = {
 SHARES = ("dgsm", "active-subspace", "sobol", "shapley")
 """Methods whose indices are shares of the variance."""
 
+BESIDE = {"sobol": "S1", "dgsm": "nu_scaled"}
+"""Index that is drawn as a circle beside the primary one."""
+
 LARGEST_SHARE = 1.1
 """Where the axis of a share ends; intervals from few draws go on."""
 
 WORDS = {
     "local": "local: change of the output\nby 1 sd of the input (relative)",
     "morris": "Morris: mean elementary\neffect μ*",
-    "dgsm": "DGSM: scaled share ν\n(| bound on the total index)",
+    "dgsm": "DGSM: scaled mean slope μ*²\n(○ mean square ν, | bound on ST)",
     "active-subspace": "active subspace:\nactivity score",
     "sobol": "Sobol: total index\n(○ first-order index)",
     "shapley": "Shapley effect:\nshare of the variance",
@@ -122,9 +125,10 @@ def bars(own: pd.DataFrame, title: str) -> Figure | None:
             bound = _rows(own, method, "ST_bound", names)
             shown = np.minimum(bound["value"], 1.0)
             ax.plot(shown, place, "|", color="black", ms=9, mew=1.6, zorder=5)
-        if method == "sobol":
-            first = _rows(own, method, "S1", names)
-            ax.plot(first["value"], place, "o", color="black", mfc="white", ms=4.5, zorder=5)
+        if method in BESIDE:
+            beside = _rows(own, method, BESIDE[method], names)["value"]
+            shown = np.where(beside > 1.0, np.nan, beside)
+            ax.plot(shown, place, "o", color="black", mfc="white", ms=4.5, zorder=5)
         ax.set_title(WORDS[method], fontsize=8)
         left, right = ax.get_xlim()
         ax.set_xlim(min(0.0, left), min(right, LARGEST_SHARE) if method in SHARES else right)

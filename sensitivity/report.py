@@ -15,6 +15,7 @@ from diffsoil import html
 from diffsoil.io import InputError, replacing
 from diffsoil.plots import MECHANISM_WORDS
 from sensitivity import plots
+from sensitivity.folder import COLUMNS_OF, read_table
 from sensitivity.plots import PRIMARY
 
 GLOBAL = ("sobol", "shapley", "dgsm", "active-subspace", "morris", "local")
@@ -39,37 +40,7 @@ is a disagreement."""
 ENOUGH = 0.05
 """An input with less than that of the largest index is not held against a method."""
 
-TEXT = {"method", "case", "output", "parameter", "index", "note", "what", "store", "depth",
-        "ruler", "gap"}  # fmt: skip
-WHOLE = {"year", "n_runs", "dropped", "censored", "rows", "workers", "row", "number"}
-"""Columns of words, and of whole numbers; all else is floating point."""
-
 DISAGREEMENTS = ["case", "output", "year", "parameter", "kind", "what"]
-
-
-def read_table(folder: Path, name: str, columns: Sequence[str]) -> pd.DataFrame:
-    """A table of a study, with these columns; empty if it is not there.
-
-    Raises:
-        diffsoil.io.InputError: it is not what this program wrote.
-    """
-    path = folder / f"{name}.csv"
-    kinds: dict[str, Any] = {
-        c: str if c in TEXT else "Int64" if c in WHOLE else float for c in columns
-    }
-    if name == "ruling":
-        kinds["year"] = float  # ends of parts of the run
-    if not path.is_file():
-        return pd.DataFrame({c: pd.Series(dtype=kind) for c, kind in kinds.items()})
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)[list(columns)]
-        for column, kind in kinds.items():
-            if kind is not str:  # the digits that were written, exactly
-                numbers = table[column].replace("", "nan").astype(float)
-                table[column] = numbers.astype(kind)
-        return table
-    except (ValueError, KeyError) as error:
-        raise InputError(f"{path}: is damaged; choose another folder, or --overwrite") from error
 
 
 def outputs_of(indices: pd.DataFrame) -> Iterator[tuple[str, str, Any, pd.DataFrame]]:
@@ -230,8 +201,6 @@ def write(folder: Path) -> Path:
     Raises:
         diffsoil.io.InputError: the folder holds no study.
     """
-    from sensitivity.workflow import COLUMNS_OF  # the tables are described there
-
     tables = {name: read_table(folder, name, columns) for name, columns in COLUMNS_OF.items()}
     told = _told(folder)
     against = disagreements(tables["indices"])
@@ -287,8 +256,10 @@ def _summary(tables: dict[str, pd.DataFrame], against: pd.DataFrame) -> str:
         html.table(what_matters(indices)),
         html.paragraph(
             "ST: share of the variance of the output that remains while this input alone is not "
-            "known. nu_scaled: that share if the output were a straight line. relative_to_sd: "
-            "relative change of the output by one standard deviation of the input.",
+            "known. mu_scaled: that share if the output were a straight line with the mean size "
+            "of the slopes that were met; nu_scaled, with the mean square, is ruled by a few "
+            "steep places where there are such. relative_to_sd: relative change of the output by "
+            "one standard deviation of the input.",
             "note",
         ),
     )
@@ -331,7 +302,7 @@ def _case(folder: Path, name: str, about: dict[str, Any], tables: dict[str, pd.D
                 plots.bars(rows, f"{name}: {text} ({unit})"),
                 f"indices_{stem}_{number + 1}",
                 f"Indices of {text} with 95 % intervals, which may go on beyond the end of an "
-                "axis. A bound above 1 is drawn at 1.",
+                "axis. A bound above 1 is drawn at 1, a circle above 1 is left out.",
             )
         )
         keys = tables["eigenvalues"], tables["active_variables"]

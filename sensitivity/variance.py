@@ -15,6 +15,7 @@ import numpy as np
 
 from sensitivity.indices import (
     CONSTANT,
+    RESAMPLES,
     TOO_FEW,
     Estimate,
     Result,
@@ -22,10 +23,10 @@ from sensitivity.indices import (
     is_constant,
     nothing,
     resampling,
+    told_outlying,
 )
 from sensitivity.laws import Law, quantiles
 
-RESAMPLES = 500
 SOBOL_RESAMPLES = 100
 
 LEVELS = 4
@@ -108,7 +109,7 @@ def morris(design: Design, y: np.ndarray, resamples: int = RESAMPLES, seed: int 
     variance = np.maximum(weights @ effect**2 - mu**2, 0.0) * n / (n - 1)
     found = {"mu_star": weights @ np.abs(effect), "sigma": np.sqrt(variance), "mu": mu}
     estimates = {name: interval(found[name][0], found[name][1:]) for name in names}
-    return Result("morris", estimates, y.size, dropped)
+    return Result("morris", estimates, y.size, dropped, note=told_outlying(y.ravel()))
 
 
 def sobol_design(laws: Sequence[Law], n: int, seed: int, second: bool = False) -> Design:
@@ -167,7 +168,7 @@ def sobol(design: Design, y: np.ndarray, resamples: int = SOBOL_RESAMPLES, seed:
                        for key in (name, f"{name}_conf"))  # fmt: skip
         value, half = np.asarray(value), np.asarray(half)
         estimates[name] = Estimate(value, value - half, value + half)
-    return Result("sobol", estimates, y.size, dropped)
+    return Result("sobol", estimates, y.size, dropped, note=told_outlying(y.ravel()))
 
 
 def _problem(k: int) -> dict[str, Any]:

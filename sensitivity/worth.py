@@ -7,7 +7,7 @@ compiled program per case serves every combination of them and every draw of the
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import combinations
 from typing import Any
@@ -25,8 +25,9 @@ from diffsoil.column import Column
 from diffsoil.plan import Plan, build, check, prepare_plan, run
 from diffsoil.time import Record
 from sensitivity import indices, variance
+from sensitivity.journal import Journal
 from sensitivity.laws import Law
-from sensitivity.outputs import STOCKS, Course, Output, Stock, check_computed, parse
+from sensitivity.outputs import STOCKS, Course, Output, Stock, ages, check_computed, parse
 
 BATCH = 8
 """Runs that are computed together."""
@@ -359,5 +360,72 @@ def table(
                 )
             )
         if totals:
-            tables.append(totals[place].table(output, case, year, found.names))
+            total = dataclasses.replace(totals[place], method="strength")
+            tables.append(total.table(output, case, year, found.names))
     return pd.concat([t for t in tables if len(t)], ignore_index=True)
+
+
+def of_cases(
+    cases: Sequence[Case],
+    texts: Sequence[str],
+    base_points: int,
+    pool: ensemble.Pool,
+    journal: Journal,
+    say: Callable[[str], None],
+) -> pd.DataFrame:
+    """What all processes of some cases are worth, as rows of ``indices.csv``.
+
+    Args:
+        cases: the cases, whose first member is looked at.
+        texts: of the targets; those without a year are read early and late in nature, and at the
+            end of agriculture and of recovery where there are such.
+        base_points: of the total indices, see :func:`total_indices`; 0 for nothing at all.
+        pool: who computes.
+        journal: keeps what is measured.
+        say: told what is done.
+    """
+    tables = [pd.DataFrame(columns=list(indices.COLUMNS))]
+    for case in cases if base_points else ():
+        runs = of_case(case, _dated(texts, case), drawn=False)
+        read = range(sum(len(target.years) for target in runs.targets))
+        count, outputs = len(runs.switches), [target.text for target in runs.targets]
+        say(
+            f"prune: worth of {count} processes of {case.name}: "
+            f"{2 + count + count * (count - 1) // 2 + base_points * (count + 2)} runs, "
+            f"{NODES} derivatives"
+        )
+
+        def exact(runs: Runs = runs) -> list[np.ndarray]:
+            found = worth(runs, pool)
+            journal.runs += 2 + len(found.single) + len(found.pair)
+            return [found.on, found.off, found.single, found.pair, found.path]
+
+        def totals(runs: Runs = runs, read: Sequence[int] = read) -> list[np.ndarray]:
+            found = total_indices(runs, pool, read, base_points)
+            journal.runs += found[0].n_runs + found[0].dropped
+            return [np.array([r.estimates[k] for k in ("S1", "ST")]) for r in found]
+
+        found = Worth(runs.switches, *journal.once(["worth", case.name, outputs], exact))
+        arrays = journal.once(["total indices", case.name, outputs, base_points], totals)
+        results = [
+            indices.Result(
+                "sobol",
+                {k: indices.Estimate(*own) for k, own in zip(("S1", "ST"), array, strict=True)},
+                base_points * (count + 2),
+            )
+            for array in arrays
+        ]
+        tables.append(table(found, runs, case.name, read, results))
+    return pd.concat([t for t in tables if len(t)] or tables, ignore_index=True)
+
+
+def _dated(texts: Iterable[str], case: Case) -> list[str]:
+    """Outputs with years of their own."""
+    when = ages(case, case.sites[0])
+    years = [when.early, when.late, when.agriculture, when.recovery]
+    at = list(dict.fromkeys(year for year in years if year is not None))
+    found: dict[str, None] = {}
+    for text in texts:
+        dated = "@" in text or text.startswith("recovery_years")
+        found |= dict.fromkeys([text] if dated else [f"{text}@{year}" for year in at])
+    return list(found)

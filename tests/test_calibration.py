@@ -324,7 +324,7 @@ WRONG = {
     "a stock in kg": ({"value": 45000}, "outside"),
     "an interval upside down": ({"upper_cm": 30, "lower_cm": 10}, "upside down"),
     "below the profile": ({"lower_cm": 300}, "below the column"),
-    "outside the history": ({"year": 1850}, "outside the years"),
+    "outside the history": ({"year": 1550}, "older than the history"),
     "a negative value": ({"value": -3}, "outside"),
     "a missing value": ({"value": "nan"}, "missing"),
     "no mass for equivalent mass": ({"basis": "equivalent_mass"}, "needs a mass"),

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from calibration import checks
+from calibration import checks, importance
 from diffsoil.parameters import UNIFORM, Parameter
 
 NAMES = ("carbon.k_hum", "protection.b1", "manure.factor")
@@ -51,6 +51,10 @@ def fake_tree(
         "prior": {n: rng.uniform(0, 10, (1, 1000)) for n in NAMES},
         "posterior_predictive": {"latent": latent, "topsoil": topsoil},
         "log_likelihood": {"fitted_observation": terms},
+        "joint": {
+            "log_likelihood": terms.sum(axis=-1),
+            "log_prior": given.get("log_prior", np.random.default_rng(9).normal(0, 0.1, shape)),
+        },
         "sample_stats": {
             "diverging": np.zeros(shape, bool),
             "tree_depth": np.full(shape, 4),
@@ -307,3 +311,55 @@ def test_checks_come_back_from_their_file(tmp_path: Path) -> None:
     assert again["passed"].dtype == bool
     assert list(again["passed"]) == list(found["passed"])
     assert 0 < (~again["passed"]).sum() < len(again)
+
+
+def test_a_prior_that_pulls_is_named_with_its_parameter() -> None:
+    table = fake_table()
+    b1 = np.random.default_rng(2).normal(5, 0.5, (2, 300))
+    tree = fake_tree(table, protection__b1=b1, log_prior=-5.0 * (b1 - 3.0))
+    row = result(run(tree, table), "prior sensitivity")
+    assert row["passed"]
+    assert row["value"] > checks.SENSITIVE
+    assert "protection.b1" in row["meaning"]
+    flat = result(run(fake_tree(table), table), "prior sensitivity")
+    assert flat["value"] < checks.SENSITIVE
+
+
+def test_parameters_at_bounds_come_first() -> None:
+    table = fake_table()
+    assert run(fake_tree(table), table)["check"].iloc[0] == "parameters at bounds"
+
+
+@pytest.mark.parametrize("method", checks.INDEPENDENT_RUNS)
+def test_runs_of_a_method_have_to_agree(method: str) -> None:
+    table = fake_table()
+    assert result(run(fake_tree(table), table, method), "agreement of the runs")["passed"]
+    apart = np.random.default_rng(1).normal(5, 0.5, (2, 300)) + np.array([[0.0], [1.0]])
+    tree = fake_tree(table, protection__b1=apart)
+    assert not result(run(tree, table, method), "agreement of the runs")["passed"]
+
+
+def test_withheld_years_have_a_coverage_of_their_own() -> None:
+    table = fake_table()
+    table["withheld"] = ""
+    late = (table["year"] >= 1940) & table["fitted"]
+    table.loc[late, ["fitted", "withheld"]] = [False, "year"]
+    table.loc[late, "value"] = 40.0
+    found = run(fake_tree(table), table)
+    assert not result(found, "coverage of withheld years")["passed"]
+    assert result(found, "coverage, fitted")["passed"]
+
+
+def test_the_evidence_has_to_come_out_alike_in_several_runs() -> None:
+    assert checks.evidence_row(np.array([-10.0, -10.2]))["passed"]
+    assert not checks.evidence_row(np.array([-10.0, -13.0]))["passed"]
+    assert np.isnan(checks.evidence_row(np.array([-10.0]))["value"])
+
+
+def test_weights_of_a_narrow_approximation_fail_and_say_what_to_do() -> None:
+    rng = np.random.default_rng(0)
+    z = 0.4 * rng.normal(size=(500, 2))
+    log = -0.5 * (z**2).sum(axis=1)
+    row = checks.importance_row(importance.weights(log, log / 0.16), "laplace")
+    assert not row["passed"]
+    assert "Sample with nuts" in row["meaning"]

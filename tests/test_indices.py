@@ -262,6 +262,37 @@ def test_the_bound_is_reached_by_logarithms_of_lognormal_inputs() -> None:
         assert (found.estimates["ST_bound"].high >= share).all()
 
 
+def test_the_mean_slope_is_exact_on_lines_of_normal_scores_and_never_above_first_order() -> None:
+    slope = np.array([1.0, 3.0])
+    x = sample(LOGNORMAL, 512, 4)
+    line = derivative.dgsm(x, slope / x, np.log(x) @ slope, LOGNORMAL)
+    sd = slope * [law.scale for law in LOGNORMAL]
+    np.testing.assert_allclose(line.estimates["mu_star"].value, sd, rtol=0.02)
+    np.testing.assert_allclose(line.estimates["mu_scaled"].value, sd**2 / (sd @ sd), rtol=0.04)
+
+    # f = a^2 + b rises in both: shares of the variance are 4/45 and 1 over their sum
+    laws = [Law("a", "uniform", 0.0, 1.0), Law("b", "normal", -8.0, 8.0, 0.0, 1.0)]
+    x = sample(laws, 4096, 1)
+    gradient = np.stack([2.0 * x[:, 0], np.ones(4096)], axis=1)
+    found = derivative.dgsm(x, gradient, x[:, 0] ** 2 + x[:, 1], laws)
+    share = np.array([4.0 / 45.0, 1.0]) / (4.0 / 45.0 + 1.0)
+    # a = Phi(z): E[da^2/dz] = 2 E[Phi phi] = 1 / (2 sqrt(pi))
+    exact = np.array([0.25 / math.pi, 1.0]) / (4.0 / 45.0 + 1.0)
+    np.testing.assert_allclose(found.estimates["mu_scaled"].value, exact, rtol=0.02)
+    assert (found.estimates["mu_scaled"].low <= share).all()
+
+
+def test_one_steep_place_turns_the_mean_square_and_not_the_mean_slope() -> None:
+    laws = [Law(n, "normal", -8.0, 8.0, 0.0, 1.0) for n in "ab"]
+    x = sample(laws, 256, 3)
+    step = np.tanh(x[:, 1] / 0.01)  # of 1 % of the width of the law
+    y = x[:, 0] + 0.2 * step
+    gradient = np.stack([np.ones(256), 20.0 * (1.0 - step**2)], axis=1)
+    found = derivative.dgsm(x, gradient, y, laws).estimates
+    assert found["nu_scaled"].value[1] > found["nu_scaled"].value[0]
+    assert found["mu_scaled"].value[1] < 0.1 * found["mu_scaled"].value[0]
+
+
 def test_a_jump_that_derivatives_do_not_see_is_told() -> None:
     x = sample(ISHIGAMI, 256, 1)
     jump = ishigami(x) + 100.0 * (x[:, 2] > 0.0)
@@ -272,7 +303,8 @@ def test_a_jump_that_derivatives_do_not_see_is_told() -> None:
 def test_inputs_that_belong_together_have_no_bound() -> None:
     x = sample(NORMAL, 64, 1)
     result = derivative.dgsm(x, np.ones_like(x), x.sum(axis=1), None)
-    assert set(result.estimates) == {"nu", "nu_scaled"}
+    assert set(result.estimates) == {"mu_star", "mu_scaled", "nu", "nu_scaled"}
+    np.testing.assert_allclose(result.estimates["mu_star"].value, x.std(axis=0), rtol=1e-12)
 
 
 def ridge(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -425,6 +457,17 @@ def test_a_constant_output_has_no_indices_and_says_so() -> None:
         assert result.constant
         assert result.note == indices.CONSTANT
         assert all(np.isnan(estimate).all() for estimate in result.estimates.values())
+
+
+def test_a_few_runs_that_hold_the_variance_are_told() -> None:
+    design = variance.sobol_design(ISHIGAMI, 64, 0)
+    y = ishigami(design.x)
+    assert variance.sobol(design, y).note == ""
+    y[:3] = 1e4
+    assert "3 of 320 runs are outlying" in variance.sobol(design, y).note
+    x = design.x[:200]
+    assert "3 of 200 runs" in derivative.dgsm(x, d_ishigami(x), y[:200], ISHIGAMI).note
+    assert not indices.outlying(np.array([1.0, 1.0, 1.0, 1.0, 9.0])).any()
 
 
 def test_runs_that_all_failed_leave_nothing_to_say() -> None:

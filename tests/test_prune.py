@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import subprocess
 import sys
 import tomllib
+from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
@@ -17,10 +18,12 @@ from diffsoil.cases import load_case, read_case
 from diffsoil.cli import main
 from diffsoil.io import InputError
 from diffsoil.simulation import simulate
-from sensitivity import worth
+from sensitivity import confirmation, elimination, worth
+from sensitivity.case_text import without_text
+from sensitivity.cost import Cost
+from sensitivity.elimination import Search
+from sensitivity.loss import Loss, Rule, relative
 from tests import tiny_case
-
-pruning = importlib.import_module("sensitivity.prune")  # the package has a function of that name
 
 TARGET = "soc_stock_0_100"
 PHASE = """
@@ -69,7 +72,7 @@ def stock(case, column=None):
 
 @pytest.fixture(scope="module")
 def found(case, pool):
-    runs = worth.of_case(case, [TARGET], drawn=False)
+    runs = worth.of_case(case, [TARGET])
     return runs, worth.worth(runs, pool, nodes=16)
 
 
@@ -123,28 +126,28 @@ def test_rows_of_worth_have_the_form_of_all_indices(case, found):
 
 def test_the_error_is_relative_and_has_a_floor():
     full = np.array([[100.0, 50.0, 0.1]])
-    np.testing.assert_allclose(pruning.relative(np.array([[101.0, 50.0, 0.1]]), full), 0.01)
-    np.testing.assert_allclose(pruning.relative(np.array([[100.0, 49.0, 0.1]]), full), 0.02)
+    np.testing.assert_allclose(relative(np.array([[101.0, 50.0, 0.1]]), full), 0.01)
+    np.testing.assert_allclose(relative(np.array([[100.0, 49.0, 0.1]]), full), 0.02)
     # a hundredth of the largest value divides instead of 0.1
-    np.testing.assert_allclose(pruning.relative(np.array([[100.0, 50.0, 0.2]]), full), 0.1)
+    np.testing.assert_allclose(relative(np.array([[100.0, 50.0, 0.2]]), full), 0.1)
 
 
 def test_failed_runs_are_told_from_infinite_errors():
     full = np.array([[1.0, np.nan], [1.0, 2.0], [0.0, 0.0]])
     pruned = np.array([[1.0, 1.0], [np.nan, 2.0], [0.0, 0.0]])
-    np.testing.assert_array_equal(pruning.relative(pruned, full), [np.nan, np.inf, 0.0])
+    np.testing.assert_array_equal(relative(pruned, full), [np.nan, np.inf, 0.0])
 
 
 def test_the_quantile_is_an_upper_limit_that_few_draws_cannot_give():
     rng = np.random.default_rng(3)
     kept = 0
     for _ in range(400):
-        loss = pruning.Loss(np.zeros((1, 1)), (rng.random((64, 1)),))
+        loss = Loss(np.zeros((1, 1)), (rng.random((64, 1)),))
         kept += loss.quantile(0.95) >= 0.95
     assert kept >= 0.94 * 400
-    few = pruning.Loss(np.zeros((1, 1)), (np.array([[0.1], [np.nan], [0.3]]),))
+    few = Loss(np.zeros((1, 1)), (np.array([[0.1], [np.nan], [0.3]]),))
     assert few.quantile(0.95) == few.worst_draw == 0.3
-    many = pruning.Loss(np.zeros((1, 1)), (np.linspace(0, 1, 1001)[:, None],))
+    many = Loss(np.zeros((1, 1)), (np.linspace(0, 1, 1001)[:, None],))
     assert 0.95 < many.quantile(0.95) < 0.965
 
 
@@ -162,7 +165,7 @@ def test_the_text_of_a_pruned_case_keeps_comments_and_drops_values_of_what_is_go
     case = load_case("loess_wet_forest")
     text = case.text.replace("[set]", '[set]\n"heat.offset" = 0.5')
     case = read_case(case.path, text)
-    pruned = pruning.without_text(case, ["heat", "migration", "protection.mooh"], "why")
+    pruned = without_text(case, ["heat", "migration", "protection.mooh"], "why")
     content = tomllib.loads(pruned)
     assert content["without"] == ["heat", "migration"]
     assert content["protection"] == ["clay", "aggregation", "pores"]
@@ -172,18 +175,18 @@ def test_the_text_of_a_pruned_case_keeps_comments_and_drops_values_of_what_is_go
     assert "# DPM/RPM of deciduous woodland (RothC)" in pruned
     column = read_case(case.path, pruned).column()
     assert "heat.offset" not in column.parameters()
-    twice = pruning.without_text(read_case(case.path, pruned), ["oxides"])
+    twice = without_text(read_case(case.path, pruned), ["oxides"])
     assert tomllib.loads(twice)["without"] == ["heat", "migration", "oxides"]
 
 
 def test_a_pruned_case_finds_the_files_beside_the_case_from_another_folder(path, tmp_path):
     case = load_case(path)
-    text = pruning.without_text(case, ["manure"], folder=tmp_path)
+    text = without_text(case, ["manure"], folder=tmp_path)
     (tmp_path / "PRUNED.toml").write_text(text, encoding="utf-8")
     there = load_case(tmp_path / "PRUNED.toml")
     pd.testing.assert_frame_equal(there.climate["early"], case.climate["early"])
     shipped = load_case("loess_wet_forest")
-    text = pruning.without_text(shipped, ["manure"], folder=tmp_path)
+    text = without_text(shipped, ["manure"], folder=tmp_path)
     assert 'normals = "climate/loess_wet_normals.csv"' in text
 
 
@@ -191,12 +194,12 @@ def test_longer_slow_steps_and_fewer_layers_go_as_far_as_the_events_of_a_case_al
     farm = load_case("loess_dry_agriculture")
     steps = [phase.step_years for phase in farm.file.history]
     assert steps == [10, 10, 10, 10]
-    longer = read_case(farm.path, pruning.without_text(farm, [], step=50))
+    longer = read_case(farm.path, without_text(farm, [], step=50))
     # 5 mm/a takes a layer of 50 mm every ten years
     assert [phase.step_years for phase in longer.file.history] == [50, 50, 10, 50]
-    half = read_case(farm.path, pruning.without_text(farm, [], layers=20, step=50))
+    half = read_case(farm.path, without_text(farm, [], layers=20, step=50))
     assert (half.file.grid.layers, half.file.grid.thickness_m) == (20, 0.1)
-    free = pruning.without_text(farm, [], erosion="continuous", step=50)
+    free = without_text(farm, [], erosion="continuous", step=50)
     assert [p.step_years for p in read_case(farm.path, free).file.history] == [50, 50, 50, 50]
 
 
@@ -207,11 +210,21 @@ def test_longer_slow_steps_and_fewer_layers_go_as_far_as_the_events_of_a_case_al
 def pruned(path, tmp_path_factory):
     """The case pruned by the command, into a folder of its own."""
     output = tmp_path_factory.mktemp("pruned") / "PRUNED.toml"
-    words = [str(path), "--target", TARGET, "--tolerance", "0.02", "-o", str(output)]
-    words += ["--draws", "4", "--unseen", "8", "--workers", "1", "--device", "cpu"]
-    words += ["--processes-only"]
-    assert main(["prune", *words]) == 0
+    other = path.with_name("other.toml")
+    text = path.read_text(encoding="utf-8")
+    name = next(line for line in text.splitlines() if line.startswith("name"))
+    other.write_text(text.replace(name, 'name = "other"'), encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(elimination, "BEYOND", 5)  # each is compiled
+        assert main(["prune", *words(path, output), "--check", str(other)]) == 0
     return output
+
+
+def words(path, output):
+    """What the command is given."""
+    given = [str(path), "--target", TARGET, "--tolerance", "0.02", "-o", str(output)]
+    given += ["--draws", "4", "--unseen", "8", "--workers", "1", "--device", "cpu"]
+    return [*given, "--processes-only"]
 
 
 def test_the_pruned_case_stays_within_the_tolerance(case, pruned):
@@ -241,6 +254,10 @@ def test_the_report_has_errors_on_unseen_draws_cost_and_a_page(pruned):
     errors = pd.read_csv(folder / "errors.csv")
     assert (errors["sample"] == "unseen").sum() == 8
     assert (errors["sample"] == "chosen").sum() == 4
+    # a case that had no part in the choice, here the same one by another name
+    other = errors[errors["case"] == "other"]
+    assert set(other["sample"]) == {"other case", "other case, draws"}
+    assert other["error"].iloc[0] == errors["error"].iloc[0]
     path = pd.read_csv(folder / "path.csv")
     assert (
         path.loc[path["within"], "error"].max() <= 0.02 < path.loc[~path["within"], "error"].max()
@@ -260,11 +277,49 @@ def test_nothing_that_is_there_is_replaced_unless_asked(path, pruned, capsys):
     assert "exists already; use --overwrite" in capsys.readouterr().err
 
 
+def test_a_resumed_pruning_gives_the_answer_of_one_that_was_not_stopped(
+    path, pruned, tmp_path, monkeypatch, capsys
+):
+    output = tmp_path / "PRUNED.toml"
+    monkeypatch.setattr(elimination, "BEYOND", 0)
+    monkeypatch.setattr(confirmation, "measure", lambda *_: Cost(1.0, 1.0, 1.0, 1.0))
+    compute, calls = elimination.compute, []
+
+    def stopped(*arguments):
+        calls.append(arguments)
+        if len(calls) == 7:  # in the middle of the elimination
+            raise KeyboardInterrupt
+        return compute(*arguments)
+
+    monkeypatch.setattr(elimination, "compute", stopped)
+    assert main(["prune", *words(path, output)]) == 130
+    progress = tmp_path / "PRUNED_progress"
+    assert "--resume goes on" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == [progress]
+    assert main(["prune", *words(path, output)]) == 2
+    assert "use --resume to go on" in capsys.readouterr().err
+    assert main(["prune", *words(path, output), "--resume", "--seed", "1"]) == 2
+    assert "cannot resume" in capsys.readouterr().err
+    monkeypatch.setattr(elimination, "compute", compute)
+    assert main(["prune", *words(path, output), "--resume"]) == 0
+    assert "measurements that are kept" in capsys.readouterr().err
+    assert not progress.exists()
+
+    assert output.read_text(encoding="utf-8") == pruned.read_text(encoding="utf-8")
+    for name in ("prune", "errors"):
+        resumed, whole = (
+            pd.read_csv(p.with_name("PRUNED_report") / f"{name}.csv") for p in (output, pruned)
+        )
+        if name == "errors":
+            whole = whole[~whole["sample"].str.startswith("other")]
+        pd.testing.assert_frame_equal(resumed, whole)
+
+
 def test_an_interrupted_pruning_leaves_nothing(path, tmp_path, monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pruning.Search, "prepare", interrupted)
+    monkeypatch.setattr(Search, "prepare", interrupted)
     output = tmp_path / "PRUNED.toml"
     words = ["prune", str(path), "--target", TARGET, "-o", str(output), "--workers", "1"]
     assert main(words) == 130
@@ -272,7 +327,7 @@ def test_an_interrupted_pruning_leaves_nothing(path, tmp_path, monkeypatch):
 
 
 def test_a_tolerance_that_nothing_meets_says_what_can_be_reached(case, pool, monkeypatch):
-    search = pruning.Search([case], [TARGET], pruning.Rule(1e-9, draws=0), pool, lambda _: None)
+    search = Search([case], [TARGET], Rule(1e-9, draws=0), pool, lambda _: None)
     search.names = ("rate_modifiers", "heat")
     search.prepare()
     with pytest.raises(InputError, match=r"least error that can be reached is .*, without 'heat'"):
@@ -297,17 +352,14 @@ def test_bad_input_is_one_line(path, tmp_path, capsys, words, message):
     assert error.count("\n") == 1
 
 
-def test_the_posterior_of_a_column_pruned_of_what_does_nothing_is_the_same(case, found):
+def test_the_posterior_of_a_column_pruned_of_what_does_nothing_is_the_same(case):
     from sensitivity.laplace import compared, posterior
 
-    runs, _ = found
-    pruned = worth.of_case(
-        read_case(case.path, pruning.without_text(case, ["manure"])), [TARGET], (), drawn=False
-    )
+    bare = read_case(case.path, without_text(case, ["manure"]))
+    runs, pruned = (worth.of_case(c, [TARGET], (), drawn=False) for c in (case, bare))
     names, truth = ["carbon.k_hum", "protection.b4"], np.array([0.016, 0.7])
     there = dataclasses.replace(runs, parameters=tuple(names))
-    ones = np.ones((1, len(runs.switches)))
-    values = worth.evaluate([there], (0, truth[None], ones))[0]
+    values = np.asarray(there.values(jnp.asarray(truth), jnp.zeros(0)))
     error = 0.02 * values
     observed = values + error * np.random.default_rng(1).standard_normal(error.size)
     full, other = (posterior(r, names, observed, error) for r in (runs, pruned))
@@ -317,3 +369,20 @@ def test_the_posterior_of_a_column_pruned_of_what_does_nothing_is_the_same(case,
     assert np.all(np.abs(full.estimate - truth) < 3 * full.sd)
     assert np.all(full.sd < 0.3 * truth)
     assert 0.7 * error.size < full.misfit < 1.3 * error.size
+
+
+def test_what_processes_are_worth_is_drawn_and_told():
+    from sensitivity.indices import rows
+    from sensitivity.prune_report import _worth_section, worth_bars
+
+    names, values = ["heat", "pores"], np.array([1.0, -2.0])
+    tables = [
+        rows("strength", "ph[0-25]", "tiny", 100, names, index, values, values - 1, values + 1, 9)
+        for index in ("worth", "integrated_gradient", "S1", "ST")
+    ]
+    tables.append(rows("strength", "ph[0-25]", "tiny", 100, ["heat:pores"], "interaction",
+                       0.5, 0.5, 0.5, 9))  # fmt: skip
+    table = pd.concat(tables)
+    axes = worth_bars(table, "title").axes
+    assert [text.get_text() for text in axes[0].get_yticklabels()] == ["pores", "heat"]
+    assert "heat:pores" not in _worth_section(table.iloc[:0], Path("nowhere"))

@@ -207,7 +207,7 @@ def test_backwards_is_the_same_as_forwards(tmp_path):
     case = sensitivity_cases.protected(tmp_path)
     problem = Problem(case, outputs=["soc_stock_0_100@400"])
     assert not problem.model.forward_mode
-    more = dataclasses.replace(problem.model, outputs=problem.outputs * 9)
+    more = dataclasses.replace(problem.model, outputs=problem.outputs * 40)
     assert more.forward_mode
     backwards = gradients(problem.model, problem.defaults[None])["gradient"][0, 0]
     forwards = gradients(more, problem.defaults[None])["gradient"][0, 0]

@@ -14,7 +14,8 @@ import xarray as xr
 import sensitivity
 from diffsoil import cli, ensemble
 from diffsoil.io import InputError
-from sensitivity import report, workflow
+from sensitivity import jobs, report
+from sensitivity.folder import read_table
 from sensitivity.indices import COLUMNS, rows
 from sensitivity.problem import Problem, evaluate, gradients
 from tests import sensitivity_cases
@@ -233,7 +234,7 @@ def test_failed_draws_are_counted_with_their_inputs(case, tmp_path, monkeypatch)
         found = gradients(model, x)
         return found | {"value": np.where(x[:, :1] > 0.025, np.nan, found["value"])}
 
-    monkeypatch.setattr(workflow, "gradients", failing)
+    monkeypatch.setattr(jobs, "gradients", failing)
     folder = tmp_path / "failing"
     words = ["--method", "dgsm", "--method", "active-subspace", "--samples", "16", *WORDS]
     assert run(case, folder, *words) == 0
@@ -256,7 +257,7 @@ def test_a_failed_run_takes_its_trajectory_with_it(case, tmp_path, monkeypatch):
         first = np.arange(len(x))[:, None] == 0
         return found | {"value": np.where(first, np.nan, found["value"])}
 
-    monkeypatch.setattr(workflow, "evaluate", failing)
+    monkeypatch.setattr(jobs, "evaluate", failing)
     folder = tmp_path / "failing"
     assert run(case, folder, "--method", "morris", "--samples", "8", *WORDS) == 0
     notes = pd.read_csv(folder / "notes.csv")
@@ -268,15 +269,16 @@ def test_a_failed_run_takes_its_trajectory_with_it(case, tmp_path, monkeypatch):
 def test_joint_draws_of_a_fit_are_used_instead_of_priors(case, tmp_path):
     random = np.random.default_rng(1)
     first = random.normal(0.02, 0.002, (2, 40))
-    draws = {"carbon.k_hum": first, "carbon.co2_factor": 1.0 + 20.0 * (first - 0.02)}
-    draws["series error"] = np.abs(first)
+    middle = dict(zip(NAMES, (0.02, 1.0, 0.7, 0.5), strict=True))  # all of the study: one compile
+    draws = {name: at * (1.0 + 5.0 * (first - 0.02)) for name, at in middle.items()}
+    draws |= {NAMES[0]: first, "series error": np.abs(first)}
     posterior = xr.Dataset({k: (("chain", "draw"), v) for k, v in draws.items()})
     posterior.to_netcdf(tmp_path / "posterior.nc", group="posterior", engine="h5netcdf")
-    words = ["--posterior", str(tmp_path / "posterior.nc"), "--target", "soc_stock_0_100@400"]
+    words = ["--posterior", str(tmp_path / "posterior.nc"), *WORDS]
     folder = tmp_path / "study"
     assert run(case, folder, *words, "--method", "shapley", "--samples", "40") == 0
     found = table(folder)
-    assert set(found["parameter"]) == {"carbon.k_hum", "carbon.co2_factor"}
+    assert set(found["parameter"]) == set(NAMES)
     with ensemble.Store.read(folder / "closed" / "gradients.zarr").dataset() as store:
         x = store["x"].to_numpy()
     assert np.corrcoef(x.T)[0, 1] > 0.999  # as they were drawn
@@ -318,18 +320,18 @@ def test_a_total_index_above_its_bound_is_flagged_beyond_the_intervals_only():
 def test_an_input_that_one_method_misses_is_flagged():
     sizes = [0.5, 0.3, 0.2, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.0]
     total = indices("sobol", "ST", sizes, 0.01)
-    turned = indices("dgsm", "nu_scaled", sizes[::-1], 0.01)
+    turned = indices("dgsm", "mu_scaled", sizes[::-1], 0.01)
     found = report.disagreements(pd.concat([total, turned]))
     assert set(found["kind"]) == {"rank"}
     assert {"p0", "p9"} <= set(found["parameter"])
-    same = indices("dgsm", "nu_scaled", sizes, 0.01)
+    same = indices("dgsm", "mu_scaled", sizes, 0.01)
     assert report.disagreements(pd.concat([total, same])).empty
 
 
 def test_a_table_that_is_damaged_is_named(study, tmp_path):
     (tmp_path / "indices.csv").write_text("method,case\nlocal,c\n")
     with pytest.raises(InputError, match=r"indices\.csv: is damaged"):
-        report.read_table(tmp_path, "indices", COLUMNS)
+        read_table(tmp_path, "indices", COLUMNS)
 
 
 def test_what_an_ensemble_computes_can_travel(case):

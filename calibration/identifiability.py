@@ -1,0 +1,77 @@
+"""What the observations can tell, from the Fisher information at one set of parameters.
+
+In coordinates whose prior has unit width the eigenvalues of ``J' S^-1 J`` say how much more the
+observations know along a direction than the prior did: l measurements' worth of the prior. A
+direction of eigenvalue l keeps 1 / (1 + l) of its prior variance.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+from jaxtyping import Array, Float
+
+from calibration.likelihood import ERROR, MEMORY
+from calibration.problem import Problem
+
+PRIOR_DRAWS = 2000
+SHOWN = 0.25
+"""Loadings from this size on are named."""
+
+
+def spectrum(problem: Problem, x: Float[np.ndarray, " parameter"]) -> pd.DataFrame:
+    """Directions that the observations tell, best known first.
+
+    Args:
+        problem: what was fitted.
+        x: bounded parameter values, such as posterior means.
+
+    Returns:
+        Columns ``eigenvalue``, ``contraction`` (l / (1 + l)), ``combination`` (the parameters
+        that make up most of the direction, with their loadings) and one column of loadings for
+        each parameter. Parameters of the errors are taken as known.
+    """
+    transform = problem.coordinates.transform
+    prior = problem.priors.sample(jax.random.key(0), PRIOR_DRAWS)
+    wide = np.std(np.asarray(jax.vmap(transform.inverse)(prior)), axis=0)
+    moving = [i for i, n in enumerate(problem.names) if not n.startswith((ERROR, MEMORY))]
+    directions = jnp.asarray(np.eye(len(problem.names))[moving] * wide)
+
+    def expected(t: Array, plan: object) -> Array:
+        return problem.predict(transform.forward(t), plan).expected  # type: ignore[arg-type]
+
+    def column(t: Array, direction: Array, plan: object) -> Array:
+        return jax.jvp(lambda at: expected(at, plan), (t,), (direction,))[1]
+
+    at = transform.inverse(jnp.asarray(x))
+    jacobian = jax.jit(lambda t, ways, plan: jax.lax.map(lambda way: column(t, way, plan), ways))(
+        at, directions, problem.plan
+    )
+    fitted = problem.table["fitted"].to_numpy()
+    middle = problem.predict(jnp.asarray(x), problem.plan).expected
+    spread = problem.spread(jnp.asarray(x), middle)
+    size = np.where(problem.errors.logarithmic, np.maximum(np.asarray(middle), 1e-9), 1.0)
+    slope = (np.asarray(jacobian) / size)[:, fitted]
+    noise = problem.errors.covariance(middle, spread)[np.ix_(fitted, fitted)]
+    values, vectors = np.linalg.eigh(slope @ np.linalg.solve(noise, slope.T))
+    values, vectors = np.maximum(values[::-1], 0.0), vectors[:, ::-1]
+    names = [problem.names[i] for i in moving]
+    loadings = pd.DataFrame(vectors.T, columns=names)
+    head = pd.DataFrame(
+        {
+            "eigenvalue": values,
+            "contraction": values / (1.0 + values),
+            "combination": [combination(row, names) for row in vectors.T],
+        }
+    )
+    return pd.concat([head, loadings], axis=1)
+
+
+def combination(loadings: Float[np.ndarray, " parameter"], names: list[str]) -> str:
+    """A direction in words; its largest loading is positive."""
+    sign = np.sign(loadings[np.argmax(np.abs(loadings))]) or 1.0
+    order = np.argsort(-np.abs(loadings))
+    chosen = [i for i in order if abs(loadings[i]) >= SHOWN] or [int(order[0])]
+    return " ".join(f"{sign * loadings[i]:+.2f} {names[i]}" for i in chosen[:5])

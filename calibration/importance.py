@@ -1,0 +1,73 @@
+"""Importance weights: draws of one density in the place of draws of another.
+
+Weights are smoothed (Pareto smoothed importance sampling, Vehtari et al. 2024). The shape k of
+their tail says whether they can be trusted: up to :data:`TRUSTED` they can; above it the first
+density misses what the second has, and only sampling the second helps.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from arviz_stats.base import array_stats
+from jaxtyping import Float, Int
+
+TRUSTED = 0.7
+
+
+class Weights(NamedTuple):
+    """Smoothed weights that sum to one, Pareto k, and how many equal draws they are worth."""
+
+    weight: Float[np.ndarray, " draw"]
+    k: float
+    effective: float
+
+    @property
+    def trusted(self) -> bool:
+        """Whether weighted draws stand for draws of the target."""
+        return bool(self.k <= TRUSTED)
+
+
+def weights(target: Float[np.ndarray, " draw"], proposal: Float[np.ndarray, " draw"]) -> Weights:
+    """Weights of draws.
+
+    Args:
+        target: logarithm of the density wanted, up to a constant; -inf or NaN where there is none.
+        proposal: logarithm of the density that the draws come from, up to a constant.
+    """
+    log = np.asarray(target, float) - np.asarray(proposal, float)
+    log = np.where(np.isfinite(log), log, -np.inf)
+    if not np.isfinite(log).any():
+        return Weights(np.full(log.size, 1.0 / log.size), np.inf, 1.0)
+    log = np.maximum(log - log.max(), -700.0)
+    try:
+        with np.errstate(all="ignore"):
+            # ArviZ takes what is divided by, a log likelihood: the sign is that of leave-one-out
+            smoothed, k = array_stats.psislw(-log)
+    except ValueError:  # the largest weights are all the same: a tail that needs no smoothing
+        smoothed, k = log, 0.0
+    weight = np.exp(smoothed - smoothed.max())
+    weight /= weight.sum()
+    shape = float(k) if np.isfinite(k) else (0.0 if np.ptp(log) < 1e-12 else np.inf)
+    return Weights(weight, shape, float(1.0 / np.sum(weight**2)))
+
+
+def log_evidence(target: np.ndarray, proposal: np.ndarray) -> float:
+    """Logarithm of the integral of the target, from draws of a normalised proposal."""
+    log = np.asarray(target, float) - np.asarray(proposal, float)
+    log = log[np.isfinite(log)]
+    return float(np.log(np.mean(np.exp(log - log.max()))) + log.max())
+
+
+def resampled(
+    weight: Float[np.ndarray, " draw"], draws: int, seed: int
+) -> Int[np.ndarray, " draw"]:
+    """Which draws to take, and how often, so that all count alike (systematic resampling).
+
+    The order is shuffled, so that the repetitions of a draw are not neighbours.
+    """
+    rng = np.random.default_rng(seed)
+    points = (np.arange(draws) + rng.uniform()) / draws
+    chosen = np.searchsorted(np.cumsum(weight) / np.sum(weight), points)
+    return rng.permutation(np.minimum(chosen, weight.size - 1))

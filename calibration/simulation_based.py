@@ -1,0 +1,177 @@
+"""Simulation-based calibration: does a method get back the parameters of data that it made up?
+
+Parameters are drawn from the prior, data simulated from them with their errors, and the data
+calibrated. The rank of each true parameter among the posterior draws is uniform if, and only if,
+posteriors are neither too narrow nor too wide nor aside, on average over the prior (Talts et al.
+2018; Modrák et al. 2023). Ranks that pile up at the ends mean a posterior too narrow.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+from jaxtyping import Array, Int
+from scipy import stats
+
+from calibration import checks, importance, nuts
+from calibration.chunks import Chunks
+from calibration.maximum import Laplace, laplace, search
+from calibration.problem import Problem
+
+NAME = "sbc"
+RANKED = 99
+"""Draws of each posterior that the truth is ranked among, thinned to be nearly independent."""
+
+SIGNIFICANT = 0.01
+"""Probability with which chance alone fails a set of parameters."""
+
+Method = Literal["laplace", "nuts"]
+
+
+class Replicates:
+    """Simulated data sets and their posteriors, one after another with one compiled program.
+
+    Args:
+        problem: its priors, operator and error models are used, its values are not.
+        method: ``laplace`` (weighted where the weights hold, as a fit is) or ``nuts``.
+        chains, warmup, draws, tree_depth, acceptance: of NUTS.
+        seed: same seed, same ranks.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        method: Method,
+        chains: int = 2,
+        warmup: int = 50,
+        draws: int = 200,
+        seed: int = 0,
+        tree_depth: int = 6,
+        acceptance: float = 0.8,
+    ) -> None:
+        self.problem = problem
+        self.method = method
+        self._seed = seed
+        self._simulate = jax.jit(problem.simulate_values)
+        self._density = jax.jit(
+            lambda z, plan, value: jax.lax.map(
+                lambda one: problem.log_posterior(one, plan, value), z
+            )
+        )
+        size = len(problem.names)
+        somewhere = Laplace(np.zeros(size), np.eye(size))
+        self._sampler = nuts.Sampler(
+            problem, somewhere, chains, warmup, draws, seed, tree_depth, acceptance,
+            value=problem.errors.value,
+        ) if method == "nuts" else None  # fmt: skip
+
+    def ranks(
+        self, count: int, folder: Path, report: Callable[[str], None], resume: bool = False
+    ) -> Int[np.ndarray, "replicate parameter"]:
+        """Ranks of the true parameters, 0 to :data:`RANKED`; a file for each replicate.
+
+        Args:
+            count: number of data sets.
+            folder: where the files go.
+            report: progress lines.
+            resume: go on after the replicates that are there.
+        """
+        chunks = Chunks(folder, NAME, resume)
+        while chunks.done < count:
+            rank = self.rank(chunks.done)
+            chunks.save({"rank": rank[None]}, ())
+            if chunks.done % 10 == 0 or chunks.done == count:
+                report(f"  {chunks.done} of {count} data sets")
+        return chunks.kept(axis=0)["rank"][:count].astype(int)
+
+    def rank(self, number: int) -> Int[np.ndarray, " parameter"]:
+        """Ranks of one replicate."""
+        key = jax.random.fold_in(jax.random.key(self._seed), number)
+        of_truth, of_data = jax.random.split(key)
+        truth = self.problem.priors.sample(of_truth, 1)[0]
+        value = self._simulate(of_data, truth, self.problem.plan)
+        z = self._posterior(self.problem.coordinates.unbounded(truth), value, number)
+        x = np.asarray(jax.vmap(self.problem.coordinates.bounded)(jnp.asarray(z)))
+        return (x < np.asarray(truth)).sum(axis=0)
+
+    def _posterior(self, truth: Array, value: Array, number: int) -> np.ndarray:
+        """Nearly independent draws of one posterior."""
+        seed = self._seed + number
+        # the search may begin at the truth: what is tested is the posterior around its end
+        best = search(self.problem, truth, report=lambda line: None, value=value)
+        start = laplace(self.problem, best.z, value)
+        if self._sampler is None:
+            z = start.sample(4 * RANKED, seed)
+            target = np.asarray(self._density(jnp.asarray(z), self.problem.plan, value))
+            weights = importance.weights(target, start.log_density(z))
+            if weights.trusted:
+                return z[importance.resampled(weights.weight, RANKED, seed)]
+            return z[:RANKED]
+        self._sampler.restart(start, seed, value)
+        with tempfile.TemporaryDirectory() as scratch:
+            drawn = self._sampler.run(Path(scratch), lambda line: None)["z"]
+        flat = drawn.reshape(-1, drawn.shape[-1])
+        return flat[np.linspace(0, len(flat) - 1, RANKED).astype(int)]
+
+
+def described(
+    ranks: Int[np.ndarray, "replicate parameter"], names: tuple[str, ...]
+) -> pd.DataFrame:
+    """Uniformity of ranks by parameter.
+
+    Returns:
+        Index ``parameter``; ``p_value`` of uniform ranks (Kolmogorov-Smirnov), the share of
+        truths inside central intervals of 50 and 90 %, and the mean rank as a share.
+    """
+    rows = {}
+    for i, name in enumerate(names):
+        # a rank stands for a stretch of the unit interval: its middle is uniform enough to test
+        share = (ranks[:, i] + 0.5) / (RANKED + 1)
+        rows[name] = {
+            "p_value": float(stats.kstest(share, "uniform").pvalue),
+            "coverage_50": float(np.mean(np.abs(share - 0.5) <= 0.25)),
+            "coverage_90": float(np.mean(np.abs(share - 0.5) <= 0.45)),
+            "mean_rank": float(share.mean()),
+            "replicates": len(ranks),
+        }
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    table.index.name = "parameter"
+    return table
+
+
+def verdict(table: pd.DataFrame) -> list[checks.Row]:
+    """Whether ranks are uniform and intervals hold what they say, over all parameters."""
+    limit = SIGNIFICANT / len(table)
+    worst = str(table["p_value"].idxmin())
+    uniform = bool(table["p_value"].min() >= limit)
+    count = float(table["replicates"].iloc[0]) * len(table)
+    covered = float(table["coverage_90"].mean())
+    # parameters of one replicate are not independent: judge by replicates alone
+    least = checks.COVERAGE - 2 * np.sqrt(checks.COVERAGE * 0.1 / table["replicates"].iloc[0])
+    rows = [
+        (
+            "simulation-based calibration (rank p-value)",
+            float(table["p_value"].min()),
+            limit,
+            uniform,
+            f"Ranks of true parameters are uniform (least likely: {worst})."
+            if uniform
+            else f"Ranks of {worst} are not uniform: its posterior is too narrow, too wide or "
+            "aside.",
+        ),
+        (
+            "simulation-based calibration (90 % coverage)",
+            covered,
+            least,
+            covered >= least,
+            f"{covered:.1%} of {count:.0f} true values lie in their 90 % interval.",
+        ),
+    ]
+    return [dict(zip(checks.COLUMNS, row, strict=True)) for row in rows]

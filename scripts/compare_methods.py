@@ -1,0 +1,160 @@
+"""What each method costs on the same posterior, and how far it is off.
+
+Two plots of Broadbalk, calibrated by all methods and compared with a long run of NUTS:
+evaluations and seconds for each effective draw, error of the means in posterior standard
+deviations, and ratios of the widths. Copy and change it for a case of your own.
+
+    python scripts/compare_methods.py FOLDER [--reference 1000] [--draws 200]
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import tomlkit
+
+from diffsoil import _runtime
+
+_runtime.use_device("cpu", cpu_devices=2)
+
+import jax  # noqa: E402
+import jax.numpy as jnp  # noqa: E402
+
+from calibration import (  # noqa: E402
+    checks,
+    ensemble_smoother,
+    importance,
+    maximum,
+    nuts,
+    smc,
+    svi,
+)
+from calibration.problem import Problem  # noqa: E402
+from calibration.whitened import Draws  # noqa: E402
+from diffsoil.cases import load_case  # noqa: E402
+
+TREATMENTS = ("broadbalk_nil", "broadbalk_fym_1843")
+FREE = (
+    "carbon.k_hum",
+    "protection.b1",
+    "manure.factor",
+    "vegetation.input_factor.old_arable",
+    "vegetation.input_factor.wheat_base",
+)
+
+
+def two_plots(folder: Path) -> Path:
+    """A case of two plots of Broadbalk, cut out of the one of Rothamsted."""
+    whole = load_case("rothamsted")
+    case = tomlkit.parse(whole.text)
+    case["name"], case["title"] = "two_plots", "Broadbalk: nothing, and manure since 1843"
+    case["site"] = {"broadbalk": "calcareous"}
+    case["treatment"] = [t for t in case["treatment"] if t["name"] in TREATMENTS]
+    for phase in case["history"]:
+        if not isinstance(phase["land_use"], str):
+            phase["land_use"] = phase["land_use"]["broadbalk"]
+    case["free"] = {name: case["free"][name] for name in FREE}
+    rows = pd.read_csv(whole.resolve(case["observations"]["files"][0]))
+    rows = rows[rows["treatment"].isin(TREATMENTS)]
+    rows.to_csv(folder / "observations.csv", index=False)
+    case["observations"] = {"files": ["observations.csv"]}
+    path = folder / "two_plots.toml"
+    path.write_text(tomlkit.dumps(case))
+    return path
+
+
+def effective(z: np.ndarray) -> float:
+    """Smallest bulk effective sample size of any parameter."""
+    return min(checks.accuracy(z[:, :, i])["ess_bulk"] for i in range(z.shape[-1]))
+
+
+def corrected(problem: Problem, found: Draws) -> tuple[np.ndarray, importance.Weights]:
+    """Draws of an approximation, weighted where the weights hold."""
+    assert found.log_proposal is not None
+    flat = found.z.reshape(-1, found.z.shape[-1])
+    density = jax.jit(lambda z, plan: jax.lax.map(lambda one: problem.log_posterior(one, plan), z))
+    weights = importance.weights(
+        np.asarray(density(jnp.asarray(flat), problem.plan)), found.log_proposal.ravel()
+    )
+    if weights.trusted:
+        flat = flat[importance.resampled(weights.weight, len(flat), 0)]
+    return flat, weights
+
+
+def main(folder: Path, reference: int, draws: int) -> None:
+    """Compare all methods and write ``methods.csv``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    problem = Problem(two_plots(folder))
+    print(f"{problem.table['fitted'].sum()} observations, {len(problem.names)} parameters")
+    began = time.monotonic()
+    best = maximum.maximum(problem, 1, 0)[0]
+    start = maximum.laplace(problem, best.z)
+    shared = time.monotonic() - began
+    print(f"best fit and curvature: {shared:.0f} s with compilation", flush=True)
+
+    methods = {
+        "laplace": lambda: None,
+        "nuts": lambda: nuts.Sampler(problem, start, 2, 100, draws, 1),
+        "svi": lambda: svi.Variational(problem, start, "normal", 2, 400, draws, 1),
+        "flow": lambda: svi.Variational(problem, start, "flow", 2, 800, draws, 1),
+        "smc": lambda: smc.Tempered(problem, start, 2, draws // 2, 1),
+        "ensemble": lambda: ensemble_smoother.Smoother(problem, 2, draws // 2, 1),
+    }
+    long = nuts.Sampler(problem, start, 2, 250, reference, 0).draw(folder, print, resume=True).z
+    truth = long.reshape(-1, long.shape[-1])
+    mean, sd = truth.mean(axis=0), truth.std(axis=0)
+    rows = []
+    for name, make in methods.items():
+        method = make()
+        began = time.monotonic()
+        if method is None:
+            z = start.sample(1000, 1)[None]
+            found = Draws(z, {}, log_proposal=start.log_density(z[0])[None], gradients=4 * len(sd))
+        else:
+            shutil.rmtree(folder / name, ignore_errors=True)
+            found = method.draw(folder / name, print)
+        seconds = time.monotonic() - began
+        flat, k, worth = found.z.reshape(-1, found.z.shape[-1]), np.nan, np.nan
+        if found.log_proposal is not None:
+            flat, weights = corrected(problem, found)
+            k, worth = weights.k, weights.effective
+        elif name == "nuts":
+            worth = effective(found.z)
+        else:
+            worth = len(flat)
+        off = (flat.mean(axis=0) - mean) / sd
+        row = {
+            "method": name,
+            "gradients": found.gradients,
+            "runs": found.runs + (len(flat) if found.log_proposal is not None else 0),
+            "seconds": seconds,
+            "effective draws": worth,
+            "gradients per effective draw": found.gradients / worth,
+            "runs per effective draw": found.runs / worth,
+            "Pareto k": k,
+            "error of means, sd (rms)": float(np.sqrt(np.mean(off**2))),
+            "error of means, sd (largest)": float(np.abs(off).max()),
+            "width ratio, smallest": float((flat.std(axis=0) / sd).min()),
+            "width ratio, largest": float((flat.std(axis=0) / sd).max()),
+            "log evidence": ""
+            if found.log_evidence is None
+            else ", ".join(f"{v:.2f}" for v in found.log_evidence),
+        }
+        rows.append(row)
+        print(pd.Series(row).to_string(), flush=True)
+        pd.DataFrame(rows).to_csv(folder / "methods.csv", index=False)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--reference", type=int, default=1000, help="draws of each long chain")
+    parser.add_argument("--draws", type=int, default=200, help="draws of each chain of a method")
+    chosen = parser.parse_args()
+    sys.exit(main(chosen.folder, chosen.reference, chosen.draws))

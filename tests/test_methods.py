@@ -1,0 +1,160 @@
+"""Methods on posteriors that are known, work in chunks, and weights."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from calibration import importance, nuts, smc, svi
+from calibration.chunks import Chunks
+from calibration.prediction import Predicted
+from calibration.problem import Prediction
+from diffsoil.io import InputError
+from tests.known_posterior import Known
+
+# NumPyro, BlackJAX and optax mix float types inside
+pytestmark = pytest.mark.mixed_types
+
+
+def silent(line: str) -> None:
+    pass
+
+
+class Killed(BaseException):
+    """As sudden as a kill: nothing may catch it and tidy up."""
+
+
+def killed_at(count: int):
+    """A report that stops the run at its n-th line."""
+    lines = []
+
+    def report(line: str) -> None:
+        lines.append(line)
+        if len(lines) == count:
+            raise Killed
+
+    return report
+
+
+@pytest.fixture(scope="module")
+def known() -> Known:
+    return Known()
+
+
+def density(known: Known, z: np.ndarray) -> np.ndarray:
+    return np.asarray(jax.vmap(lambda one: known.log_posterior(one, known.plan))(jnp.asarray(z)))
+
+
+def assert_moments(known: Known, z: np.ndarray, within: float) -> None:
+    flat = z.reshape(-1, z.shape[-1])
+    sd = np.sqrt(np.diag(known.covariance))
+    assert np.abs((flat.mean(axis=0) - known.mean) / sd).max() < within
+    assert np.abs(flat.std(axis=0) / sd - 1).max() < within
+
+
+MADE = {
+    "nuts": lambda known: nuts.Sampler(known, known.start, 2, 50, 300, seed=0),
+    "svi": lambda known: svi.Variational(known, known.start, "normal", 2, 300, 400, seed=0),
+    "flow": lambda known: svi.Variational(known, known.start, "flow", 2, 300, 400, seed=0),
+    "smc": lambda known: smc.Tempered(known, known.start, 2, 250, seed=0),
+}
+
+
+@pytest.fixture(scope="module", params=list(MADE))
+def run(request, known, tmp_path_factory):
+    """A method, itself compiled, with what it found undisturbed."""
+    method = MADE[request.param](known)
+    return request.param, method, method.draw(tmp_path_factory.mktemp("whole"), silent)
+
+
+def test_each_method_finds_the_mean_and_the_width(run, known):
+    _, _, drawn = run
+    assert_moments(known, drawn.z, within=0.15)
+
+
+def test_weights_and_particles_find_the_evidence(run, known):
+    name, _, drawn = run
+    if name == "nuts":
+        pytest.skip("NUTS knows nothing of the evidence")
+    if drawn.log_evidence is not None:
+        found = float(drawn.log_evidence.mean())
+    else:
+        flat = drawn.z.reshape(-1, drawn.z.shape[-1])
+        target, proposal = density(known, flat), drawn.log_proposal.ravel()
+        weights = importance.weights(target, proposal)
+        assert weights.trusted
+        found = importance.log_evidence(target, proposal)
+    assert found == pytest.approx(known.log_evidence, abs=0.15)
+
+
+def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been(run, tmp_path):
+    name, method, drawn = run
+    with pytest.raises(Killed):
+        method.draw(tmp_path, killed_at(1 if name in ("svi", "flow") else 2))
+    (folder,) = tmp_path.iterdir()
+    (folder / ".000099-half.npz").write_bytes(b"a chunk that was being written")
+    again = method.draw(tmp_path, silent, resume=True)
+    np.testing.assert_array_equal(again.z, drawn.z)
+
+
+def test_chunks_after_a_gap_do_not_count(tmp_path):
+    chunks = Chunks(tmp_path, "some")
+    for number in range(4):
+        chunks.save({"value": np.full((1, 2), number)}, {"at": np.array(number)})
+    (tmp_path / "some" / "000002.npz").unlink()
+    kept = Chunks(tmp_path, "some", resume=True)
+    assert kept.done == 2
+    np.testing.assert_array_equal(kept.kept()["value"], [[0, 0, 1, 1]])
+    assert int(kept.state({"at": np.array(0)})["at"]) == 1
+
+
+def test_an_unreadable_chunk_is_one_line_with_its_name(tmp_path):
+    chunks = Chunks(tmp_path, "some")
+    chunks.save({}, ())
+    (tmp_path / "some" / "000000.npz").write_bytes(b"not a chunk")
+    with pytest.raises(InputError, match=r"000000.npz: cannot be read"):
+        Chunks(tmp_path, "some", resume=True).state(())
+
+
+def test_weights_that_cannot_be_trusted_say_so():
+    rng = np.random.default_rng(0)
+    narrow = 0.4 * rng.standard_normal((600, 3))
+    target = -0.5 * (narrow**2).sum(axis=1)
+    found = importance.weights(target, -0.5 * (narrow**2).sum(axis=1) / 0.16)
+    assert not found.trusted
+    wide = 1.3 * rng.standard_normal((600, 3))
+    found = importance.weights(-0.5 * (wide**2).sum(axis=1), -0.5 * (wide**2).sum(axis=1) / 1.69)
+    assert found.trusted
+    chosen = wide[importance.resampled(found.weight, 600, 0)]
+    np.testing.assert_allclose(chosen.std(axis=0), 1.0, atol=0.12)
+
+
+def test_draws_without_a_density_have_no_weight():
+    target = np.zeros(100)
+    target[:3] = [np.nan, -np.inf, np.nan]
+    found = importance.weights(target, np.zeros(100))
+    np.testing.assert_allclose(found.weight[:3], 0.0, atol=1e-12)
+    assert found.weight.sum() == pytest.approx(1.0)
+
+
+def predictions(count: int) -> Prediction:
+    rng = np.random.default_rng(0)
+    shapes = {"topsoil": (count, 2, 3)}
+    return Prediction(**{n: rng.normal(size=shapes.get(n, (count, 4))) for n in Prediction._fields})
+
+
+def test_stored_predictions_are_those_in_memory_also_repeated_and_shuffled(tmp_path):
+    whole = predictions(50)
+    chunks = Chunks(tmp_path, "predicted")
+    for start in range(0, 50, 20):
+        part = jax.tree.map(lambda a, s=start: a[s : s + 20], whole)
+        chunks.save(part._asdict(), ())
+    stored = Predicted(chunks, np.arange(50))
+    np.testing.assert_array_equal(stored.rows("latent"), whole.latent)
+    np.testing.assert_array_equal(stored.rows("latent", slice(1, 3)), whole.latent[:, 1:3])
+    chosen = np.random.default_rng(1).integers(0, 50, 70)
+    np.testing.assert_array_equal(stored.taken(chosen).rows("topsoil"), whole.topsoil[chosen])
+    places = np.concatenate([p for p, _ in stored.taken(chosen).blocks()])
+    assert sorted(places) == list(range(70))

@@ -1,0 +1,356 @@
+"""Kinds of measurements and their error models, on made-up records."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from calibration.likelihood import SMALLEST_SD, ErrorModel, Spread
+from calibration.observations import Operator, read
+from calibration.problem import Problem
+from calibration.quantities import QUANTITIES
+from diffsoil.cases import load_case
+from diffsoil.io import InputError
+from diffsoil.plan import build
+from tests.test_calibration import observation, write_case
+
+LAYERS = 3
+DEPTH = jnp.asarray([0.0, 0.1, 0.3])
+THICKNESS = jnp.asarray([0.1, 0.2, 0.2])
+
+
+def operator(variable: str, upper: float = 0.0, lower: float = 0.2, **changes) -> Operator:
+    """One observation between two depths, m, in a soil that develops."""
+    fields = {
+        "member": jnp.zeros(1, int),
+        "year": jnp.zeros(1, int),
+        "weights": jnp.zeros((1, LAYERS)),
+        "mineral_mass": jnp.zeros((1, LAYERS)),
+        "sampled_mass": jnp.ones(1),
+        "by_mass": jnp.zeros(1, bool),
+        "variable": jnp.asarray([list(QUANTITIES).index(variable)]),
+        "needs_radiocarbon": False,
+        "month": jnp.asarray([-1]),
+        "upper": jnp.asarray([upper]),
+        "lower": jnp.asarray([lower]),
+        "kinds": (variable,),
+    }
+    return Operator(**(fields | changes))
+
+
+def record(**values: object) -> dict:
+    """Values by layer of one member and year; half of the second layer is sampled."""
+    given = {
+        "soc": [20.0, 30.0, 10.0],
+        "thickness": THICKNESS,
+        "depth_top": DEPTH,
+        "mineral_mass": [1200.0, 2600.0, 2800.0],
+    }
+    return {name: jnp.asarray(v, dtype=float)[None, None] for name, v in (given | values).items()}
+
+
+def value(variable: str, made: dict, **changes) -> float:
+    rates = jnp.asarray([10.0, 0.3, 0.66, 0.02])
+    return float(operator(variable, **changes)(made, rates)[0])
+
+
+def test_a_developing_soil_is_sampled_where_its_layers_lie():
+    assert value("soc_stock", record()) == pytest.approx(20 + 30 / 2)
+    thicker = record(thickness=[0.2, 0.2, 0.2], depth_top=[0.0, 0.2, 0.4])
+    assert value("soc_stock", thicker) == pytest.approx(20)
+
+
+def test_clay_and_calcite_are_shares_of_the_minerals():
+    mean = (1200 * 10 + 1300 * 40) / 2500
+    assert value("clay_percent", record(clay_percent=[10, 40, 90])) == pytest.approx(mean)
+    assert value("calcite_percent", record(calcite_fraction=[0.1, 0.4, 1])) == pytest.approx(mean)
+
+
+def test_bulk_density_and_temperature_are_means_by_volume():
+    assert value("bulk_density", record(bulk_density=[1.2, 1.4, 9])) == pytest.approx(1.3)
+    monthly = np.zeros((12, LAYERS)) + np.arange(12)[:, None]
+    assert value("soil_temperature", record(soil_temperature=monthly)) == pytest.approx(5.5)
+    july = {"month": jnp.asarray([6])}
+    assert value("soil_temperature", record(soil_temperature=monthly), **july) == pytest.approx(6)
+
+
+def test_base_saturation_counts_by_exchange_capacity_where_it_is_known():
+    exchange = {"base_saturation": [100, 20, 0], "cec": [300, 100, 9]}
+    known = (1200 * 300 * 100 + 1300 * 100 * 20) / (1200 * 300 + 1300 * 100)
+    assert value("base_saturation", record(**exchange)) == pytest.approx(known)
+    del exchange["cec"]
+    by_mass = (1200 * 100 + 1300 * 20) / 2500
+    assert value("base_saturation", record(**exchange)) == pytest.approx(by_mass)
+
+
+def test_ph_is_a_mean_by_mass_of_soil():
+    mass = np.array([1200 + 1.724 * 20, (2600 + 1.724 * 30) / 2])
+    expected = (mass * [5, 7]).sum() / mass.sum()
+    assert value("ph", record(ph=[5, 7, 9])) == pytest.approx(expected)
+
+
+def test_respired_carbon_is_that_of_the_fast_pools():
+    pools = np.zeros((5, LAYERS))
+    pools[0, 0], pools[3, 0], pools[4, 0] = 0.1, 20.0, 5.0
+    activity = np.array([1.2, 1.0, 1.0, 0.9, 0.0])[:, None]
+    made = record(
+        pools=pools,
+        radiocarbon_pools=pools * activity,
+        radiocarbon=(pools * activity).sum(axis=0),
+        modifier_overall=[0.5, 1, 1],
+        soc=pools.sum(axis=0),
+    )
+    respired = (10 * 0.1 * 1.2 + 0.02 * 20 * 0.9) / (10 * 0.1 + 0.02 * 20)
+    assert value("respired_delta14c", made) == pytest.approx(1000 * (respired - 1))
+    assert value("delta14c", made) == pytest.approx(1000 * ((0.12 + 18) / 25.1 - 1))
+
+
+# Error models.
+
+
+def errors(**changes) -> ErrorModel:
+    """Four observations of a plot, years 0, 1, 3 and 10."""
+    fields = {
+        "value": jnp.asarray([20.0, 22.0, 19.0, 25.0]),
+        "sd": jnp.asarray([0.5, 0.0, 1.0, 0.2]),
+        "of_series": jnp.ones((4, 1)),
+        "of_method": jnp.zeros((4, 0)),
+        "series": ("plot",),
+        "methods": (),
+        "relative": jnp.ones(4, bool),
+        "logarithmic": np.zeros(4, bool),
+        "dof": np.full(4, np.inf),
+        "year": jnp.asarray([0.0, 1.0, 3.0, 10.0]),
+        "of_memory": jnp.zeros((4, 0)),
+        "memories": (),
+        "blocks": np.zeros((0, 0), int),
+        "texts": ("",) * 4,
+    }
+    return ErrorModel(**(fields | changes))
+
+
+EXPECTED = jnp.asarray([21.0, 20.0, 20.0, 24.0])
+
+
+def test_a_normal_error_joins_measured_and_fitted_parts():
+    model = errors()
+    spread = model.spread(jnp.asarray([0.1]), EXPECTED)
+    sd = np.sqrt(np.asarray(model.sd) ** 2 + (0.1 * np.asarray(EXPECTED)) ** 2)
+    np.testing.assert_allclose(spread.total, sd, rtol=1e-6)
+    terms, others = model.log_density(EXPECTED, spread)
+    np.testing.assert_allclose(terms, stats.norm.logpdf(model.value, EXPECTED, sd), rtol=1e-6)
+    np.testing.assert_array_equal(terms, others)
+    absolute = errors(relative=jnp.zeros(4, bool)).spread(jnp.asarray([0.1]), EXPECTED)
+    np.testing.assert_allclose(absolute.scatter, 0.1)
+
+
+def test_lognormal_and_student_errors_are_those_of_scipy():
+    kinds = {
+        "logarithmic": np.array([True, True, False, False]),
+        "dof": np.array([np.inf, np.inf, 4.0, 7.0]),
+    }
+    model = errors(**kinds)
+    spread = model.spread(jnp.asarray([0.1]), EXPECTED)
+    terms, _ = model.log_density(EXPECTED, spread)
+    sd, middle, y = np.asarray(spread.total), np.asarray(EXPECTED), np.asarray(model.value)
+    log = stats.lognorm.logpdf(y[:2], sd[:2] / middle[:2], scale=middle[:2])
+    student = stats.t.logpdf(y[2:], [4, 7], middle[2:], sd[2:])
+    np.testing.assert_allclose(terms, [*log, *student], rtol=1e-6)
+
+
+def correlated(**changes) -> ErrorModel:
+    """The first three belong together, the fourth is kept out."""
+    return errors(
+        of_memory=jnp.ones((4, 1)), memories=("plot",), blocks=np.array([[0, 1, 2]]), **changes
+    )
+
+
+def covariance(model: ErrorModel, spread: Spread) -> np.ndarray:
+    year, same = np.asarray(model.year)[:3], np.asarray(spread.scatter)[:3]
+    together = np.exp(-np.abs(year[:, None] - year) / 5) * same[:, None] * same
+    return together + np.diag(np.asarray(model.sd)[:3] ** 2 + SMALLEST_SD**2)
+
+
+def test_errors_of_a_repeated_plot_are_one_multivariate_normal():
+    model = correlated()
+    spread = model.spread(jnp.asarray([0.1]), EXPECTED, jnp.asarray([5.0]))
+    terms, others = model.log_density(EXPECTED, spread)
+    full = covariance(model, spread)
+    y, middle = np.asarray(model.value)[:3], np.asarray(EXPECTED)[:3]
+    joint = stats.multivariate_normal(middle, full).logpdf(y)
+    assert float(terms[:3].sum()) == pytest.approx(joint, rel=1e-9)
+    alone = stats.norm.logpdf(model.value[3], EXPECTED[3], spread.total[3])
+    assert float(terms[3]) == pytest.approx(float(alone), rel=1e-6)
+    rest = np.array([0, 2])
+    gain = full[1, rest] @ np.linalg.inv(full[np.ix_(rest, rest)])
+    mean = middle[1] + gain @ (y[rest] - middle[rest])
+    width = np.sqrt(full[1, 1] - gain @ full[rest, 1])
+    assert float(others[1]) == pytest.approx(stats.norm.logpdf(y[1], mean, width), rel=1e-9)
+    np.testing.assert_allclose(model.covariance(EXPECTED, spread)[:3, :3], full, rtol=1e-9)
+
+
+def test_simulated_errors_have_the_covariance_that_is_stated():
+    model = correlated()
+    spread = model.spread(jnp.asarray([0.1]), EXPECTED, jnp.asarray([5.0]))
+    keys = jax.random.split(jax.random.key(0), 20000)
+    drawn = jax.jit(jax.vmap(lambda key: model.draw(key, EXPECTED, spread)))(keys)
+    found = np.cov(np.asarray(drawn).T)
+    np.testing.assert_allclose(found, model.covariance(EXPECTED, spread), atol=0.15)
+
+
+def test_a_filled_up_block_leaves_other_rows_alone():
+    model = dataclasses.replace(correlated(), blocks=np.array([[0, 1, 2], [3, -1, -1]]))
+    spread = model.spread(jnp.asarray([0.1]), EXPECTED, jnp.asarray([5.0]))
+    terms, _ = model.log_density(EXPECTED, spread)
+    np.testing.assert_allclose(terms, correlated().log_density(EXPECTED, spread)[0], rtol=1e-6)
+
+
+# Tables.
+
+
+def table(folder, rows: list[str], errors: str = "", keep: str = "keep_out = []") -> pd.DataFrame:
+    path = write_case(folder, rows)
+    text = path.read_text().replace('keep_out = ["hill"]', keep)
+    path.write_text(text + errors)
+    case = load_case(path)
+    return read(case, build(case))
+
+
+def test_other_units_are_converted(tmp_path):
+    rows = [
+        observation(variable="soc_percent", unit="g/kg", value=14, sd=0.5),
+        observation(variable="bulk_density", unit="kg/m3", value=1350),
+    ]
+    found = table(tmp_path, rows)
+    np.testing.assert_allclose(found["value"], [1.4, 1.35])
+    np.testing.assert_allclose(found["sd"], [0.05, np.nan])
+    assert list(found["unit"]) == ["%", "g/cm3"]
+
+
+def test_years_treatments_and_sites_can_be_withheld(tmp_path):
+    rows = [
+        observation(year=1901),
+        observation(year=1905),
+        observation(year=1901, treatment="manured"),
+        observation(site="hill", treatment="cleared", year=1901, series="hill"),
+    ]
+    keep = 'keep_out_years = [1905]\nkeep_out_treatments = ["manured"]\nkeep_out_sites = ["hill"]'
+    found = table(tmp_path, rows, keep=keep)
+    assert list(found["withheld"]) == ["", "year", "treatment", "site"]
+    assert list(found["fitted"]) == [True, False, False, False]
+
+
+WRONG = {
+    "a pH in salt": (
+        observation(variable="ph", unit="1", value=5, method="KCl"),
+        "a pH needs 'water'",
+    ),
+    "a density in kg/m3": (
+        observation(variable="bulk_density", unit="g/cm3", value=1350),
+        "is this in kg/m3",
+    ),
+    "kelvin": (
+        observation(variable="soil_temperature", unit="degC", value=283),
+        "kelvin or Fahrenheit",
+    ),
+    "clay in g/kg": (observation(variable="clay_percent", unit="%", value=230), "g/kg"),
+    "a month of a stock": (observation().strip() + ",7\n", "only soil_temperature"),
+    "before the history": (observation(year=1500), "older than the history"),
+    "a treatment of another site": (
+        observation(site="hill", series="field"),
+        "treatment 'control' is at 'field'",
+    ),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_wrong_row_is_one_line(wrong, tmp_path):
+    row, says = WRONG[wrong]
+    header_needs_month = row.count(",") > observation().count(",")
+    path = write_case(tmp_path, [row])
+    if header_needs_month:
+        file = tmp_path / "observations.csv"
+        file.write_text(file.read_text().replace("series,method\n", "series,method,month\n"))
+    case = load_case(path)
+    with pytest.raises(InputError, match=says) as error:
+        read(case, build(case))
+    assert "line 2" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_fractions_in_the_place_of_percent_are_noticed(tmp_path):
+    rows = [observation(year=y, variable="clay_percent", unit="%", value=0.2) for y in (1901, 1902)]
+    with pytest.raises(InputError, match="are these fractions"):
+        table(tmp_path, rows)
+
+
+def test_contradictions_name_both_lines(tmp_path):
+    with pytest.raises(InputError, match=r"line 3: .* 41 here, 40 in line 2"):
+        table(tmp_path, [observation(), observation(value=41)])
+
+
+STATED = '\n[observations.errors.soil_temperature]\nfitted = "absolute"\ntypical = 0.5\n'
+
+
+def problem(folder, rows: list[str], errors: str = "", keep: str = "keep_out = []") -> Problem:
+    path = write_case(folder, rows)
+    text = path.read_text().replace('keep_out = ["hill"]', keep)
+    path.write_text(text + errors)
+    return Problem(path)
+
+
+def test_an_error_that_the_case_has_to_state_says_what_to_write(tmp_path):
+    row = observation(variable="soil_temperature", unit="degC", value=9)
+    with pytest.raises(InputError, match=r"\[observations.errors.soil_temperature\]"):
+        problem(tmp_path, [row])
+
+
+def test_what_nothing_changes_is_refused_or_compared_as_it_is(tmp_path):
+    row = observation(variable="bulk_density", unit="g/cm3", value=1.3, series="rings")
+    errors = STATED.replace("soil_temperature", "bulk_density")
+    with pytest.raises(InputError, match="prescribed by the case; nothing that is fitted"):
+        problem(tmp_path, [observation(), row], errors)
+    found = problem(tmp_path, [observation(), row], errors, keep='keep_out = ["rings"]')
+    assert list(found.table["fitted"]) == [True, False]
+    assert "observation.error.rings.bulk_density" not in found.names
+
+
+def test_what_the_column_does_not_compute_needs_another_column(tmp_path):
+    row = observation(variable="ph", unit="1", value=6, method="water")
+    with pytest.raises(InputError, match='needs column = "whole_soil"'):
+        problem(tmp_path, [row], STATED.replace("soil_temperature", "ph"))
+
+
+def test_an_error_of_nothing_suggests_the_nearest(tmp_path):
+    errors = STATED.replace("soil_temperature", "soc_stok")
+    with pytest.raises(InputError, match="did you mean 'soc_stock'"):
+        problem(tmp_path, [observation()], errors)
+
+
+def test_a_stated_error_has_its_own_parameters_and_report(tmp_path):
+    errors = (
+        '\n[observations.errors.soc_stock]\ndistribution = "lognormal"\ntypical = 0.1\n'
+        "autocorrelation = true\nmemory_years = 8\n"
+    )
+    found = problem(tmp_path, [observation(), observation(year=1907)], errors)
+    assert "observation.error.field.soc_stock" in found.names
+    assert "observation.correlation_years.field.soc_stock" in found.names
+    assert found.errors.texts[0].startswith("log-normal")
+    assert "correlated in time" in found.errors.texts[0]
+    np.testing.assert_array_equal(found.errors.blocks, [[0, 1]])
+
+
+def test_an_observation_of_history_is_that_of_its_site_and_year(tmp_path):
+    rows = [observation(year=1605), observation(year=1605, treatment="manured"), observation()]
+    found = problem(tmp_path, rows)
+    latent = np.asarray(found.predict(found.defaults, found.plan).latent)
+    assert latent[0] == pytest.approx(latent[1], rel=1e-12)
+    assert latent[0] != pytest.approx(latent[2], rel=1e-3)
+    assert found.first_year == 1600
+    assert found.predict(found.defaults, found.plan).topsoil.shape[1] == 12

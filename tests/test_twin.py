@@ -1,0 +1,440 @@
+"""A fit that is kept up to date, and what it forecasts: on a small case whose truth is known."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import pytest
+
+from calibration import (
+    assimilation,
+    forecast,
+    importance,
+    plots,
+    prediction,
+    scenario,
+    store,
+    workflow,
+)
+from calibration.problem import Problem
+from diffsoil.cases import load_case
+from diffsoil.io import InputError
+from diffsoil.processes.minerals import MOLAR_MASS
+from diffsoil.state import MINERALS
+from tests import tiny_case
+from tests.test_whole_soil_cases import with_experiment
+
+pytestmark = pytest.mark.mixed_types
+
+FREE = """
+[free."vegetation.input_factor.crop"]
+
+[observations]
+files = ["observations.csv"]
+"""
+FREED = '[free."carbon.k_hum"]\n'
+HEADER = (
+    "site,treatment,year,variable,upper_cm,lower_cm,value,sd,unit,estimated,basis,"
+    "soil_mass_Mg_ha,source,series,method\n"
+)
+TRUTH = {"vegetation.input_factor.crop": 1.3, "observation.error.field": 0.03}
+FITTED = range(1900, 1906)
+LATER = (1908, 1910)
+DRAWS = 400
+
+
+def row(year: int, value: object = 40, treatment: str = "control", series: str = "field") -> str:
+    return (
+        f"field,{treatment},{year},soc_stock,0,25,{value},,Mg C/ha,0,fixed_depth,,test,{series},\n"
+    )
+
+
+def write_case(folder):
+    case = tiny_case.write(folder, case=[(FREED, "")])
+    case.write_text(case.read_text() + FREE)
+    rows = [row(y, 40) for y in (*FITTED, *LATER)]
+    (folder / "observations.csv").write_text(HEADER + "".join(rows))
+    return case
+
+
+def write_results(problem, x, folder):
+    """A fit of given draws, as a calibration would leave it."""
+    settings = store.Settings(
+        case=problem.case.name, case_sha256=store.checksum(problem.case.text), method="nuts",
+        quick=True, chains=2, warmup=25, draws=25, starts=1, tree_depth=3, acceptance=0.7,
+        seed=0, set={}, free=sorted(problem.case.file.free),
+    )  # fmt: skip
+    store.open_folder(folder, settings, problem.case.text, resume=False)
+    store.keep_inputs(folder, problem.case)
+    predicted = prediction.predict_draws(problem, x, print)
+    workflow.write_results(
+        problem, settings, folder, {}, x[None], predicted, (1, len(x)), lambda line: None
+    )
+    store.close_folder(folder, folder)
+    return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_pictures():
+    """Pictures of fits have tests of their own; here they would take most of the time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plots, "all_figures", lambda *_: {})
+        yield
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """Case, problem of all data, draws of the prior, their predictions and their likelihood."""
+    folder = tmp_path_factory.mktemp("twin")
+    path = write_case(folder)
+    problem = Problem(path)
+    predictor = prediction.Predictor(problem)
+    truth = np.array([[TRUTH[name] for name in problem.names]])
+    latent = np.asarray(predictor(truth).latent[0])
+    table = pd.read_csv(folder / "observations.csv")
+    noise = np.random.default_rng(3).standard_normal(len(table))
+    table["value"] = latent * (1 + 0.03 * noise)
+    for year in LATER:
+        table[table["year"] == year].to_csv(folder / f"new_{year}.csv", index=False)
+    table[table["year"] >= LATER[0]].to_csv(folder / "both.csv", index=False)
+    table[table["year"] < LATER[0]].to_csv(folder / "observations.csv", index=False)
+    rng = np.random.default_rng(0)
+    # a proposal that is wide and covers the posterior; its density is known
+    z = rng.standard_normal((6000, 2))
+    x = np.exp(np.log([1.3, 0.03]) + z * [0.08, 0.45])
+    x[:, 1] = np.clip(x[:, 1], 0.0011, 0.59)
+    by_name = dict(
+        zip(("vegetation.input_factor.crop", "observation.error.field"), x.T, strict=True)
+    )
+    x = np.stack([by_name[name] for name in problem.names], axis=1)
+    proposal = -0.5 * (z**2).sum(axis=1) - np.log(by_name["vegetation.input_factor.crop"])
+    proposal -= np.log(by_name["observation.error.field"])
+    # stocks are a smooth function of one factor: interpolated between a few runs of the model
+    factor = np.linspace(0.85, 1.85, 40)
+    error = np.full(40, 0.03)
+    runs = {"vegetation.input_factor.crop": factor, "observation.error.field": error}
+    grid = np.asarray(predictor(np.stack([runs[n] for n in problem.names], axis=1)).latent)
+    crop = by_name["vegetation.input_factor.crop"]
+    stocks = np.stack([np.interp(crop, factor, grid[:, i]) for i in range(len(table))], axis=1)
+    sd = by_name["observation.error.field"][:, None] * stocks
+    likelihood = -0.5 * ((table["value"].to_numpy() - stocks) / sd) ** 2 - np.log(sd)
+    prior = np.asarray([float(problem.priors.log_density(jnp.asarray(v))) for v in x[:1]])
+    assert np.isfinite(prior).all()
+    density = np.asarray(_log_prior(problem, x)) - proposal
+    return {
+        "folder": folder, "path": path, "x": x, "density": density,
+        "likelihood": likelihood, "names": problem.names,
+    }  # fmt: skip
+
+
+def _log_prior(problem, x):
+    import jax
+
+    return jax.jit(jax.vmap(problem.priors.log_density))(jnp.asarray(x))
+
+
+def posterior(world, rows: slice):
+    """Weights of the draws of the proposal for the posterior of some rows."""
+    log = world["density"] + world["likelihood"][:, rows].sum(axis=1)
+    return importance.weights(log, np.zeros_like(log))
+
+
+@pytest.fixture(scope="module")
+def fit(world):
+    """The posterior of the first six observations, drawn by sampling and resampling."""
+    first = posterior(world, slice(0, len(FITTED)))
+    chosen = importance.resampled(first.weight, DRAWS, 1)
+    problem = Problem(world["path"])
+    return write_results(problem, world["x"][chosen], world["folder"] / "fit")
+
+
+@pytest.fixture(scope="module")
+def updated(world, fit):
+    """The fit with the first of the later samplings."""
+    output = world["folder"] / "fit_1908"
+    new = world["folder"] / "new_1908.csv"
+    assert assimilation.assimilate_case(fit, new, output, method="weights") == 0
+    return output
+
+
+def step(world, fit, file: str):
+    """Weights of the base draws of a fit with more data, without writing anything."""
+    found = store.load(fit)
+    path = world["folder"] / file
+    rows = assimilation.check_new(found.case(), path)
+    case, _ = assimilation.with_file(found, path, world["folder"] / f"stage_{fit.name}_{file}")
+    problem = Problem(case)
+    settings = found.settings
+    base, _ = assimilation.base_draws(found, problem, None, 0)
+    task = assimilation.Step(found, problem, settings, len(rows), fit, lambda line: None, None)
+    return base, task.learn(base)[0]
+
+
+def test_weights_of_a_conjugate_normal_are_its_posterior():
+    rng = np.random.default_rng(2)
+    draws = rng.normal(1.0, 0.5, 4000)  # what is known before: N(1, 0.5)
+    measured, error = 1.6, 0.4
+    log = -0.5 * ((measured - draws) / error) ** 2
+    found = importance.weights(log, np.zeros_like(log))
+    precision = 1 / 0.5**2 + 1 / error**2
+    mean = (1.0 / 0.5**2 + measured / error**2) / precision
+    assert assimilation.hold(found)
+    assert float(found.weight @ draws) == pytest.approx(mean, abs=0.03)
+    spread = np.sqrt(found.weight @ (draws - mean) ** 2)
+    assert float(spread) == pytest.approx(precision**-0.5, rel=0.05)
+    again = draws[importance.resampled(found.weight, 4000, 0)]
+    assert again.mean() == pytest.approx(mean, abs=0.03)
+
+
+def test_weights_do_not_hold_where_no_draw_is():
+    draws = np.random.default_rng(2).normal(0.0, 1.0, 600)
+    log = -0.5 * ((6.0 - draws) / 0.05) ** 2
+    assert not assimilation.hold(importance.weights(log, np.zeros_like(log)))
+
+
+@pytest.mark.slow
+def test_assimilated_weights_are_the_posterior_of_all_data(world, updated):
+    whole = posterior(world, slice(0, len(FITTED) + 1))
+    crop = world["names"].index("vegetation.input_factor.crop")
+    mean = float(whole.weight @ world["x"][:, crop])
+    sd = float(np.sqrt(whole.weight @ (world["x"][:, crop] - mean) ** 2))
+    found = store.load(updated)
+    draws = found.draws[:, found.names.index("vegetation.input_factor.crop")]
+    assert abs(draws.mean() - mean) < 4 * sd / np.sqrt(found.history[-1]["ess"])
+    assert draws.std() == pytest.approx(sd, rel=0.25)
+
+
+@pytest.mark.slow
+def test_two_steps_are_one(world, fit, updated):
+    base, once = step(world, fit, "both.csv")
+    again, twice = step(world, updated, "new_1910.csv")
+    np.testing.assert_array_equal(base.draws, again.draws)
+    np.testing.assert_allclose(once, twice, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.slow
+def test_the_history_says_what_entered_when(world, updated):
+    entries = store.load(updated).history
+    assert [e["method"] for e in entries] == ["nuts", "weights"]
+    assert (entries[0]["rows"], entries[0]["years"]) == (len(FITTED), "1900-1905")
+    last = entries[-1]
+    assert (last["rows"], last["fitted"], last["years"]) == (1, 1, "1908")
+    kept = updated / last["data"][0]["file"]
+    assert last["data"][0]["sha256"] == store.checksum_of(world["folder"] / "new_1908.csv")
+    assert kept.read_bytes() == (world["folder"] / "new_1908.csv").read_bytes()
+    page = (updated / "report.html").read_text()
+    assert "Which data entered when" in page
+    assert last["data"][0]["sha256"][:12] in page
+
+
+@pytest.mark.slow
+def test_an_updated_fit_is_a_whole_fit_that_can_be_moved(updated, tmp_path):
+    moved = tmp_path / "elsewhere"
+    shutil.copytree(updated, moved)
+    names = {p.name for p in moved.iterdir()}
+    assert {"posterior.nc", "summary.csv", "predictions.csv", "checks.csv", "report.html"} <= names
+    case = store.load(moved).case()
+    assert case.path.parent == moved
+    assert len(case.file.observations.files) == 2
+    assert len(pd.read_csv(moved / "predictions.csv")) == len(FITTED) + 1
+
+
+def refused(fit, text: str, folder, says: str) -> None:
+    file = folder / "wrong.csv"
+    file.write_text(HEADER + text)
+    with pytest.raises(InputError, match=says) as error:
+        assimilation.assimilate_case(fit, file, folder / "never")
+    assert "wrong.csv" in str(error.value)
+    assert "\n" not in str(error.value)
+    assert not (folder / "never").exists()
+
+
+@pytest.mark.slow
+def test_what_the_fit_has_already_is_refused(world, fit, updated, tmp_path):
+    known = (world["folder"] / "new_1908.csv").read_text().split("\n", 1)[1]
+    refused(updated, known, tmp_path, "is in the fit already: 01_new_1908.csv line 2")
+    refused(fit, row(1903, 12.3), tmp_path, "contradicts .* a second measurement needs a series")
+
+
+WRONG = {
+    "a year beyond the drivers": (row(1999), "to 1911"),
+    "an unknown treatment": (row(1909, treatment="contrl"), "did you mean 'control'"),
+    "an unknown site": (row(1909).replace("field,", "feild,", 1), "did you mean 'field'"),
+    "a stock in kg": (row(1909, 45000), "outside"),
+    "nothing to fit": (row(1909).replace(",0,fixed", ",1,fixed"), "none of 1 rows may be fitted"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_wrong_new_observation_is_one_line(wrong, fit, tmp_path):
+    refused(fit, *[WRONG[wrong][0]], tmp_path, WRONG[wrong][1])
+
+
+@pytest.mark.slow
+def test_a_series_that_the_fit_does_not_know_gets_an_error_from_its_prior(world, fit, tmp_path):
+    file = tmp_path / "new.csv"
+    file.write_text(HEADER + row(1909, 40, series="other"))
+    found = store.load(fit)
+    case, _ = assimilation.with_file(found, file, tmp_path / "stage")
+    base, anew = assimilation.base_draws(found, Problem(case), None, 0)
+    assert anew == ["observation.error.other"]
+    drawn = base.draws[:, base.names.index("observation.error.other")]
+    assert np.ptp(drawn) > 0
+    assert len(base.draws) == DRAWS
+
+
+# Forecast.
+
+OPTIONS = """
+format = 1
+until = 1917
+treatments = ["control"]
+depths_cm = [[0, 25]]
+years = [1917]
+
+[weather]
+repeat_years = 4
+
+[[option]]
+name = "as_now"
+
+[[option]]
+name = "same"
+land_use = "crop"
+manure_carbon_t_ha = 0.0
+
+[[option]]
+name = "manure"
+manure_carbon_t_ha = 3.0
+
+[[option]]
+name = "warm_forest"
+land_use = "forest"
+warming = { k = 2, by = 1917 }
+"""
+
+
+@pytest.fixture(scope="module")
+def told(world, fit):
+    options = world["folder"] / "options.toml"
+    options.write_text(OPTIONS)
+    output = world["folder"] / "forecast"
+    forecast.forecast_case(fit, options, output, draws=20)
+    return output
+
+
+@pytest.mark.slow
+def test_options_that_are_the_same_differ_by_nothing(told):
+    table = pd.read_csv(told / "differences.csv")
+    same = table[(table["option"] == "same") & (table["versus"] == "as_now")]
+    assert len(same) == 12  # two quantities, six years
+    assert (same[["mean", "sd", "q05", "q95"]] == 0).all(axis=None)
+    assert (same[["probability_more", "probability_less"]] == 0).all(axis=None)
+
+
+@pytest.mark.slow
+def test_manure_adds_carbon_in_every_draw(told):
+    table = pd.read_csv(told / "differences.csv")
+    soil = table[(table["variable"] == "soc_stock") & (table["year"] == 1917)]
+    manure = soil[(soil["option"] == "manure") & (soil["versus"] == "as_now")].iloc[0]
+    assert manure["probability_more"] == 1.0
+    assert 5 < manure["q50"] < 18  # of 18 Mg C/ha brought
+    by_year = pd.read_csv(told / "forecast.csv")
+    assert by_year["year"].max() == 1917
+    assert (by_year[by_year["year"] <= 1911]["forecast"] == 0).all()
+    assert {"forecast.png", "differences.png", "report.html", "options.csv"} <= {
+        p.name for p in told.iterdir()
+    }
+
+
+@pytest.mark.slow
+def test_the_record_is_the_same_under_all_options(told):
+    by_year = pd.read_csv(told / "forecast.csv")
+    past = by_year[(by_year["forecast"] == 0) & (by_year["variable"] == "soc_stock")]
+    by_option = past.pivot_table(index="year", columns="option", values="mean")
+    for name in by_option:
+        np.testing.assert_allclose(by_option[name], by_option["as_now"], rtol=1e-12)
+
+
+MANURE = "manure_carbon_t_ha = 3.0"
+ROCK = 'amendments = [{ material = "albite", kg_m2 = 1, year = 1913 }]'
+BAD_OPTIONS = {
+    "an unknown key": (MANURE, "manure_carbn_t_ha = 3.0", "did you mean"),
+    "an unknown land use": ('land_use = "forest"', 'land_use = "forrest"', "'forest'"),
+    "a past year": ("until = 1917", "until = 1911", "record of the case ends in 1911"),
+    "an unknown treatment": ('["control"]', '["contrl"]', "did you mean 'control'"),
+    "rock without a soil for it": (MANURE, ROCK, "ground rock and lime need"),
+    "erosion without a soil for it": (MANURE, "erosion_mm_a = 1", "whole_soil"),
+    "more years than the record": ("repeat_years = 4", "repeat_years = 40", "the record has 12"),
+    "no weather": ("repeat_years = 4", "", "repeat_years or mean_years"),
+    "a depth below the column": ("[[0, 25]]", "[[0, 250]]", "0 to 80 cm"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bad", BAD_OPTIONS)
+def test_a_bad_option_is_one_line(bad, world, fit, tmp_path):
+    old, new, says = BAD_OPTIONS[bad]
+    assert old in OPTIONS
+    options = tmp_path / "options.toml"
+    options.write_text(OPTIONS.replace(old, new))
+    with pytest.raises(InputError, match=says) as error:
+        forecast.forecast_case(fit, options, tmp_path / "never")
+    assert str(options) in str(error.value)
+    assert not (tmp_path / "never").exists()
+
+
+def test_rock_and_erosion_of_an_option_begin_with_it(tmp_path):
+    case = load_case(with_experiment(tmp_path))
+    options = tmp_path / "options.toml"
+    options.write_text(
+        "format = 1\nuntil = 355\ndepths_cm = [[0, 20]]\n[weather]\nmean_years = 3\n"
+        '[[option]]\nname = "as_now"\n[[option]]\nname = "rock"\nstart = 350\n'
+        "erosion_mm_a = 0\n"
+        'amendments = [{ material = "albite", kg_m2 = 1, every_years = 2, depth_m = 0.1 }]\n'
+    )
+    asked = scenario.read(options, case)
+    plan = scenario.lived(asked)
+    assert plan.members == ("limed:as_now", "limed:rock")
+    added = np.asarray(plan.experiment.series["added_minerals"]).sum(axis=(2, 3))
+    assert (added[0] == 0).all()
+    years = np.arange(plan.experiment_year, 356)
+    np.testing.assert_array_equal(added[1] > 0, years >= 350)
+    albite = MOLAR_MASS[MINERALS.index("albite")]
+    np.testing.assert_allclose(added[1, -1], 0.5 / albite, rtol=1e-12)
+    eroded = np.asarray(plan.experiment.series["removed_layers"])
+    assert (eroded[1, years >= 350] == 0).all()
+    lime = np.asarray(plan.experiment.series["added_calcite"])
+    assert (lime[:, years == 342] > 0).all()
+
+
+@pytest.mark.slow
+def test_an_interrupted_refit_goes_on_to_the_same_draws(world, fit, tmp_path, monkeypatch):
+    from calibration import nuts
+
+    new = world["folder"] / "new_1908.csv"
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    assimilation.assimilate_case(fit, new, whole, method="refit")
+    run = nuts.Sampler.draw
+
+    def interrupted(self, folder, report, resume=False):
+        def line(text):
+            report(text)
+            raise KeyboardInterrupt
+
+        return run(self, folder, line, resume)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(nuts.Sampler, "draw", interrupted)
+        with pytest.raises(KeyboardInterrupt, match="--resume"):
+            assimilation.assimilate_case(fit, new, stopped, method="refit")
+    assert not json.loads((stopped / "fit.json").read_text())["complete"]
+    assimilation.assimilate_case(fit, new, stopped, method="refit", resume=True)
+    for name in ("summary.csv", "predictions.csv"):
+        assert (whole / name).read_bytes() == (stopped / name).read_bytes()
+    assert store.load(stopped).history[-1]["method"] == "nuts"
