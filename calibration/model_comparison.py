@@ -10,10 +10,10 @@ import blackjax.smc.resampling as resampling
 import jax
 import jax.numpy as jnp
 import numpy as np
-from arviz_stats.base import array_stats
 from blackjax.smc import adaptive_tempered
 from jaxtyping import Array, Float
 
+from calibration import importance as smoothed
 from calibration.hierarchy import Given, Hierarchy
 
 BRIDGE_TOLERANCE = 1e-8
@@ -44,11 +44,9 @@ class Importance(NamedTuple):
 def importance(log_ratio: Float[np.ndarray, " draw"]) -> Importance:
     """Pareto-smoothed importance weights (Vehtari et al. 2024) from log ratios of densities."""
     log_ratio = np.asarray(log_ratio)
-    logs, k = array_stats.psislw(log_ratio)
-    weights = np.exp(logs - np.max(logs))
-    weights = weights / weights.sum()
+    found = smoothed.weights(log_ratio, np.zeros(log_ratio.size))
     mean = np.log(np.mean(np.exp(log_ratio - log_ratio.max()))) + log_ratio.max()
-    return Importance(weights, float(k), float(1.0 / np.sum(weights**2)), float(mean))
+    return Importance(found.weight, found.k, found.effective, float(mean))
 
 
 def bridge(

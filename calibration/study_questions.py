@@ -12,12 +12,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
-from arviz_stats.base import array_stats
 from jaxtyping import Array, Float
 from numpyro import diagnostics
 from numpyro.infer import MCMC, NUTS
 from scipy.stats import qmc
 
+from calibration import importance
 from calibration.study import TARGETS, Runs
 from diffsoil import ensemble
 from diffsoil.cases import read_case
@@ -266,9 +266,8 @@ def protection_posterior(
     def misfit(found: np.ndarray) -> np.ndarray:
         return 0.5 * (((found - paper["paper"].to_numpy()) / tolerance) ** 2).sum(axis=1)
 
-    log_weights, pareto_k = array_stats.psislw(misfit(near) - misfit(exact))
-    weights = np.exp(log_weights - np.max(log_weights))
-    weights /= weights.sum()
+    corrected_by = importance.weights(-misfit(exact), -misfit(near))
+    weights, pareto_k = corrected_by.weight, corrected_by.k
     mean = weights @ some
     hessian = np.asarray(jax.hessian(potential)(jnp.asarray(draws.mean(axis=0))))
     summary = pd.DataFrame(
