@@ -29,9 +29,10 @@ from jaxtyping import Float
 from calibration import checks, compatibility, importance, maximum, prediction, store, workflow
 from calibration.observations import read as read_observations
 from calibration.problem import Problem
-from diffsoil.cases import Case, read_case
+from diffsoil.cases import Case, load_case, read_case
 from diffsoil.io import InputError, replacing
 from diffsoil.plan import build
+from diffsoil.schema import names_of
 
 How = Literal["auto", "weights", "refit"]
 
@@ -94,6 +95,7 @@ def assimilate_case(
     strict: bool = False,
     overwrite: bool = False,
     resume: bool = False,
+    drivers: Path | None = None,
 ) -> int:
     """Bring new observations into a fit, and write a whole fit to a folder.
 
@@ -106,6 +108,8 @@ def assimilate_case(
         seed: same seed, same result.
         strict: return 1 if a check fails.
         overwrite, resume: what to do with a folder that holds something already.
+        drivers: case with longer weather and management, for observations after the last year
+            of the fit; see :func:`staged`.
 
     Returns:
         Exit code: 0, or 1 with ``strict`` and a failed check.
@@ -117,15 +121,19 @@ def assimilate_case(
     if draws is not None and draws < 2:
         raise InputError(f"--draws {draws}: at least 2 are needed")
     found = store.load(fit)
-    old = found.case()
-    column = found.column(old)
-    new_rows = check_new(old, Path(observations))
-    say(f"{old.file.title}: fit of {sum(_fitted_rows(found))} observations")
-    say(f"new: {_told(new_rows)}")
     with tempfile.TemporaryDirectory() as folder:
-        case, name = with_file(found, Path(observations), Path(folder))
+        old = staged(found, Path(folder), drivers)
+        column = found.column(old)
+        new_rows = check_new(old, Path(observations))
+        say(f"{old.file.title}: fit of {sum(_fitted_rows(found))} observations")
+        if drivers is not None:
+            say(f"weather and management to {old.end_year}: {drivers}")
+        say(f"new: {_told(new_rows)}")
+        case, name = with_file(old, Path(observations), len(found.history), Path(folder))
         problem = Problem(case, column)
         entry = _entry(found, Path(observations), name, new_rows, seed)
+        if drivers is not None:
+            entry["drivers"] = driving_files(old)
         settings = dataclasses.replace(
             found.settings,
             case_sha256=store.checksum(case.text),
@@ -197,8 +205,12 @@ class Step:
             raise InputError(f"{self.output}: nothing to resume there")
         before = store.read_json(file)
         entry, now = before["history"][-1], self.settings.history[-1]
-        for key, what in (("data", "the observations"), ("from", "the fit")):
-            if entry.get(key) != now[key]:
+        for key, what in (
+            ("data", "the observations"),
+            ("from", "the fit"),
+            ("drivers", "weather or management"),
+        ):
+            if entry.get(key) != now.get(key):
                 raise InputError(f"{file}: cannot resume: {what} to begin with has changed")
         method = str(before["method"])
         wanted = dataclasses.replace(
@@ -224,7 +236,8 @@ class Step:
         x = np.concatenate([base.draws, known[None]])
         predicted = prediction.predict_draws(self.problem, x, self.say)
         again = np.asarray(predicted.latent)[-1, : self.old_rows]
-        compatibility.refuse_difference(self.found, self.problem.table, again)
+        new_drivers = "drivers" in self.settings.history[-1]
+        compatibility.refuse_difference(self.found, self.problem.table, again, new_drivers)
         predicted = jax.tree.map(lambda a: a[:-1], predicted)
         terms = np.asarray(predicted.log_likelihood)
         fitted = self.problem.table["fitted"].to_numpy()
@@ -394,22 +407,80 @@ def _fitted_rows(found: store.Fit) -> np.ndarray:
     return np.asarray(found.tree["constant_data"]["fitted"].to_numpy(), bool)
 
 
-def with_file(found: store.Fit, path: Path, folder: Path) -> tuple[Case, str]:
-    """The case of a fit with one more file of observations, all its files in a folder."""
+def staged(found: store.Fit, folder: Path, drivers: Path | None = None) -> Case:
+    """The case of a fit with all its files in a folder, and longer drivers if there are any.
+
+    Args:
+        found: the fit.
+        folder: where to.
+        drivers: case whose experiment (last year, weather, management) takes the place of that
+            of the fit; nothing else of it is used. That it tells the same of the past is seen
+            when the first draw predicts what the fit has stored.
+
+    Raises:
+        InputError: there is no experiment, it ends sooner, or does not know the treatments.
+    """
     old = found.case()
     document = tomlkit.parse(found.text)
-    observed = document["observations"]
-    number = len(found.history)
-    name = f"assimilated/{number:02d}_{path.name}"
-    observed["files"].append(name)
+    if drivers is not None:
+        _replace_drivers(document, old, drivers)
     for table, key in store.files_of(document):
         known = Path(str(table[key]))
-        source = old.resolve(str(known)) if str(known) != name else path
-        if known.is_absolute() or ".." in known.parts:  # a fit of format 1
+        source = old.resolve(str(known))
+        if known.is_absolute() or ".." in known.parts:  # a driver, or a fit of format 1
             table[key] = str(source.resolve())
             continue
         (folder / known).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, folder / known)
+    return read_case(folder / "case.toml", tomlkit.dumps(document))
+
+
+def _replace_drivers(document: tomlkit.TOMLDocument, old: Case, drivers: Path) -> None:
+    """Put the experiment of another case in the place of a case's own."""
+    longer = load_case(drivers)
+    for case in (old, longer):
+        if case.file.experiment is None:
+            raise InputError(f"{case.path}: experiment: is missing, and with it yearly drivers")
+    experiment = longer.file.experiment
+    assert experiment is not None
+    if longer.end_year < old.end_year:
+        raise InputError(
+            f"{longer.path}: experiment.until: is {longer.end_year}, the fit has drivers to "
+            f"{old.end_year}"
+        )
+    missing = [t.name for t in old.file.treatment if t.name not in _managed(longer)]
+    if missing:
+        raise InputError(f"{longer.path}: experiment.management: nothing for {missing[0]!r}")
+    kept = experiment.model_dump(exclude_defaults=True)
+    kept["management"] = str(longer.resolve(experiment.management).resolve())
+    document["experiment"] = kept
+    for name in names_of(experiment.climate):
+        monthly = longer.file.climate[name].monthly
+        assert monthly is not None  # the case has been checked
+        document["climate"][name] = {"monthly": str(longer.resolve(monthly).resolve())}
+
+
+def _managed(case: Case) -> set[str]:
+    assert case.management is not None  # there is an experiment
+    return set(case.management["treatment"])
+
+
+def driving_files(case: Case) -> list[dict[str, str]]:
+    """Files of weather and management of a case, with their SHA-256."""
+    experiment = case.file.experiment
+    assert experiment is not None
+    monthly = [case.file.climate[name].monthly or "" for name in names_of(experiment.climate)]
+    files = [case.resolve(name) for name in (*monthly, experiment.management)]
+    return [{"file": file.name, "sha256": store.checksum_of(file)} for file in files]
+
+
+def with_file(case: Case, path: Path, number: int, folder: Path) -> tuple[Case, str]:
+    """A case of :func:`staged` with one more file of observations, and the name of that."""
+    document = tomlkit.parse(case.text)
+    name = f"assimilated/{number:02d}_{path.name}"
+    document["observations"]["files"].append(name)
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(path, folder / name)
     return read_case(folder / "case.toml", tomlkit.dumps(document)), name
 
 

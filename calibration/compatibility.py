@@ -28,7 +28,10 @@ def stored_draw(fit: store.Fit) -> tuple[Float[np.ndarray, " parameter"], np.nda
 
 
 def refuse_difference(
-    fit: store.Fit, table: pd.DataFrame, again: Float[np.ndarray, " obs"]
+    fit: store.Fit,
+    table: pd.DataFrame,
+    again: Float[np.ndarray, " obs"],
+    new_drivers: bool = False,
 ) -> None:
     """Refuse a fit whose first draw no longer predicts what the fit has stored for it.
 
@@ -36,9 +39,10 @@ def refuse_difference(
         fit: the fit.
         table: its observations, in the order of the fit.
         again: what :func:`stored_draw` predicts now.
+        new_drivers: whether it was predicted with weather and management of another case.
 
     Raises:
-        InputError: the fit was made with another model.
+        InputError: the fit was made with another model, or another past.
     """
     _, stored = stored_draw(fit)
     if stored.shape != again.shape:
@@ -52,11 +56,15 @@ def refuse_difference(
     if apart[worst] <= TOLERANCE:
         return
     row = table.iloc[worst]
+    differs = (
+        f"its first draw predicts {again[worst]:.6g} for {row['variable']} of "
+        f"{row['treatment'] or row['site']} in {row['year']}, {stored[worst]:.6g} is stored"
+    )
+    if new_drivers and fit.written_with == metadata.version("diffsoil"):
+        raise InputError(f"--drivers: another past than that of {fit.file}: {differs}")
     raise InputError(
         f"{fit.file}: version: made with diffsoil {fit.written_with}, this is "
-        f"{metadata.version('diffsoil')}, and another model: its first draw predicts "
-        f"{again[worst]:.6g} for {row['variable']} of {row['treatment'] or row['site']} in "
-        f"{row['year']}, {stored[worst]:.6g} is stored; calibrate anew"
+        f"{metadata.version('diffsoil')}, and another model: {differs}; calibrate anew"
     )
 
 

@@ -43,6 +43,8 @@ WRITTEN_UNITS = tuple(dict.fromkeys(u for q in QUANTITIES.values() for u in q.un
 WATER = ("water", "H2O", "h2o")
 """Methods of a pH that can be compared with the soil solution's."""
 
+AFTER = "longer weather and management are needed; assimilate takes them with --drivers"
+
 SAME = 1e-9
 """Relative difference of two values that are one value written twice."""
 
@@ -155,10 +157,10 @@ def _read_one(case: Case, plan: Plan, path: Path) -> pd.DataFrame:
         _check_place(where, row, depth)
         if not case.file.start_year <= row["year"] <= case.end_year:
             before = row["year"] < case.file.start_year
+            why = "the observation is older than the history" if before else AFTER
             raise InputError(
                 f"{where}, column 'year': {row['year']} is outside the years of the case, "
-                f"{case.file.start_year} to {case.end_year}"
-                + (" (the observation is older than the history)" if before else "")
+                f"{case.file.start_year} to {case.end_year} ({why})"
             )
     table["value"] = table["value"] * factors
     table["sd"] = table["sd"] * factors

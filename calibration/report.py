@@ -447,8 +447,9 @@ def _history(settings: Settings) -> str:
             {
                 "step": str(entry["step"]),
                 "date": entry.get("date", ""),
-                "data (SHA-256)": ", ".join(
-                    f"{d['file']} ({d['sha256'][:12]})" for d in entry["data"]
+                "data, drivers (SHA-256)": ", ".join(
+                    f"{d['file']} ({d['sha256'][:12]})"
+                    for d in (*entry["data"], *entry.get("drivers", ()))
                 ),
                 "rows, fitted": f"{entry.get('rows', '')}, {entry.get('fitted', '')}",
                 "years": entry.get("years", ""),
@@ -475,6 +476,8 @@ def command(settings: Settings) -> str:
     if len(settings.history) > 1:
         last = settings.history[-1]
         words = ["diffsoil", "assimilate", "FIT", "--observations", last["data"][0]["file"]]
+        if "drivers" in last:
+            words += ["--drivers", "CASE"]
         words += ["-o", "FIT2", "--method", "weights" if last["method"] == "weights" else "refit"]
         return shlex.join([*words, "--seed", str(settings.seed)])
     words = ["diffsoil", "calibrate", settings.case, "-o", "FIT", "--method", settings.method]

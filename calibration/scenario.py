@@ -23,7 +23,7 @@ from diffsoil.cases import MONTHS, Case, first_problem
 from diffsoil.io import InputError, data_path, nearest, read_text
 from diffsoil.plan import Plan, additions, build
 from diffsoil.processes.water import MM_PER_M
-from diffsoil.schema import Amendment, Amount, Erosion, LandUse, Strict
+from diffsoil.schema import Amendment, Amount, Erosion, LandUse, Strict, names_of
 
 AS_NOW = "as_now"
 
@@ -414,7 +414,8 @@ def lived(scenario: Scenario) -> Plan:
             rows += [own, _continued(scenario, name, option, member(name, option), uses)]
             treatments.append(by_name[name].model_copy(update={"name": member(name, option)}))
     climate = dict(case.climate)
-    climate[file.experiment.climate] = _weather(scenario, climate[file.experiment.climate])
+    for name in names_of(file.experiment.climate):
+        climate[name] = _weather(scenario, climate[name])
     longer = file.model_copy(
         update={
             "land_use": uses,

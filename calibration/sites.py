@@ -30,6 +30,7 @@ from diffsoil.processes.carbon import subsoil_factor
 from diffsoil.processes.pores import ORGANIC_MATTER_IN_CARBON
 from diffsoil.processes.protection import MECHANISMS, Protection
 from diffsoil.processes.vegetation import Vegetation
+from diffsoil.schema import at_site
 from diffsoil.state import State
 from diffsoil.time import Phase, Record
 
@@ -195,8 +196,7 @@ class Sites:
     def _cover(self, name: str) -> str:
         for case in self.cases:
             if name in case.file.site:
-                use = case.file.history[-1].land_use
-                return (use if isinstance(use, str) else use[name]).removeprefix(f"{name}_")
+                return at_site(case.file.history[-1].land_use, name).removeprefix(f"{name}_")
         raise KeyError(name)
 
     def stocks(

@@ -25,6 +25,7 @@ from diffsoil.processes.pores import ORGANIC_MATTER_IN_CARBON
 from diffsoil.processes.richards import Richards, SimulatedRichards
 from diffsoil.processes.texture import Texture
 from diffsoil.schema import (
+    BySite,
     CaseFile,
     Change,
     Climate,
@@ -34,6 +35,8 @@ from diffsoil.schema import (
     Mineralogy,
     Soil,
     Strict,
+    at_site,
+    names_of,
 )
 from diffsoil.state import CATIONS, MINERALS, SOLUTES
 
@@ -295,25 +298,28 @@ def _known_keys() -> set[str]:
 def _check_names(path: Path, file: CaseFile) -> None:
     """Every name used is a name given."""
 
-    def known(what: str, name: str, names: Iterable[str], where: str) -> None:
-        names = list(names)
-        if name not in names:
-            raise InputError(f"{path}: {where}: no {what} {name!r}{nearest(name, names)}")
+    def known(what: str, name: str, given: Iterable[str], where: str) -> None:
+        given = list(given)
+        if name not in given:
+            raise InputError(f"{path}: {where}: no {what} {name!r}{nearest(name, given)}")
+
+    def of_sites(what: str, given: BySite, choices: Iterable[str], where: str) -> None:
+        for site in given if isinstance(given, dict) else ():
+            known("site", site, file.site, where)
+        for site in file.site:
+            if isinstance(given, dict) and site not in given:
+                raise InputError(f"{path}: {where}: nothing for site {site!r}")
+            known(what, at_site(given, site), choices, where)
 
     for site, soil in file.site.items():
         known("soil", soil, file.soil, f"site.{site}")
     for number, phase in enumerate(file.history):
         where = f"history.{number}"
-        known("climate", phase.climate, file.climate, f"{where}.climate")
-        uses = phase.land_use
-        for site in file.site:
-            if isinstance(uses, dict) and site not in uses:
-                raise InputError(f"{path}: {where}.land_use: nothing for site {site!r}")
-            known("land use", _use(uses, site), file.land_use, f"{where}.land_use")
-        for site in uses if isinstance(uses, dict) else ():
-            known("site", site, file.site, f"{where}.land_use")
-        if file.climate[phase.climate].normals is None:
-            raise InputError(f"{path}: {where}.climate: history needs a climate of normals")
+        of_sites("climate", phase.climate, file.climate, f"{where}.climate")
+        of_sites("land use", phase.land_use, file.land_use, f"{where}.land_use")
+        for name in names_of(phase.climate):
+            if file.climate[name].normals is None:
+                raise InputError(f"{path}: {where}.climate: history needs a climate of normals")
     of_uses = file.land_use.values()
     groups = {g for use in of_uses for g in (use.input_group, use.yield_group) if g}
     for number, treatment in enumerate(file.treatment):
@@ -325,13 +331,10 @@ def _check_names(path: Path, file: CaseFile) -> None:
     if bool(file.treatment) != bool(file.experiment):
         raise InputError(f"{path}: experiment and treatment belong together; one is missing")
     if file.experiment:
-        known("climate", file.experiment.climate, file.climate, "experiment.climate")
-        if file.climate[file.experiment.climate].monthly is None:
-            raise InputError(f"{path}: experiment.climate: an experiment needs monthly weather")
-
-
-def _use(land_use: str | dict[str, str], site: str) -> str:
-    return land_use if isinstance(land_use, str) else land_use[site]
+        of_sites("climate", file.experiment.climate, file.climate, "experiment.climate")
+        for name in names_of(file.experiment.climate):
+            if file.climate[name].monthly is None:
+                raise InputError(f"{path}: experiment.climate: an experiment needs monthly weather")
 
 
 def _check_times(path: Path, file: CaseFile) -> None:
@@ -478,6 +481,9 @@ def _check_amendments(path: Path, file: CaseFile, number: int) -> None:
     depths: dict[int | None, float] = {}
     for place, amendment in enumerate(phase.amendments):
         where = f"{path}: history.{number}.amendments.{place}"
+        for site in amendment.sites:
+            if site not in file.site:
+                raise InputError(f"{where}.sites: no site {site!r}{nearest(site, file.site)}")
         every, year, step = amendment.every_years, amendment.year, phase.step_years
         if every is not None and every % step and step % every:
             raise InputError(
@@ -566,13 +572,13 @@ def _read_management(
                 f"{nearest(use, file.land_use)}"
             )
     _check_rows(source, table, file, first, last)
-    weather = climate[file.experiment.climate]
-    for year in (first, last):
-        if (weather["year"] == year).sum() != 12:
-            raise InputError(
-                f"{resolve(path, file.climate[file.experiment.climate].monthly or '')}: the "
-                f"twelve months of {year} are needed: the experiment runs {first} to {last}"
-            )
+    for name in names_of(file.experiment.climate):
+        for year in (first, last):
+            if (climate[name]["year"] == year).sum() != 12:
+                raise InputError(
+                    f"{resolve(path, file.climate[name].monthly or '')}: the twelve months of "
+                    f"{year} are needed: the experiment runs {first} to {last}"
+                )
     return table
 
 

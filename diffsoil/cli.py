@@ -273,6 +273,14 @@ def assimilate(
         Path, Parameter(help="New observations, CSV, in the format of those of the case.")
     ],
     output: Annotated[Path, Parameter(name=["-o", "--output"], help="Folder of the updated fit.")],
+    drivers: Annotated[
+        Path | None,
+        Parameter(
+            show_default=False,
+            help="Case whose weather, management and last year replace those of the fit, for "
+            "observations after its last year.",
+        ),
+    ] = None,
     method: Annotated[
         Literal["auto", "weights", "refit"],
         Parameter(
@@ -307,6 +315,7 @@ def assimilate(
         strict=strict,
         overwrite=overwrite,
         resume=resume,
+        drivers=drivers,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 
 import equinox as eqx
@@ -31,7 +31,7 @@ from diffsoil.processes.geometry import MG_PER_KG_M2
 from diffsoil.processes.minerals import ATOMIC_WEIGHT, CALCITE_MASS, G_PER_KG, MOLAR_MASS
 from diffsoil.processes.vegetation import Vegetation
 from diffsoil.processes.water import MM_PER_M
-from diffsoil.schema import Amendment, LandUse, Treatment
+from diffsoil.schema import Amendment, LandUse, Treatment, at_site
 from diffsoil.state import (
     BUDGET,
     CATIONS,
@@ -127,7 +127,7 @@ def _stretches(case: Case) -> list[_Stretch]:
         years = np.arange(start, phase.until, phase.step_years)
         by_site = []
         for site in case.sites:
-            use = phase.land_use if isinstance(phase.land_use, str) else phase.land_use[site]
+            use = at_site(phase.land_use, site)
             by_site.append(_site_phase(case, site, use, number, years))
         before = found[-1] if found and case.whole_soil else None
         if before and before.step == phase.step_years:
@@ -259,14 +259,15 @@ def _site_phase(
 ) -> dict[str, np.ndarray]:
     phase = case.file.history[number]
     use = case.file.land_use[land_use]
-    weather = case.climate[phase.climate]
+    weather = case.climate[at_site(phase.climate, site)]
     amount = yearly_npp(use, weather)
     n = len(years)
     entries = _land_use(case, use, amount, manure=use.manure_carbon_t_ha)
     constant = {k: np.broadcast_to(v, (n, *np.shape(v))) for k, v in entries.items()}
     climate = {k: np.broadcast_to(v, (n, 12)) for k, v in _climate(weather).items()}
     if case.whole_soil:
-        added = additions(phase.amendments, years, phase.step_years)
+        own = [a for a in phase.amendments if site in (a.sites or (site,))]
+        added = additions(own, years, phase.step_years)
         added["manure_input"] += constant.pop("manure_input")
         soil = _material(case, site, n) | added
         soil |= _erosion(case, years, phase.erosion_mm_a)
@@ -280,7 +281,7 @@ def _treatment(case: Case, treatment: Treatment, years: np.ndarray) -> dict[str,
     assert case.file.experiment is not None
     table = case.management
     rows = table[table["treatment"] == treatment.name].set_index("year").loc[years]
-    early = case.climate[case.file.history[-1].climate]
+    early = case.climate[at_site(case.file.history[-1].climate, treatment.site)]
     uses = {name: case.file.land_use[name] for name in rows["land_use"].unique()}
     own_npp = {name: yearly_npp(use, early) for name, use in uses.items() if use.npp is not None}
     entries = []
@@ -298,7 +299,7 @@ def _treatment(case: Case, treatment: Treatment, years: np.ndarray) -> dict[str,
             )
         )
     series = {k: np.stack([e[k] for e in entries]) for k in entries[0]}
-    weather = case.climate[case.file.experiment.climate]
+    weather = case.climate[at_site(case.file.experiment.climate, treatment.site)]
     weather = weather[weather["year"].isin(years)]
     climate = {k: v.reshape(len(years), 12) for k, v in _climate(weather).items()}
     if case.whole_soil:
@@ -368,7 +369,9 @@ def _erosion(case: Case, years: np.ndarray, rate: float) -> dict[str, np.ndarray
     }
 
 
-def additions(amendments: list[Amendment], years: np.ndarray, step: int) -> dict[str, np.ndarray]:
+def additions(
+    amendments: Sequence[Amendment], years: np.ndarray, step: int
+) -> dict[str, np.ndarray]:
     """What is added to the soil in each slow step, and how deep it goes."""
     n = len(years)
     values = {

@@ -286,22 +286,42 @@ class Amendment(Strict):
         return self
 
 
+class HistoryAmendment(Amendment):
+    """An amendment of all sites, or of some."""
+
+    sites: list[str] = []
+
+
+BySite = str | dict[str, str]
+"""A name for all sites, or one for each."""
+
+
+def at_site(given: BySite, site: str) -> str:
+    """The name that holds for a site."""
+    return given if isinstance(given, str) else given[site]
+
+
+def names_of(given: BySite) -> tuple[str, ...]:
+    """All names that are given, each once."""
+    return (given,) if isinstance(given, str) else tuple(dict.fromkeys(given.values()))
+
+
 class HistoryPhase(Strict):
     """A stretch of history under constant climate that ends with the year before ``until``."""
 
     until: int
     step_years: Annotated[int, Field(ge=1, le=1000)]
-    climate: str
-    land_use: str | dict[str, str]
+    climate: BySite
+    land_use: BySite
     erosion_mm_a: Erosion = 0.0
-    amendments: list[Amendment] = []
+    amendments: list[HistoryAmendment] = []
 
 
 class Experiment(Strict):
     """The years with yearly drivers: from the end of history up to and including ``until``."""
 
     until: int
-    climate: str
+    climate: BySite
     management: str
     erosion_mm_a: Erosion = 0.0
 

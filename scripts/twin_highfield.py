@@ -25,7 +25,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
 from calibration import Problem, store  # noqa: E402
-from calibration.assimilation import assimilate_case  # noqa: E402
+from calibration.assimilation import START, assimilate_case  # noqa: E402
 from calibration.compatibility import in_order  # noqa: E402
 from calibration.prediction import predict_draws, table  # noqa: E402
 from calibration.workflow import calibrate_case  # noqa: E402
@@ -63,7 +63,7 @@ def main(folder: Path, draws: int, seed: int) -> None:
         if not complete(fit):
             new = folder / f"new_{year}.csv"
             # a step by weights is over in seconds, a refit that was stopped goes on
-            stopped = (fit / "warm_start.npz").is_file()
+            stopped = (fit / START).is_file()
             assimilate_case(before, new, fit, seed=seed, resume=stopped, overwrite=not stopped)
         found.append(predicted(whole, fit, year, seed))
     narrowing = pd.concat(found)

@@ -17,6 +17,7 @@ from diffsoil.io import InputError, nearest
 from diffsoil.numerics import safe
 from diffsoil.process import Environment
 from diffsoil.processes.geometry import overlap
+from diffsoil.schema import at_site
 from diffsoil.state import POOLS
 from diffsoil.time import INTERVALS, Phase
 from diffsoil.trajectory import LAYER_RESULTS, RESULTS
@@ -296,7 +297,7 @@ def ages(case: Case, site: str) -> Ages:
     uses = [(p.until - start, p.land_use) for p in file.history]
     stretches: list[tuple[int, str]] = []
     for until, use in uses:
-        name = use if isinstance(use, str) else use[site]
+        name = at_site(use, site)
         if stretches and stretches[-1][1] == name:
             stretches.pop()
         stretches.append((until, name))

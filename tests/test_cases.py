@@ -7,6 +7,7 @@ import pytest
 
 from diffsoil.cases import Grid, Soil, load_case, remap, set_parameters
 from diffsoil.io import InputError
+from diffsoil.plan import build
 from diffsoil.simulation import simulate_file
 from tests import tiny_case
 
@@ -33,7 +34,26 @@ def cells(line: str, **new: str) -> str:
     return ",".join(new.get(name, old) for name, old in zip(names, line.split(","), strict=True))
 
 
+SITES_APART = [
+    (
+        "[climate.weather]",
+        '[climate.cold]\nnormals = "cold.csv"\n\n[climate.cool]\nmonthly = "cool.csv"\n\n'
+        "[climate.weather]",
+    ),
+    ('climate = "early"', 'climate = { field = "early", hill = "cold" }'),
+    ('climate = "early"', 'climate = { field = "early", hill = "cold" }'),
+    ('climate = "weather"', 'climate = { field = "weather", hill = "cool" }'),
+]
+
 MISTAKES = {
+    "no climate for a site": (
+        {"case": [('climate = "early"', 'climate = { field = "early" }')]},
+        ["history.0.climate", "nothing for site 'hill'"],
+    ),
+    "normals for an experiment": (
+        {"case": [('climate = "weather"', 'climate = { field = "weather", hill = "early" }')]},
+        ["experiment.climate", "needs monthly weather"],
+    ),
     "unknown key": (
         {"case": [("harvest_share = 0.4", "harvest_shar = 0.4")]},
         ["case.toml", "land_use.forest.harvest_shar", "did you mean 'harvest_share'?"],
@@ -239,6 +259,30 @@ def test_bad_parameter_value_is_refused(name, value, words, tmp_path):
     with pytest.raises(InputError) as caught:
         set_parameters(case.column(), {name: value}, case.path, "--set")
     assert all(word in str(caught.value) for word in words)
+
+
+def test_each_site_can_have_a_climate_of_its_own(tmp_path):
+    path = tiny_case.write(tmp_path, case=SITES_APART)
+    normals = (tmp_path / "normals.csv").read_text()
+    (tmp_path / "cold.csv").write_text(normals.replace("12,2.0,", "12,-8.0,"))
+    weather = tiny_case.texts()["weather.csv"]
+    cool = "".join(
+        cells(line, temperature_c=line.split(",")[2] + "1") + "\n"
+        for line in weather.splitlines()[1:]
+    )
+    (tmp_path / "cool.csv").write_text(weather.splitlines()[0] + "\n" + cool)
+    plan = build(load_case(path))
+    both = build(load_case(tiny_case.write(tmp_path)))
+    for own, same in zip(
+        (*plan.history, plan.experiment), (*both.history, both.experiment), strict=True
+    ):
+        t, usual = [
+            np.asarray((dict(p.series) | dict(p.constant))["air_temperature"]) for p in (own, same)
+        ]
+        apart = np.abs(t - usual).max(axis=tuple(range(1, t.ndim)))
+        on_hill = [plan.sites[i] == "hill" for i in plan.site_of] if own is plan.experiment else []
+        on_hill = on_hill or [site == "hill" for site in plan.sites]
+        np.testing.assert_array_equal(apart > 0, on_hill)
 
 
 def test_unknown_treatment_is_refused_before_anything_runs(tmp_path):

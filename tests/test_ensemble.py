@@ -423,8 +423,10 @@ def test_a_worker_that_is_killed_costs_nothing_and_doubles_nothing(
 
 
 INTERRUPTED = """
-import functools, pathlib, sys
+import functools, pathlib, signal, sys
 from test_ensemble import *
+# a shell without job control starts what it puts in the background deaf to Ctrl-C, tests as well
+signal.signal(signal.SIGINT, signal.default_int_handler)
 store = Store.open("runs.zarr", template(), "a")
 try:
     with cluster(workers=2, device="cpu") as pool:
@@ -435,7 +437,6 @@ except KeyboardInterrupt as interrupt:
 """
 
 
-@pytest.mark.slow  # a first Ctrl-C is lost now and then, and all rows get done: to be found out
 def test_a_run_that_is_interrupted_can_go_on(
     alone: Pool, expected: xr.Dataset, tmp_path: Path, notes: Path
 ) -> None:

@@ -165,8 +165,10 @@ def step(world, fit, file: str):
     """Weights of the base draws of a fit with more data, without writing anything."""
     found = store.load(fit)
     path = world["folder"] / file
-    rows = assimilation.check_new(found.case(), path)
-    case, _ = assimilation.with_file(found, path, world["folder"] / f"stage_{fit.name}_{file}")
+    stage = world["folder"] / f"stage_{fit.name}_{file}"
+    known = assimilation.staged(found, stage)
+    rows = assimilation.check_new(known, path)
+    case, _ = assimilation.with_file(known, path, len(found.history), stage)
     problem = Problem(case)
     settings = found.settings
     base, _ = assimilation.base_draws(found, problem, None, 0)
@@ -280,12 +282,53 @@ def test_a_series_that_the_fit_does_not_know_gets_an_error_from_its_prior(world,
     file = tmp_path / "new.csv"
     file.write_text(HEADER + row(1909, 40, series="other"))
     found = store.load(fit)
-    case, _ = assimilation.with_file(found, file, tmp_path / "stage")
+    case, _ = assimilation.with_file(assimilation.staged(found, tmp_path), file, 1, tmp_path)
     base, anew = assimilation.base_draws(found, Problem(case), None, 0)
     assert anew == ["observation.error.other"]
     drawn = base.draws[:, base.names.index("observation.error.other")]
     assert np.ptp(drawn) > 0
     assert len(base.draws) == DRAWS
+
+
+def longer_drivers(folder, until: int, swap: tuple[str, str] = ("", "")):
+    """The case with some more years of weather and management like those of 1911."""
+    folder.mkdir()
+    path = tiny_case.write(folder, case=[(FREED, ""), ("until = 1911", f"until = {until}")])
+    for name in ("weather.csv", "management.csv"):
+        text = (folder / name).read_text()
+        last = [line for line in text.splitlines(keepends=True) if "1911" in line]
+        more = "".join(
+            line.replace("1911", str(y)) for y in range(1912, until + 1) for line in last
+        )
+        (folder / name).write_text(text.replace(*swap, 1) + more)
+    return path
+
+
+def test_years_after_the_last_one_come_with_their_drivers(fit, tmp_path):
+    new = tmp_path / "new.csv"
+    new.write_text(HEADER + row(1914, 40.6))
+    drivers = longer_drivers(tmp_path / "longer", 1915)
+    assimilation.assimilate_case(fit, new, tmp_path / "fit2", method="weights", drivers=drivers)
+    found = store.load(tmp_path / "fit2")
+    assert found.case().end_year == 1915
+    entry = found.history[-1]
+    assert {d["file"] for d in entry["drivers"]} == {"weather.csv", "management.csv"}
+    predicted = pd.read_csv(tmp_path / "fit2" / "predictions.csv")
+    assert predicted["year"].max() == 1914
+    assert np.isfinite(predicted["mean"]).all()
+
+
+def test_drivers_that_tell_another_past_are_refused(fit, tmp_path):
+    new = tmp_path / "new.csv"
+    new.write_text(HEADER + row(1914, 40.6))
+    swap = ("control,1901,crop,1.0", "control,1901,crop,3.0")
+    other = longer_drivers(tmp_path / "other", 1915, swap)
+    with pytest.raises(InputError, match="another past"):
+        assimilation.assimilate_case(fit, new, tmp_path / "fit2", drivers=other)
+    shorter = tiny_case.write(tmp_path, case=[("until = 1911", "until = 1909")])
+    with pytest.raises(InputError, match="is 1909, the fit has drivers to 1911"):
+        assimilation.assimilate_case(fit, new, tmp_path / "fit2", drivers=shorter)
+    assert not (tmp_path / "fit2").exists()
 
 
 # Forecast.

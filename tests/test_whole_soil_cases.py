@@ -191,6 +191,10 @@ MISTAKES = {
         [("kaolinite = 0.4", "kaolinit = 0.4")],
         ["mineralogy.loess.clay", "'kaolinit'", "did you mean 'kaolinite'?"],
     ),
+    "lime for an unknown site": (
+        amendment(material="calcite", mol_m2=1, every_years=10, sites=["feild"]),
+        ["history.1.amendments.0.sites", "did you mean 'field'"],
+    ),
     "calcite among the minerals": (
         [("silt = { quartz = 0.7, albite = 0.3 }", "silt = { quartz = 0.7, calcite = 0.3 }")],
         ["mineralogy.loess.silt", "calcite_percent"],
@@ -637,6 +641,15 @@ def test_repeated_lime_is_spread_over_the_slow_steps_of_its_phase(keys, expected
     np.testing.assert_array_equal(added[:20], 0)
     np.testing.assert_allclose(added[20:], expected, rtol=1e-12)
     np.testing.assert_array_equal(series(plan.history[1], "added_calcite"), 0)
+
+
+def test_lime_for_one_field_stays_on_it(tmp_path):
+    lime = amendment(material="calcite", mol_m2=1, every_years=10, sites=["limed"])
+    two = ("[site]", '[site]\nlimed = "loess"')
+    phase = arrays(write(tmp_path, two, *lime)).history[0]
+    assert load_case(tmp_path / "case.toml").sites == ["limed", "field"]
+    added = np.asarray(phase.series["added_calcite"])[:, 20:]
+    np.testing.assert_array_equal(added, [[1] * 10, [0] * 10])
 
 
 def test_rock_is_added_once_in_its_size_and_to_its_depth(tmp_path):
