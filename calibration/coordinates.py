@@ -11,6 +11,7 @@ by a function of other coordinates, so volumes, and with them the posterior, sta
 
 from __future__ import annotations
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,13 +20,14 @@ from jaxtyping import Array, Float
 from calibration.priors import Transform
 from diffsoil.column import Column
 from diffsoil.parameters import Parameter
-from diffsoil.plan import Plan, initial_state
+from diffsoil.plan import Plan, initial_state, run
 from diffsoil.process import Environment
 from diffsoil.processes.carbon import BIO_SHARE, co2_ratio, plant_shares
 from diffsoil.processes.geometry import Geometry
 from diffsoil.processes.pores import PrescribedPores
 from diffsoil.processes.protection import Protection
 from diffsoil.state import State
+from diffsoil.time import Record
 
 INPUT = "vegetation.input_factor."
 MANURE = "manure.factor"
@@ -56,7 +58,7 @@ class Coordinates:
         declared = column.parameters()
         self._groups = sorted(n.removeprefix(INPUT) for n in declared if n.startswith(INPUT))
         self._state = jax.tree.map(lambda leaf: leaf[0], initial_state(column, plan))
-        self._surface = _surface(plan, self._state)
+        self._surface = _surface(column, plan, self._state, self._protection.needs)
         values = column.values()
         self._fixed = {name: values[name] for name in RATES}
         defaults = jnp.asarray([p.default for p in parameters])
@@ -149,10 +151,15 @@ def _total(series: Environment, constant: Environment, name: str) -> np.ndarray:
     return np.asarray(series[name]).sum(axis=1) if name in series else np.asarray(constant[name])
 
 
-def _surface(plan: Plan, state: State) -> Environment:
+def _surface(
+    column: Column, plan: Plan, state: State, needs: tuple[str, ...]
+) -> dict[str, Float[Array, "member layer"]]:
     """What protection needs to know, by member, in the first year of the experiment."""
     experiment = plan.experiment
     assert experiment is not None
+    if plan.ground is not None:  # the soil has developed by then, here with default parameters
+        record = eqx.filter_jit(run)(column, plan, in_experiment=Record(steps=needs))[2]
+        return {name: value[:, 0] for name, value in record.items()}
     given = experiment.constant | {k: v[:, 0] for k, v in experiment.series.items()}
 
     def one(environment: Environment) -> Environment:

@@ -422,10 +422,14 @@ def _placed(table: pd.DataFrame, chosen: dict[str, np.ndarray]) -> dict[str, np.
     }
 
 
+LAYERS = ("thickness", "depth_top", "mineral_mass", "soil_mass")
+"""What has to be known of the layers of a prescribed soil."""
+
+
 def geometry_of(phase: Phase) -> dict[str, np.ndarray]:
     """Thickness, depth and masses of a prepared phase, by member, year and layer."""
     found: dict[str, np.ndarray] = {}
-    for name in ("thickness", "depth_top", "mineral_mass", "soil_mass"):
+    for name in LAYERS:
         if name in phase.series:
             by_step = np.asarray(phase.series[name])
             found[name] = np.repeat(by_step, phase.years_per_step, axis=1)

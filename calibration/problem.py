@@ -23,7 +23,7 @@ from calibration.likelihood import (
     error_model,
     error_parameters,
 )
-from calibration.observations import Operator, geometry_of, operator, read
+from calibration.observations import LAYERS, Operator, geometry_of, operator, read
 from calibration.priors import Priors
 from calibration.quantities import QUANTITIES
 from diffsoil.cases import Case, load_case
@@ -117,7 +117,7 @@ class Problem:
         self.topsoil_year = plan.experiment_year if plan.experiment else self.first_year
         self._record = _needed(self.table, self.column, plan, self.case)
         model = [n for n in self.names if not n.startswith("observation.")]
-        keep = {*GEOMETRY, *self._record.steps}
+        keep = {*LAYERS, *self._record.steps}
         self.plan: Plan = prepare_plan(self.column, plan, model, keep=tuple(keep))
         observed = _phases(self.plan)[self._first_phase :]
         _refuse_unmoved(self.table, self.case, _phases(plan), observed)

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Array, Float
 
-from calibration.observations import geometry_of, operator, read
+from calibration.observations import LAYERS, geometry_of, operator, read
 from diffsoil.cases import Case, load_case
 from diffsoil.column import Column
 from diffsoil.io import InputError, nearest
@@ -49,7 +49,7 @@ COVARIATES = (
     "micropores",
 )
 """What the four mechanisms of protection need to know of a layer."""
-KEPT = (*COVARIATES, "thickness", "depth_top", "mineral_mass", "soil_mass")
+KEPT = (*COVARIATES, *LAYERS)
 
 RECORD = Record(yearly=("soc",))
 

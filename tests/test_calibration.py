@@ -15,6 +15,7 @@ from calibration.problem import Problem
 from diffsoil.column import standard_column
 from diffsoil.io import InputError
 from diffsoil.parameters import UNIFORM, Parameter, lognormal, normal
+from diffsoil.processes.pores import PrescribedPores
 from tests import tiny_case
 
 # NumPyro and optax mix float types inside
@@ -352,6 +353,13 @@ def test_a_wrong_observation_is_one_line_with_file_and_field(wrong, tmp_path):
     assert "observations.csv" in message
     assert "line 3" in message
     assert "\n" not in message
+
+
+def test_a_column_without_pores_has_its_observations_in_the_same_soil(problem, tmp_path):
+    less = [('minimum = "hard"', 'minimum = "hard"\nwithout = ["pores"]')]
+    without = Problem(write_case(tmp_path, rows(), case=less))
+    assert isinstance(without.column.process("pores"), PrescribedPores)
+    np.testing.assert_array_equal(without.operator.mineral_mass, problem.operator.mineral_mass)
 
 
 def test_a_second_value_of_the_same_thing_is_refused(tmp_path):

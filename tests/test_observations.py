@@ -18,7 +18,8 @@ from calibration.quantities import QUANTITIES
 from diffsoil.cases import load_case
 from diffsoil.io import InputError
 from diffsoil.plan import build
-from tests.test_calibration import observation, write_case
+from tests.test_calibration import HEADER, observation, write_case
+from tests.test_whole_soil_cases import with_experiment
 
 LAYERS = 3
 DEPTH = jnp.asarray([0.0, 0.1, 0.3])
@@ -354,3 +355,57 @@ def test_an_observation_of_history_is_that_of_its_site_and_year(tmp_path):
     assert latent[0] != pytest.approx(latent[2], rel=1e-3)
     assert found.first_year == 1600
     assert found.predict(found.defaults, found.plan).topsoil.shape[1] == 12
+
+
+FREE_OF_A_SOIL = """
+[free."carbon.k_hum"]
+
+[free."protection.b1"]
+
+[free."protection.b3a"]
+
+[observations]
+files = ["observations.csv"]
+
+[observations.errors.ph]
+distribution = "normal"
+fitted = "absolute"
+typical = 0.2
+spread = 0.5
+"""
+
+
+@pytest.fixture(scope="module")
+def developing(tmp_path_factory):
+    """A soil that develops, with yearly drivers at its end, carbon and pH of one field."""
+    folder = tmp_path_factory.mktemp("developing")
+    path = with_experiment(folder)
+    path.write_text(path.read_text() + FREE_OF_A_SOIL)
+    row = "field,limed,{},{},0,20,{},,{},0,fixed_depth,,test,{},water\n"
+    table = HEADER + row.format(343, "soc_stock", 30, "Mg C/ha", "carbon")
+    table += row.format(341, "ph", 6.5, "1", "acidity") + row.format(345, "ph", 6.5, "1", "acidity")
+    (folder / "observations.csv").write_text(table)
+    return Problem(path)
+
+
+def test_a_soil_that_develops_is_predicted_and_moved_by_its_protection(developing):
+    x = developing.defaults
+    b1 = developing.names.index("protection.b1")
+    predict = jax.jit(lambda x: developing.predict(x, developing.plan).latent)
+    carbon, before, after = np.asarray(predict(x))
+    assert after > before + 0.05  # lime in between
+    less = np.asarray(predict(x.at[b1].set(0.5)))
+    assert less[0] > carbon
+    z = developing.coordinates.unbounded(x)
+    np.testing.assert_allclose(developing.coordinates.bounded(z), x, rtol=1e-9)
+
+
+@pytest.mark.slow
+def test_the_posterior_of_a_soil_that_develops_has_exact_derivatives(developing):
+    z = developing.coordinates.unbounded(developing.defaults)
+    at = developing.value_and_gradient()
+    _, gradient = at(z)
+    for i in range(len(z)):
+        step = jnp.zeros_like(z).at[i].set(1e-4)
+        slope = (at(z + step)[0] - at(z - step)[0]) / 2e-4
+        np.testing.assert_allclose(gradient[i], slope, rtol=1e-3, atol=1e-5)
