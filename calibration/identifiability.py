@@ -42,15 +42,15 @@ def spectrum(problem: Problem, x: Float[np.ndarray, " parameter"]) -> pd.DataFra
     def expected(t: Array, plan: object) -> Array:
         return problem.predict(transform.forward(t), plan).expected  # type: ignore[arg-type]
 
-    def column(t: Array, direction: Array, plan: object) -> Array:
-        return jax.jvp(lambda at: expected(at, plan), (t,), (direction,))[1]
+    def column(t: Array, direction: Array, plan: object) -> tuple[Array, Array]:
+        return jax.jvp(lambda at: expected(at, plan), (t,), (direction,))
 
     at = transform.inverse(jnp.asarray(x))
-    jacobian = jax.jit(lambda t, ways, plan: jax.lax.map(lambda way: column(t, way, plan), ways))(
-        at, directions, problem.plan
-    )
+    again, jacobian = jax.jit(
+        lambda t, ways, plan: jax.lax.map(lambda way: column(t, way, plan), ways)
+    )(at, directions, problem.plan)
     fitted = problem.table["fitted"].to_numpy()
-    middle = problem.predict(jnp.asarray(x), problem.plan).expected
+    middle = again[0]
     spread = problem.spread(jnp.asarray(x), middle)
     size = np.where(problem.errors.logarithmic, np.maximum(np.asarray(middle), 1e-9), 1.0)
     slope = (np.asarray(jacobian) / size)[:, fitted]

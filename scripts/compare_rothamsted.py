@@ -188,6 +188,7 @@ def draw(path: Path, rows: pd.DataFrame) -> None:
     ax.set_xlabel("year")
     ax.set_ylabel("organic C 0-69 cm, Mg C/ha")
     ax.set_ylim(bottom=0)
+    ax.set_title("Broadbalk Wilderness, never fitted: median and 5-95 %", loc="left", fontsize=10)
     ax.spines[["top", "right"]].set_visible(False)
     figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=3,
                   frameon=False, fontsize=9)  # fmt: skip

@@ -198,7 +198,6 @@ def test_weights_do_not_hold_where_no_draw_is():
     assert not assimilation.hold(importance.weights(log, np.zeros_like(log)))
 
 
-@pytest.mark.slow
 def test_assimilated_weights_are_the_posterior_of_all_data(world, updated):
     whole = posterior(world, slice(0, len(FITTED) + 1))
     crop = world["names"].index("vegetation.input_factor.crop")
@@ -210,7 +209,6 @@ def test_assimilated_weights_are_the_posterior_of_all_data(world, updated):
     assert draws.std() == pytest.approx(sd, rel=0.25)
 
 
-@pytest.mark.slow
 def test_two_steps_are_one(world, fit, updated):
     base, once = step(world, fit, "both.csv")
     again, twice = step(world, updated, "new_1910.csv")
@@ -218,7 +216,6 @@ def test_two_steps_are_one(world, fit, updated):
     np.testing.assert_allclose(once, twice, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.slow
 def test_the_history_says_what_entered_when(world, updated):
     entries = store.load(updated).history
     assert [e["method"] for e in entries] == ["nuts", "weights"]
@@ -233,7 +230,6 @@ def test_the_history_says_what_entered_when(world, updated):
     assert last["data"][0]["sha256"][:12] in page
 
 
-@pytest.mark.slow
 def test_an_updated_fit_is_a_whole_fit_that_can_be_moved(updated, tmp_path):
     moved = tmp_path / "elsewhere"
     shutil.copytree(updated, moved)
@@ -255,7 +251,6 @@ def refused(fit, text: str, folder, says: str) -> None:
     assert not (folder / "never").exists()
 
 
-@pytest.mark.slow
 def test_what_the_fit_has_already_is_refused(world, fit, updated, tmp_path):
     known = (world["folder"] / "new_1908.csv").read_text().split("\n", 1)[1]
     refused(updated, known, tmp_path, "is in the fit already: 01_new_1908.csv line 2")
@@ -271,13 +266,11 @@ WRONG = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("wrong", WRONG)
 def test_a_wrong_new_observation_is_one_line(wrong, fit, tmp_path):
     refused(fit, *[WRONG[wrong][0]], tmp_path, WRONG[wrong][1])
 
 
-@pytest.mark.slow
 def test_a_series_that_the_fit_does_not_know_gets_an_error_from_its_prior(world, fit, tmp_path):
     file = tmp_path / "new.csv"
     file.write_text(HEADER + row(1909, 40, series="other"))
@@ -371,7 +364,6 @@ def told(world, fit):
     return output
 
 
-@pytest.mark.slow
 def test_options_that_are_the_same_differ_by_nothing(told):
     table = pd.read_csv(told / "differences.csv")
     same = table[(table["option"] == "same") & (table["versus"] == "as_now")]
@@ -380,7 +372,6 @@ def test_options_that_are_the_same_differ_by_nothing(told):
     assert (same[["probability_more", "probability_less"]] == 0).all(axis=None)
 
 
-@pytest.mark.slow
 def test_manure_adds_carbon_in_every_draw(told):
     table = pd.read_csv(told / "differences.csv")
     soil = table[(table["variable"] == "soc_stock") & (table["year"] == 1917)]
@@ -395,7 +386,6 @@ def test_manure_adds_carbon_in_every_draw(told):
     }
 
 
-@pytest.mark.slow
 def test_the_record_is_the_same_under_all_options(told):
     by_year = pd.read_csv(told / "forecast.csv")
     past = by_year[(by_year["forecast"] == 0) & (by_year["variable"] == "soc_stock")]
@@ -419,7 +409,6 @@ BAD_OPTIONS = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("bad", BAD_OPTIONS)
 def test_a_bad_option_is_one_line(bad, world, fit, tmp_path):
     old, new, says = BAD_OPTIONS[bad]
