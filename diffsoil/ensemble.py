@@ -161,6 +161,8 @@ class Store:
     def write(self, rows: Sequence[int], values: dict[str, np.ndarray]) -> None:
         """Write finished rows. A process that dies in here loses these rows and no others.
 
+        Ctrl-C waits until they are written, so that what is told of the store is what it holds.
+
         Args:
             rows: numbers of the rows.
             values: every variable, of shape (rows, ...) in the order of ``rows``.
@@ -179,13 +181,14 @@ class Store:
         index = np.asarray(rows, dtype=int)
         done = self.done.copy()
         done[index] = True
-        try:
-            for name, value in values.items():
-                self._group[name].oindex[index] = np.asarray(value)
-            self._group[DONE][:] = done  # one file, which zarr replaces whole
-        except OSError as error:
-            raise InputError(f"{self.path}: cannot be written: {error.strerror}") from error
-        self.done = done
+        with _undisturbed():
+            try:
+                for name, value in values.items():
+                    self._group[name].oindex[index] = np.asarray(value)
+                self._group[DONE][:] = done  # one file, which zarr replaces whole
+            except OSError as error:
+                raise InputError(f"{self.path}: cannot be written: {error.strerror}") from error
+            self.done = done
 
     def dataset(self) -> xr.Dataset:
         """All rows, read when they are used."""
@@ -420,6 +423,22 @@ def _deaf() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, usual)
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Let Ctrl-C wait until the block is done; for blocks of milliseconds."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    waiting: list[tuple[Any, ...]] = []
+    usual = signal.signal(signal.SIGINT, lambda *of_signal: waiting.append(of_signal))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, usual)
+    if waiting and callable(usual):
+        usual(*waiting[0])
 
 
 @dataclasses.dataclass(frozen=True)

@@ -422,6 +422,30 @@ def test_a_worker_that_is_killed_costs_nothing_and_doubles_nothing(
     xr.testing.assert_identical(store.dataset().load(), expected)
 
 
+class Interrupting:
+    """A result during whose writing the user presses Ctrl-C."""
+
+    def __init__(self, result: np.ndarray) -> None:
+        self.result, self.shape = result, result.shape
+
+    def __array__(self, *args: object, **kwargs: object) -> np.ndarray:
+        os.kill(os.getpid(), signal.SIGINT)
+        return self.result
+
+
+def test_an_interruption_waits_for_rows_that_are_being_written(tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "runs.zarr", template(), "a")
+    result = soil((0, 1))
+    usual = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            store.write((0, 1), result | {"loss": Interrupting(result["loss"])})  # type: ignore[dict-item]
+    finally:
+        signal.signal(signal.SIGINT, usual)
+    assert store.progress() == "2 of 12 rows"
+    assert Store.read(tmp_path / "runs.zarr").done.sum() == 2
+
+
 INTERRUPTED = """
 import functools, pathlib, signal, sys
 from test_ensemble import *
@@ -449,7 +473,7 @@ def test_a_run_that_is_interrupted_can_go_on(
         start_new_session=True,
     )
     deadline = time.monotonic() + 30
-    while len([*notes.glob("*.end")]) < 2 and process.poll() is None:
+    while len([*notes.glob("*.end")]) < 3 and process.poll() is None:  # the first is stored
         assert time.monotonic() < deadline
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the workers, too
