@@ -102,14 +102,14 @@ def main(folder: Path, method: str, models: list[str], seed: int) -> None:
 
 def written(path: Path, case: str, mechanisms: tuple[str, ...]) -> Path:
     """A case with fewer mechanisms, what belongs to them not freed, and later years withheld."""
-    document = tomlkit.parse(load_case(case).text)
+    listed = load_case(case)
+    document = tomlkit.parse(listed.text)
     document["name"] = path.stem
     document["protection"] = list(mechanisms)
     gone = [f"protection.{p}" for m, p in OF_MECHANISM.items() if m not in mechanisms]
     document["free"] = {
-        n: f.unwrap() for n, f in document["free"].items() if not n.startswith(tuple(gone or "-"))
+        n: f.unwrap() for n, f in document["free"].items() if not n.startswith(tuple(gone))
     }
-    listed = load_case(case)
     assert listed.file.observations is not None
     rows = pd.concat([pd.read_csv(listed.resolve(f)) for f in listed.file.observations.files])
     later = sorted({int(y) for y in rows["year"] if y > LAST_FITTED})
