@@ -321,7 +321,7 @@ def load(folder: Path | str) -> Fit:
 
     A fit of format 1 is read as one of format 2 whose history is its calibration. Whether another
     version of the program computes the same is not known here:
-    :func:`calibration.assimilation.check_same_model` finds out.
+    :func:`calibration.compatibility.check_same_model` finds out.
 
     Raises:
         InputError: there is none, it is not complete, has another format, its files have been
