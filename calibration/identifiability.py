@@ -11,18 +11,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from calibration.likelihood import ERROR, MEMORY
+from calibration.prediction import predict_draws
 from calibration.problem import Problem
 
 PRIOR_DRAWS = 2000
 SHOWN = 0.25
 """Loadings from this size on are named."""
 
+STEP = 1e-3
+"""Of the differences, in sd of the prior."""
+
 
 def spectrum(problem: Problem, x: Float[np.ndarray, " parameter"]) -> pd.DataFrame:
     """Directions that the observations tell, best known first.
+
+    Slopes are central differences: whoever asks has predicted draws, with a program that is
+    compiled, and compiling one for derivatives takes longer than all of its runs.
 
     Args:
         problem: what was fitted.
@@ -37,23 +44,18 @@ def spectrum(problem: Problem, x: Float[np.ndarray, " parameter"]) -> pd.DataFra
     prior = problem.priors.sample(jax.random.key(0), PRIOR_DRAWS)
     wide = np.std(np.asarray(jax.vmap(transform.inverse)(prior)), axis=0)
     moving = [i for i, n in enumerate(problem.names) if not n.startswith((ERROR, MEMORY))]
-    directions = jnp.asarray(np.eye(len(problem.names))[moving] * wide)
-
-    def expected(t: Array, plan: object) -> Array:
-        return problem.predict(transform.forward(t), plan).expected  # type: ignore[arg-type]
-
-    def column(t: Array, direction: Array, plan: object) -> tuple[Array, Array]:
-        return jax.jvp(lambda at: expected(at, plan), (t,), (direction,))
-
-    at = transform.inverse(jnp.asarray(x))
-    again, jacobian = jax.jit(
-        lambda t, ways, plan: jax.lax.map(lambda way: column(t, way, plan), ways)
-    )(at, directions, problem.plan)
+    at = np.asarray(transform.inverse(jnp.asarray(x)))
+    away = STEP * np.eye(len(at))[moving] * wide
+    points = jax.vmap(transform.forward)(jnp.asarray(np.concatenate([at + away, at - away])))
+    runs = np.concatenate([np.asarray(points), np.asarray(x)[None]])
+    expected = np.asarray(predict_draws(problem, runs, lambda line: None).expected)
+    more, less = np.split(expected[:-1], 2)
+    middle = jnp.asarray(expected[-1])
+    jacobian = (more - less) / (2 * STEP)
     fitted = problem.table["fitted"].to_numpy()
-    middle = again[0]
     spread = problem.spread(jnp.asarray(x), middle)
     size = np.where(problem.errors.logarithmic, np.maximum(np.asarray(middle), 1e-9), 1.0)
-    slope = (np.asarray(jacobian) / size)[:, fitted]
+    slope = (jacobian / size)[:, fitted]
     noise = problem.errors.covariance(middle, spread)[np.ix_(fitted, fitted)]
     values, vectors = np.linalg.eigh(slope @ np.linalg.solve(noise, slope.T))
     values, vectors = np.maximum(values[::-1], 0.0), vectors[:, ::-1]

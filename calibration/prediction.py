@@ -5,13 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float, Int
 
 from calibration.chunks import Chunks
 from calibration.problem import Prediction, Problem
@@ -38,13 +37,8 @@ class Predictor:
 
     def __init__(self, problem: Problem) -> None:
         self._plan = problem.plan
-        devices = jax.local_devices()
-        self._lanes = len(devices)
-
-        def some(x: Array, plan: Any) -> Prediction:
-            return jax.lax.map(lambda one: problem.predict(one, plan), x)
-
-        self._run = jax.pmap(some, in_axes=(0, None), devices=devices)
+        self._lanes = jax.local_device_count()
+        self._run = problem.predict_many
 
     @property
     def size(self) -> int:

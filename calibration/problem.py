@@ -232,6 +232,17 @@ class Problem:
         latent = self.operator(record, decomposition_rates(column))
         return self.compare(x, latent, self._topsoil_stock(record), value)
 
+    @functools.cached_property
+    def predict_many(
+        self,
+    ) -> Callable[[Float[Array, "device draw parameter"], Plan], Prediction]:
+        """:meth:`predict` on all devices, draw after draw on each; it is compiled once."""
+
+        def some(x: Array, plan: Plan) -> Prediction:
+            return jax.lax.map(lambda one: self.predict(one, plan), x)
+
+        return jax.pmap(some, in_axes=(0, None), devices=jax.local_devices())
+
     def compare(
         self,
         x: Float[Array, " parameter"],

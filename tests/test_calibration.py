@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from calibration import maximum, nuts, store, workflow
+from calibration import identifiability, maximum, nuts, prediction, store, workflow
 from calibration.observations import Operator
 from calibration.priors import Priors, Transform
 from calibration.problem import Problem
@@ -222,6 +222,26 @@ def test_estimated_and_kept_out_observations_do_not_move_the_posterior(problem):
     object.__setattr__(moved.errors, "value", odd)
     other, _ = moved.value_and_gradient()(moved.coordinates.unbounded(moved.defaults))
     assert float(value) == float(other)
+
+
+def test_the_spectrum_knows_of_the_inputs_what_a_few_runs_tell_of_them(problem):
+    inputs = ["vegetation.input_factor.crop", "manure.factor"]
+    at = [problem.names.index(name) for name in inputs]
+    x = np.array([TRUTH[name] for name in problem.names])
+    # carbon is linear in its inputs, but percent count it in the soil too: a small step
+    more = [np.where(np.arange(len(x)) == i, 1.001 * x, x) for i in at]
+    found = prediction.predict_draws(problem, np.stack([x, *more]))
+    transform = problem.coordinates.transform
+    slope = jax.jacfwd(transform.forward)(transform.inverse(jnp.asarray(x)))
+    prior = problem.priors.sample(jax.random.key(0), identifiability.PRIOR_DRAWS)
+    wide = np.std(np.asarray(jax.vmap(transform.inverse)(prior)), axis=0)
+    gained = (found.expected[1:] - found.expected[0]) / (0.001 * x[at][:, None])
+    gained *= (np.diag(slope) * wide)[at, None] / found.sd[0]
+    gained = gained[:, problem.table["fitted"]]
+    told = identifiability.spectrum(problem, x)
+    loadings = told[inputs].to_numpy()
+    information = loadings.T @ (told["eigenvalue"].to_numpy()[:, None] * loadings)
+    np.testing.assert_allclose(information, gained @ gained.T, rtol=1e-4)
 
 
 def test_the_best_fit_comes_back_to_the_truth_from_far_away(problem, best):
