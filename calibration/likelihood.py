@@ -321,36 +321,60 @@ def error_parameters(table: pd.DataFrame, case: Case) -> dict[str, Parameter]:
 
 
 def error_model(table: pd.DataFrame, methods: tuple[str, ...], case: Case) -> ErrorModel:
-    """The error model of a table; every fitted series has its own fitted part."""
+    """The error model of a table; every fitted series has its own fitted part.
+
+    A series of which nothing is fitted has the mean of those of its variable that are: a model
+    that is some percent off where it was fitted is no better elsewhere.
+    """
     texts = error_texts(table, case)
     parameters = error_parameters(table, case)
     names = [_name(row, case) for _, row in table.iterrows()]
     series = tuple(n.removeprefix(ERROR) for n in parameters if n.startswith(ERROR))
     memories = tuple(n.removeprefix(MEMORY) for n in parameters if n.startswith(MEMORY))
 
-    def one_hot(own: list[str], of: tuple[str, ...]) -> Array:
+    def one_hot(own: list[str], of: tuple[str, ...]) -> np.ndarray:
         found = [[float(name == other) for other in of] for name in own]
-        return jnp.asarray(np.array(found).reshape(len(table), len(of)))
+        return np.array(found).reshape(len(own), len(of))
 
+    of_series = one_hot(names, series)
+    borrowed = _borrowed(table, texts, names, series)
+    said = [describe(t, n in series or n in borrowed) for t, n in zip(texts, names, strict=True)]
+    for place, name in enumerate(names):
+        if name in borrowed:
+            of_series[place] = one_hot(borrowed[name], series).mean(axis=0)
+            said[place] += ", the mean of the fitted series"
     fitted = table["fitted"].to_numpy()
     with_memory = [n if t.autocorrelation else "" for n, t in zip(names, texts, strict=True)]
     blocks = _blocks(table, fitted & np.array([n in memories for n in with_memory], dtype=bool))
     return ErrorModel(
         value=jnp.asarray(table["value"].to_numpy(float)),
         sd=jnp.asarray(table["sd"].fillna(0.0).to_numpy(float)),
-        of_series=one_hot(names, series),
-        of_method=one_hot(list(table["method"]), methods),
+        of_series=jnp.asarray(of_series),
+        of_method=jnp.asarray(one_hot(list(table["method"]), methods)),
         series=series,
         methods=methods,
         relative=jnp.asarray([t.fitted == "relative" for t in texts]),
         logarithmic=np.array([t.distribution == "lognormal" for t in texts]),
         dof=np.array([t.dof if t.dof is not None else np.inf for t in texts]),
         year=jnp.asarray(table["year"].to_numpy(float)),
-        of_memory=one_hot(with_memory, memories),
+        of_memory=jnp.asarray(one_hot(with_memory, memories)),
         memories=memories,
         blocks=blocks,
-        texts=tuple(describe(t) for t in texts),
+        texts=tuple(said),
     )
+
+
+def _borrowed(
+    table: pd.DataFrame, texts: list[ErrorText], names: list[str], series: tuple[str, ...]
+) -> dict[str, list[str]]:
+    """Fitted series of the same variable and kind of error, for each without a part of its own."""
+    kinds = [(v, t.fitted) for v, t in zip(table["variable"], texts, strict=True)]
+    found = {}
+    for name, kind in zip(names, kinds, strict=True):
+        if name not in series:
+            alike = [n for n, k in zip(names, kinds, strict=True) if k == kind and n in series]
+            found[name] = list(dict.fromkeys(alike))
+    return {name: alike for name, alike in found.items() if alike}
 
 
 def _blocks(table: pd.DataFrame, chosen: np.ndarray) -> np.ndarray:
@@ -362,14 +386,14 @@ def _blocks(table: pd.DataFrame, chosen: np.ndarray) -> np.ndarray:
     return np.array([np.pad(r, (0, width - len(r)), constant_values=-1) for r in found], dtype=int)
 
 
-def describe(text: ErrorText) -> str:
-    """An error model in words."""
+def describe(text: ErrorText, fitted: bool = True) -> str:
+    """An error model in words; ``fitted``: whether there is a series to tell its fitted part."""
     kind = {"normal": "normal", "lognormal": "log-normal", "student_t": "Student t"}
     said = kind[text.distribution]
     if text.dof is not None:
         said += f" with {text.dof:g} degrees of freedom"
     said += ", measured sd"
-    if text.fitted != "none":
+    if text.fitted != "none" and fitted:
         said += f" and a fitted {text.fitted} part"
     if text.autocorrelation:
         said += ", correlated in time"

@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from calibration import emulator as emulators
-from calibration import many_sites_report, model_comparison, store
+from calibration import importance, many_sites_report, model_comparison, store
 from calibration.emulator import Emulator, Runs
 from calibration.hierarchy import (
     PROTECTION,
@@ -35,7 +35,6 @@ from diffsoil.io import InputError, nearest, refuse_existing, replacing
 
 Say = Callable[[str], None]
 
-TRUSTED_K = 0.7
 PRIOR_WEIGHT = 0.05
 """Weight of a run of the prior beside one of the posterior, when the emulator is refitted."""
 
@@ -195,22 +194,22 @@ class Study:
         prior, weights = self._prior_runs()
         error = self._emulator_error(weights, prior)
         self.say(f"emulator on the prior: relative error of a stock {100 * error:.2f} % (rms)")
-        runs, importance = prior, np.ones(len(prior.log_rates))
+        runs, trust = prior, np.ones(len(prior.log_rates))
         rows: list[dict[str, Any]] = []
         for iteration in range(1, self.sizes.iterations + 1):
-            emulator = emulators.fit(self.sites, weights, runs, importance)
+            emulator = emulators.fit(self.sites, weights, runs, trust)
             draws = {v: self._draws(v, emulator, iteration) for v in self.variants}
             for variant in self.variants:
                 row, new = self._correction(variant, emulator, draws[variant], iteration)
                 rows.append(row)
                 runs = runs.joined(new)
-            importance = np.ones(len(runs.log_rates))
-            importance[: len(prior.log_rates)] = PRIOR_WEIGHT
+            trust = np.ones(len(runs.log_rates))
+            trust[: len(prior.log_rates)] = PRIOR_WEIGHT
             found = pd.DataFrame(rows)
             _write(self.folder / "corrections.csv", found)
             worst = found.loc[found["iteration"] == iteration, "pareto_k"].max(skipna=False)
             self.say(f"iteration {iteration}: largest Pareto k {worst:.2f}")
-            if worst < TRUSTED_K:
+            if worst <= importance.TRUSTED:
                 break
         return emulator, draws, found[found["iteration"] == iteration].set_index("variant")
 
@@ -491,16 +490,17 @@ class Study:
         every = jax.vmap(given.emulator.__call__)
         stock = every(jnp.asarray(runs.log_rates), jnp.asarray(runs.log_modifier))
         true = np.asarray(likelihood(x, jnp.asarray(runs.log_stock))).sum(axis=1)
-        ratio = true - np.asarray(likelihood(x, stock)).sum(axis=1)
-        corrected = model_comparison.importance(ratio)
+        near = np.asarray(likelihood(x, stock)).sum(axis=1)
+        ratio = true - near
+        corrected = importance.weights(true, near)
         return {
             "iteration": iteration,
             "variant": variant,
             "draws": count,
             "pareto_k": corrected.k,
-            "ess": corrected.ess,
+            "ess": corrected.effective,
             "sd_of_log_ratio": ratio.std(),
-            "log_mean_ratio": corrected.log_mean,
+            "log_mean_ratio": importance.log_evidence(true, near),
             "log_mean_ratio_error": ratio.std() / np.sqrt(count),
             "stock_error_rms": float(np.sqrt(np.mean((np.asarray(stock) - runs.log_stock) ** 2))),
         }, runs

@@ -1,4 +1,4 @@
-"""Evidence of model variants, and what importance sampling on the column makes of an emulator."""
+"""Evidence of model variants: bridge sampling, and tempered sequential Monte Carlo."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import numpy as np
 from blackjax.smc import adaptive_tempered
 from jaxtyping import Array, Float
 
-from calibration import importance as smoothed
 from calibration.hierarchy import Given, Hierarchy
 
 BRIDGE_TOLERANCE = 1e-8
@@ -26,27 +25,6 @@ class Evidence(NamedTuple):
 
     log_evidence: float
     error: float
-
-
-class Importance(NamedTuple):
-    """Correction of draws from an approximate to the true posterior.
-
-    ``weights`` sum to one, ``k`` is the Pareto shape (below 0.7 the weights can be trusted),
-    ``ess`` the effective number of draws, ``log_mean`` what the log evidence has to gain.
-    """
-
-    weights: Float[np.ndarray, " draw"]
-    k: float
-    ess: float
-    log_mean: float
-
-
-def importance(log_ratio: Float[np.ndarray, " draw"]) -> Importance:
-    """Pareto-smoothed importance weights (Vehtari et al. 2024) from log ratios of densities."""
-    log_ratio = np.asarray(log_ratio)
-    found = smoothed.weights(log_ratio, np.zeros(log_ratio.size))
-    mean = np.log(np.mean(np.exp(log_ratio - log_ratio.max()))) + log_ratio.max()
-    return Importance(found.weight, found.k, found.effective, float(mean))
 
 
 def bridge(

@@ -244,6 +244,17 @@ def test_the_spectrum_knows_of_the_inputs_what_a_few_runs_tell_of_them(problem):
     np.testing.assert_allclose(information, gained @ gained.T, rtol=1e-4)
 
 
+def test_a_series_that_is_kept_out_is_as_far_off_as_the_fitted_ones(problem):
+    x = jnp.asarray([TRUTH[name] for name in problem.names])
+    expected = jnp.full(len(problem.table), 50.0)
+    spread = problem.spread(x, expected)
+    hill = (problem.table["series"] == "hill").to_numpy()
+    np.testing.assert_allclose(spread.scatter, 0.01 * 50)
+    np.testing.assert_allclose(spread.total[hill], np.hypot(2.0, 0.01 * 50))
+    told = {text for text, own in zip(problem.errors.texts, hill, strict=True) if own}
+    assert told == {"normal, measured sd and a fitted relative part, the mean of the fitted series"}
+
+
 def test_the_best_fit_comes_back_to_the_truth_from_far_away(problem, best):
     starts = maximum.maximum(problem, 2, 7, report=lambda line: None)
     np.testing.assert_allclose([s.value for s in starts], best.value, atol=0.05)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from calibration import Problem, emulator, many_sites, model_comparison
+from calibration import Problem, emulator, importance, many_sites, model_comparison
 from calibration.hierarchy import VARIANTS, Hierarchy
 from calibration.sites import Sites
 from diffsoil.io import InputError
@@ -346,10 +346,10 @@ def test_bridge_finds_a_known_evidence():
 
 def test_importance_tells_a_good_from_a_bad_approximation():
     generator = np.random.default_rng(1)
-    good = model_comparison.importance(0.01 * generator.standard_normal(400))
+    good = importance.weights(0.01 * generator.standard_normal(400), np.zeros(400))
     assert good.k < 0.7
-    assert good.ess > 390
-    bad = model_comparison.importance(3.0 * generator.standard_cauchy(400))
+    assert good.effective > 390
+    bad = importance.weights(3.0 * generator.standard_cauchy(400), np.zeros(400))
     assert bad.k > 0.7
 
 
