@@ -11,6 +11,8 @@ by a function of other coordinates, so volumes, and with them the posterior, sta
 
 from __future__ import annotations
 
+import functools
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -58,7 +60,7 @@ class Coordinates:
         declared = column.parameters()
         self._groups = sorted(n.removeprefix(INPUT) for n in declared if n.startswith(INPUT))
         self._state = jax.tree.map(lambda leaf: leaf[0], initial_state(column, plan))
-        self._surface = _surface(column, plan, self._state, self._protection.needs)
+        self._column, self._plan = column, plan
         values = column.values()
         self._fixed = {name: values[name] for name in RATES}
         defaults = jnp.asarray([p.default for p in parameters])
@@ -66,6 +68,13 @@ class Coordinates:
         along, of_member = self._directions(parameters, plan)
         self._along = jnp.asarray(along)
         self._of_member = jnp.asarray(of_member)
+
+    @functools.cached_property
+    def _surface(self) -> dict[str, Float[Array, "member layer"]]:
+        """What protection needs to know: only those who search or sample ask for it."""
+        assert self._protection is not None
+        with jax.ensure_compile_time_eval():  # they may be in the midst of being compiled
+            return _surface(self._column, self._plan, self._state, self._protection.needs)
 
     def bounded(self, z: Float[Array, " parameter"]) -> Float[Array, " parameter"]:
         """Parameter values within their bounds."""
@@ -167,4 +176,4 @@ def _surface(
             environment = environment | process.slow(state, environment, 1)[1]
         return environment
 
-    return jax.vmap(one)(given)
+    return eqx.filter_jit(jax.vmap(one))(given)
