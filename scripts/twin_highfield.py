@@ -35,8 +35,8 @@ FIRST_FIT = 1975
 TARGET = 2014
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#777777"
 LAND_USES = ("ancient_woodland", "woodland", "grass", "arable", "bare_fallow")
-OTHERS = ("manure.", "old_arable", "wheat_", "fosters_", "broadbalk", "root_depth")
-"""What a parameter is called that belongs to the other sites, or that topsoils do not show."""
+OTHERS = ("manure.", "old_arable", "wheat_", "fosters_", "broadbalk")
+"""What a parameter is called that belongs to the other sites."""
 
 
 def main(folder: Path, draws: int, seed: int) -> None:

@@ -13,7 +13,7 @@ from diffsoil.processes.carbon import RADIOCARBON_MEAN_LIFE, Carbon, co2_ratio, 
 from diffsoil.processes.geometry import Geometry, overlap
 from diffsoil.processes.heat import SECONDS_PER_YEAR, Heat, damped_wave, damping_depth
 from diffsoil.processes.mixing import Fauna, Plough, PloughZone, mix, shares
-from diffsoil.processes.vegetation import Vegetation, root_distribution, surface_layers
+from diffsoil.processes.vegetation import root_distribution, surface_layers
 from diffsoil.processes.water import BARE_SOIL_LIMIT, Water, cascade, uptake
 from diffsoil.state import POOLS, empty_state
 
@@ -148,29 +148,6 @@ def test_roots_follow_jackson_and_sum_to_one(beta, table):
     roots = np.asarray(root_distribution(**soil, beta=jnp.asarray(beta)))
     assert roots.sum() == pytest.approx(1, abs=1e-14)
     np.testing.assert_allclose(np.cumsum(roots) * (1 - beta**100), table, atol=6e-4)
-
-
-def test_roots_twice_as_deep_leave_carbon_twice_as_deep_and_no_less_of_it():
-    soil = layers(np.full(400, 0.01))
-    environment = soil | {
-        "plant_input": jnp.array([3.0]),
-        "plant_input_months": jnp.full(12, 1 / 12),
-        "leaf_share": jnp.array(0.0),
-        "litter_layer": jnp.array(0.0),
-        "root_beta": jnp.array(0.96),
-        "dpm_rpm_ratio": jnp.array(1.0),
-        "plough_fraction": jnp.zeros(400),
-    }
-    found = []
-    for factor in (1.0, 2.0):
-        process = Vegetation({"plants": jnp.ones(())}, root_depth_factor=jnp.array(factor))
-        _, provided = process.slow(empty_state(400, jnp.zeros(400)), environment, 1)
-        found.append(np.asarray(provided["plant_carbon"]).sum(axis=(0, 1))[1:])
-    middle = np.asarray(soil["depth_top"]) + 0.005
-    depth = [carbon @ middle / carbon.sum() for carbon in found]
-    assert depth[0] == pytest.approx(-0.01 / np.log(0.96), rel=1e-3)  # 0.245 m
-    assert depth[1] == pytest.approx(2 * depth[0], rel=5e-3)
-    np.testing.assert_allclose([carbon.sum() for carbon in found], 3.0, rtol=1e-12)
 
 
 def test_matter_on_the_surface_goes_to_the_ploughed_layers_or_to_the_first():

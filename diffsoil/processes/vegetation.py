@@ -70,17 +70,6 @@ class Vegetation(Process):
         source="assumption: input estimates are good to about half to double",
         description="factor on the estimated plant carbon input of a group",
     )
-    root_depth_factor: Float[Array, ""] = parameter(
-        1.0,
-        unit="1",
-        lower=0.3,
-        upper=3.0,
-        prior=lognormal(1.0, 0.3),
-        source="assumption: most biomes of Jackson et al. (1996) root within a third of their mean "
-        "depth",
-        description="factor on the depth over which roots leave carbon; water uptake keeps the "
-        "case's",
-    )
 
     def slow(self, state: State, environment: Environment, years: int) -> tuple[State, Environment]:
         """See :class:`diffsoil.process.Process`."""
@@ -90,8 +79,7 @@ class Vegetation(Process):
         thickness = environment["thickness"]
         leaves = environment["leaf_share"]
         litter = leaves * environment["litter_layer"]
-        beta = environment["root_beta"] ** (1.0 / self.root_depth_factor)
-        roots = root_distribution(environment["depth_top"], thickness, beta)
+        roots = root_distribution(environment["depth_top"], thickness, environment["root_beta"])
         on_surface = surface_layers(environment["plough_fraction"], thickness)
         mineral = (1.0 - leaves) * roots + (leaves - litter) * on_surface
         place = jnp.concatenate([litter[None], mineral])
