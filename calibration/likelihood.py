@@ -64,7 +64,8 @@ class Spread(NamedTuple):
 class ErrorModel:
     """Measurement errors of a table.
 
-    ``series`` names the fitted parts in the order of their parameters, ``memories`` those of
+    ``series`` names the fitted parts in the order of their parameters (``assumed`` is that of a
+    row which none of them tells, relative or absolute as they are), ``memories`` those of
     the correlations; ``methods`` names laboratory methods whose results are a fitted factor away
     from the truth. ``blocks`` lists the rows of each repeated plot, filled up with -1.
     """
@@ -72,6 +73,7 @@ class ErrorModel:
     value: Float[Array, " obs"]
     sd: Float[Array, " obs"]
     of_series: Float[Array, "obs series"]
+    assumed: Float[Array, " obs"]
     of_method: Float[Array, "obs method"]
     series: tuple[str, ...]
     methods: tuple[str, ...]
@@ -97,7 +99,7 @@ class ErrorModel:
         """Errors around expected values, from the fitted parts and the memories in years."""
         size = jnp.where(self.relative, jnp.abs(expected), 1.0)
         years = jnp.zeros_like(expected) if memory is None else self.of_memory @ memory
-        return Spread(self.sd, (self.of_series @ fitted) * size, years)
+        return Spread(self.sd, (self.of_series @ fitted + self.assumed) * size, years)
 
     def total_sd(self, fitted: Float[Array, " series"], expected: Array) -> Float[Array, " obs"]:
         """Standard deviation of a measured value."""
@@ -323,8 +325,9 @@ def error_parameters(table: pd.DataFrame, case: Case) -> dict[str, Parameter]:
 def error_model(table: pd.DataFrame, methods: tuple[str, ...], case: Case) -> ErrorModel:
     """The error model of a table; every fitted series has its own fitted part.
 
-    A series of which nothing is fitted has the mean of those of its variable that are: a model
-    that is some percent off where it was fitted is no better elsewhere.
+    A series of which nothing is fitted has the mean of those of its variable that are, for a
+    model that is some percent off where it was fitted is no better elsewhere; or, where there are
+    none or the case states an error for the series itself, what the case says is typical.
     """
     texts = error_texts(table, case)
     parameters = error_parameters(table, case)
@@ -336,13 +339,16 @@ def error_model(table: pd.DataFrame, methods: tuple[str, ...], case: Case) -> Er
         found = [[float(name == other) for other in of] for name in own]
         return np.array(found).reshape(len(own), len(of))
 
-    of_series = one_hot(names, series)
-    borrowed = _borrowed(table, texts, names, series)
-    said = [describe(t, n in series or n in borrowed) for t, n in zip(texts, names, strict=True)]
-    for place, name in enumerate(names):
-        if name in borrowed:
-            of_series[place] = one_hot(borrowed[name], series).mean(axis=0)
-            said[place] += ", the mean of the fitted series"
+    of_series, assumed, said = one_hot(names, series), np.zeros(len(table)), []
+    for place, (name, text) in enumerate(zip(names, texts, strict=True)):
+        if name in series or text.fitted == "none":
+            said.append(describe(text))
+        elif alike := _alike(table, names, texts, series, place, case):
+            of_series[place] = one_hot(alike, series).mean(axis=0)
+            said.append(describe(text, f"the mean fitted {text.fitted} part of other series"))
+        else:
+            assumed[place] = text.typical
+            said.append(describe(text, f"an assumed {text.fitted} part of {text.typical:g}"))
     fitted = table["fitted"].to_numpy()
     with_memory = [n if t.autocorrelation else "" for n, t in zip(names, texts, strict=True)]
     blocks = _blocks(table, fitted & np.array([n in memories for n in with_memory], dtype=bool))
@@ -350,6 +356,7 @@ def error_model(table: pd.DataFrame, methods: tuple[str, ...], case: Case) -> Er
         value=jnp.asarray(table["value"].to_numpy(float)),
         sd=jnp.asarray(table["sd"].fillna(0.0).to_numpy(float)),
         of_series=jnp.asarray(of_series),
+        assumed=jnp.asarray(assumed),
         of_method=jnp.asarray(one_hot(list(table["method"]), methods)),
         series=series,
         methods=methods,
@@ -364,17 +371,21 @@ def error_model(table: pd.DataFrame, methods: tuple[str, ...], case: Case) -> Er
     )
 
 
-def _borrowed(
-    table: pd.DataFrame, texts: list[ErrorText], names: list[str], series: tuple[str, ...]
-) -> dict[str, list[str]]:
-    """Fitted series of the same variable and kind of error, for each without a part of its own."""
-    kinds = [(v, t.fitted) for v, t in zip(table["variable"], texts, strict=True)]
-    found = {}
-    for name, kind in zip(names, kinds, strict=True):
-        if name not in series:
-            alike = [n for n, k in zip(names, kinds, strict=True) if k == kind and n in series]
-            found[name] = list(dict.fromkeys(alike))
-    return {name: alike for name, alike in found.items() if alike}
+def _alike(
+    table: pd.DataFrame,
+    names: list[str],
+    texts: list[ErrorText],
+    series: tuple[str, ...],
+    place: int,
+    case: Case,
+) -> list[str]:
+    """Fitted series whose error tells that of a row: of its variable, and of the same kind."""
+    listed = case.file.observations
+    if listed and table["series"].iloc[place] in listed.errors:
+        return []
+    of = zip(names, table["variable"], texts, strict=True)
+    wanted = (table["variable"].iloc[place], texts[place].fitted)
+    return list(dict.fromkeys(n for n, v, t in of if n in series and (v, t.fitted) == wanted))
 
 
 def _blocks(table: pd.DataFrame, chosen: np.ndarray) -> np.ndarray:
@@ -386,15 +397,15 @@ def _blocks(table: pd.DataFrame, chosen: np.ndarray) -> np.ndarray:
     return np.array([np.pad(r, (0, width - len(r)), constant_values=-1) for r in found], dtype=int)
 
 
-def describe(text: ErrorText, fitted: bool = True) -> str:
-    """An error model in words; ``fitted``: whether there is a series to tell its fitted part."""
+def describe(text: ErrorText, part: str = "") -> str:
+    """An error model in words; ``part`` where its fitted one is not its own."""
     kind = {"normal": "normal", "lognormal": "log-normal", "student_t": "Student t"}
     said = kind[text.distribution]
     if text.dof is not None:
         said += f" with {text.dof:g} degrees of freedom"
     said += ", measured sd"
-    if text.fitted != "none" and fitted:
-        said += f" and a fitted {text.fitted} part"
+    if text.fitted != "none":
+        said += f" and {part or f'a fitted {text.fitted} part'}"
     if text.autocorrelation:
         said += ", correlated in time"
     return said

@@ -251,8 +251,22 @@ def test_a_series_that_is_kept_out_is_as_far_off_as_the_fitted_ones(problem):
     hill = (problem.table["series"] == "hill").to_numpy()
     np.testing.assert_allclose(spread.scatter, 0.01 * 50)
     np.testing.assert_allclose(spread.total[hill], np.hypot(2.0, 0.01 * 50))
-    told = {text for text, own in zip(problem.errors.texts, hill, strict=True) if own}
-    assert told == {"normal, measured sd and a fitted relative part, the mean of the fitted series"}
+    assert "the mean fitted relative part of other series" in problem.errors.texts[-2]
+
+
+def test_a_series_that_is_kept_out_may_have_an_error_of_its_own_stated(case, tmp_path):
+    for file in case.parent.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    path = tmp_path / case.name
+    path.write_text(path.read_text() + "[observations.errors.hill]\ntypical = 0.2\n")
+    problem = Problem(path)
+    assert "observation.error.hill" not in problem.names
+    hill = (problem.table["series"] == "hill").to_numpy()
+    expected = jnp.full(len(problem.table), 50.0)
+    scatter = problem.spread(problem.defaults, expected).scatter
+    np.testing.assert_allclose(scatter[hill], 0.2 * 50)
+    np.testing.assert_allclose(scatter[~hill], 0.05 * 50)
+    assert "an assumed relative part of 0.2" in problem.errors.texts[-2]
 
 
 def test_the_best_fit_comes_back_to_the_truth_from_far_away(problem, best):

@@ -121,6 +121,7 @@ def errors(**changes) -> ErrorModel:
         "value": jnp.asarray([20.0, 22.0, 19.0, 25.0]),
         "sd": jnp.asarray([0.5, 0.0, 1.0, 0.2]),
         "of_series": jnp.ones((4, 1)),
+        "assumed": jnp.zeros(4),
         "of_method": jnp.zeros((4, 0)),
         "series": ("plot",),
         "methods": (),
