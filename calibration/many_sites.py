@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
+from scipy.special import logsumexp
 
 from calibration import emulator as emulators
 from calibration import importance, many_sites_report, model_comparison, store
@@ -243,12 +244,13 @@ class Study:
                     model, given, self.sizes.particles, self.settings.seed
                 )
                 row |= {"by_smc": smc.log_evidence, "smc_error": smc.error}
-            each = model.profile_log_likelihoods(draws[variant], given)
-            loo = leave_one_out(each)
+            loo = self._left_out(variant, emulator, draws[variant])
             pointwise[variant] = loo["elpd"].to_numpy()
-            loo.insert(0, "profile", self.sites.names)
-            _write(self.folder / f"loo_{_file(variant)}.csv", loo)
-            row |= {"elpd": loo["elpd"].sum(), "loo_k": loo["pareto_k"].max()}
+            row |= {
+                "elpd": loo["elpd"].sum(),
+                "loo_k": loo.loc[~loo["refitted"], "pareto_k"].max(),
+                "loo_refitted": int(loo["refitted"].sum()),
+            }
             rows.append(row)
             self.say(
                 f"  {variant}: log evidence {row['log_evidence']:.2f} +- {row['error']:.2f}, "
@@ -261,10 +263,38 @@ class Study:
         gain = {v: p - pointwise[base] for v, p in pointwise.items()}
         found["elpd_gain"] = [gain[v].sum() for v in found.index]
         found["elpd_gain_se"] = [np.sqrt(len(g)) * g.std(ddof=1) for g in gain.values()]
-        columns = ["elpd", "loo_k", "elpd_gain", "elpd_gain_se"]
+        columns = ["elpd", "loo_k", "loo_refitted", "elpd_gain", "elpd_gain_se"]
         _write(self.folder / "loo.csv", found[columns].reset_index())
         _write(path, found.reset_index())
         return found
+
+    def _left_out(self, variant: str, emulator: Emulator, drawn: Draws) -> pd.DataFrame:
+        """Density of each profile given the others: by weights, or fitted anew where they fail."""
+        path = self.folder / f"loo_{_file(variant)}.csv"
+        if path.exists():
+            return pd.read_csv(path)
+        every = self.model.given(emulator, VARIANTS[variant])
+        loo = leave_one_out(self.model.profile_log_likelihoods(drawn, every))
+        loo.insert(0, "profile", self.sites.names)
+        loo["refitted"] = ~(loo["pareto_k"] <= importance.TRUSTED)
+        for place in np.flatnonzero(loo["refitted"]):
+            others = np.arange(len(loo)) != place
+            again, given = self._without(variant, emulator, others, int(place))
+            each = self.model.profile_log_likelihoods(again, given)[..., place].ravel()
+            loo.loc[place, "elpd"] = log_mean(each)
+            self.say(f"  {variant}: fitted without {loo['profile'][place]}, which weights cannot")
+        _write(path, loo)
+        return loo
+
+    def _without(
+        self, variant: str, emulator: Emulator, fitted: np.ndarray, number: int
+    ) -> tuple[Draws, Given]:
+        """Draws of a variant fitted to some of the profiles."""
+        model, sizes = self.model, self.sizes
+        given = model.given(emulator, VARIANTS[variant], fitted.astype(float))
+        mode = model.mode(given, starts=1)
+        seed = self.settings.seed + number
+        return model.sample(given, mode, seed, sizes.chains, sizes.warmup, sizes.draws), given
 
     def withhold(
         self, emulator: Emulator, draws: dict[str, Draws]
@@ -528,10 +558,7 @@ class Study:
             )
         )
         for k in range(self.sizes.folds):
-            given = model.given(emulator, VARIANTS[variant], (fold != k).astype(float))
-            mode = model.mode(given, starts=1)
-            sizes = self.sizes
-            drawn = model.sample(given, mode, seed + k, sizes.chains, sizes.warmup, sizes.draws)
+            drawn, given = self._without(variant, emulator, fold != k, k)
             keys = jax.random.split(jax.random.key(seed + k), len(drawn.flat))
             found = run(keys, jnp.asarray(drawn.flat), given)
             of_soil, measured = (np.asarray(a) for a in found)
@@ -540,9 +567,7 @@ class Study:
             mine = fold[of_profile] == k
             noisy[:, mine], latent[:, mine] = measured[:, mine], of_soil[:, mine]
             each = model.profile_log_likelihoods(drawn, given).reshape(-1, len(order))
-            top = each.max(axis=0)
-            mean = np.log(np.mean(np.exp(each - top), axis=0)) + top
-            density[fold == k] = mean[fold == k]
+            density[fold == k] = log_mean(each)[fold == k]
             self.say(f"  withheld, {variant}: fold {k + 1} of {self.sizes.folds}")
         table = self.predicted(noisy, latent)
         table.insert(0, "variant", variant)
@@ -556,6 +581,11 @@ def leave_one_out(each: np.ndarray) -> pd.DataFrame:
         warnings.simplefilter("ignore")  # of k, which is in the table and shown
         loo = az.loo(tree, pointwise=True, var_name="profile", reff=1.0)
     return pd.DataFrame({"elpd": np.asarray(loo.elpd_i), "pareto_k": np.asarray(loo.pareto_k)})
+
+
+def log_mean(log: np.ndarray) -> Any:
+    """Logarithm of the mean over draws of densities that are given as logarithms."""
+    return logsumexp(log, axis=0) - np.log(len(log))
 
 
 def scores(table: pd.DataFrame) -> dict[str, float]:

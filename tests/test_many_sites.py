@@ -300,6 +300,17 @@ def test_the_unknown_input_is_integrated_out(model, emulated):
     np.testing.assert_allclose(found, np.log(np.trapezoid(np.exp(density), u)), atol=1e-4)
 
 
+def test_a_profile_that_is_left_out_has_no_say(sites, emulated):
+    other = Hierarchy(sites)
+    z = jnp.full(len(other.names), 0.1)
+    left_out = other.given(emulated, MECHANISMS, np.array([0.0, 1.0, 1.0]))
+    everything = other.given(emulated, MECHANISMS)
+    before = other.log_likelihood(z, left_out), other.log_likelihood(z, everything)
+    other.log_value = other.log_value + np.where(sites.table["profile"] == 0, 0.5, 0.0)
+    assert other.log_likelihood(z, left_out) == before[0]
+    assert other.log_likelihood(z, everything) != before[1]
+
+
 def test_a_synthetic_twin_recovers_its_parameters(model, sites, emulated):
     """Nine observations with 10 % of error: nearly all of the truths lie within two sd."""
     truth = {
@@ -359,7 +370,7 @@ def test_an_unknown_variant_is_refused(folder, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_whole_run_goes_on_where_it_was_and_ends_the_same(folder, tmp_path):
+def test_the_whole_run_goes_on_where_it_was_and_ends_the_same(folder, tmp_path, monkeypatch):
     sizes = many_sites.Sizes(
         prior_runs=64,
         chains=2,
@@ -384,3 +395,13 @@ def test_the_whole_run_goes_on_where_it_was_and_ends_the_same(folder, tmp_path):
     for name in ("posterior.nc", "summary.csv", "predictions.csv", "report.html", "variants.png"):
         assert (two / name).is_file()
     assert len(pd.read_csv(two / "withheld_scores.csv")) == 2
+    by_weights = pd.read_csv(one / "loo_none.csv")
+    assert list(by_weights["refitted"]) == list(by_weights["pareto_k"] > importance.TRUSTED)
+    for name in ("evidence.csv", "loo.csv", "loo_none.csv", "loo_all.csv"):
+        (two / name).unlink()
+    monkeypatch.setattr(importance, "TRUSTED", -1.0)
+    many_sites.calibrate(case, two, ["none", "all"], sizes=sizes, resume=True, say=quiet)
+    refitted = pd.read_csv(two / "loo_none.csv")
+    assert refitted["refitted"].all()
+    # of three profiles two tell little, so those that each is predicted from are wider
+    assert (refitted["elpd"] < by_weights["elpd"]).all()
