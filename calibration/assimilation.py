@@ -39,9 +39,6 @@ How = Literal["auto", "weights", "refit"]
 MOST_DRAWS = workflow.PREDICTED_DRAWS
 """Draws that are weighted, if no other number is asked for."""
 
-LEAST_EFFECTIVE = 100
-"""Weights hold with so many effective draws, enough for 5 and 95 % quantiles."""
-
 WARM_WARMUP = 100
 """Warm-up of a refit at most: its scales are known from the posterior before."""
 
@@ -82,7 +79,10 @@ def largest_k(draws: int) -> float:
 
 def hold(weights: importance.Weights) -> bool:
     """Whether weighted draws can stand for the posterior."""
-    return weights.k <= largest_k(weights.weight.size) and weights.effective >= LEAST_EFFECTIVE
+    return (
+        weights.k <= largest_k(weights.weight.size)
+        and weights.effective >= importance.LEAST_EFFECTIVE
+    )
 
 
 def assimilate_case(
@@ -189,7 +189,7 @@ class Step:
         self.say(
             f"Pareto k {weights.k:.2f} (limit {largest_k(len(learnt)):.2f}), "
             f"{weights.effective:.0f} effective draws of {len(learnt)} (at least "
-            f"{LEAST_EFFECTIVE})"
+            f"{importance.LEAST_EFFECTIVE})"
         )
         if hold(weights) or how == "weights":
             self._weighted(base, weights, predicted, overwrite, facts, drawn_anew)
@@ -584,27 +584,19 @@ def _efficiency(found: store.Fit, wanted: int) -> float:
 
 def weight_checks(weights: importance.Weights) -> list[checks.Row]:
     """What the weights have to meet, as rows of the table of checks."""
-    draws = weights.weight.size
-    good_k = weights.k <= largest_k(draws)
-    enough = weights.effective >= LEAST_EFFECTIVE
+    limit = largest_k(weights.weight.size)
+    good_k = weights.k <= limit
     return [
         {
             "check": "importance weights (Pareto k)",
             "value": weights.k,
-            "threshold": largest_k(draws),
+            "threshold": limit,
             "passed": good_k,
             "meaning": "The draws before cover the posterior with the new data."
             if good_k
             else "The new data lead where the draws before hardly reach: refit.",
         },
-        {
-            "check": "importance weights (effective draws)",
-            "value": weights.effective,
-            "threshold": float(LEAST_EFFECTIVE),
-            "passed": enough,
-            "meaning": f"{weights.effective:.0f} of {draws} draws' worth carry the weight."
-            + ("" if enough else " Too few for quantiles: refit."),
-        },
+        checks.effective_row(weights, "refit"),
     ]
 
 

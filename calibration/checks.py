@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from calibration.importance import TRUSTED, Weights
+from calibration.importance import LEAST_EFFECTIVE, TRUSTED, Weights
 from diffsoil.parameters import Parameter
 
 QUANTILES = {"q05": 0.05, "q25": 0.25, "q50": 0.50, "q75": 0.75, "q95": 0.95}
@@ -312,6 +312,15 @@ def importance_row(weights: Weights, method: str, slow_step: int = 0) -> Row:
             "weights cannot correct them. Sample with nuts."
         )
     return _row("importance weights (Pareto k)", weights.k, TRUSTED, weights.trusted, meaning)
+
+
+def effective_row(weights: Weights, better: str) -> Row:
+    """Whether weighted draws are worth enough; ``better`` is what to do if not."""
+    enough = weights.effective >= LEAST_EFFECTIVE
+    meaning = f"{weights.effective:.0f} of {weights.weight.size} draws' worth carry the weight."
+    meaning += "" if enough else f" Too few for quantiles: {better}."
+    name = "importance weights (effective draws)"
+    return _row(name, weights.effective, LEAST_EFFECTIVE, enough, meaning)
 
 
 def evidence_row(log_evidence: np.ndarray) -> Row:

@@ -15,6 +15,9 @@ from jaxtyping import Float, Int
 
 TRUSTED = 0.7
 
+LEAST_EFFECTIVE = 100
+"""So many effective draws are enough for 5 and 95 % quantiles."""
+
 
 class Weights(NamedTuple):
     """Smoothed weights that sum to one, Pareto k, and how many equal draws they are worth."""

@@ -266,9 +266,6 @@ def _fit(
     if coarse is not None and drawn.log_proposal is None:
         drawn = drawn._replace(log_proposal=_densities(coarse, start, drawn.z))
     predicted, weights = _weighted(problem, drawn, folder, say, resume, prediction.NAME)
-    if weights is not None:
-        facts |= {"pareto_k": weights.k, "effective": weights.effective}
-        say(f"importance weights: Pareto k {weights.k:.2f}, worth {weights.effective:.0f} draws")
     if coarse is not None and weights is not None and not weights.trusted:
         say("the coarse slow step cannot be corrected by weights: sampling with the case's own")
         facts["coarse_k"] = weights.k
@@ -277,6 +274,8 @@ def _fit(
         facts["gradients"] += drawn.gradients
         facts["seconds"] = time.monotonic() - began
         predicted, weights = _weighted(problem, drawn, folder, say, resume, "predicted_fine")
+    if weights is not None:
+        facts |= {"pareto_k": weights.k, "effective": weights.effective}
     return drawn, predicted, weights, facts
 
 
@@ -360,7 +359,9 @@ def _weighted(
     prior = np.asarray(jax.jit(jax.vmap(problem.log_prior))(jnp.asarray(flat)))
     target = likelihood.sum(axis=1) + prior
     proposal = _kept(drawn.log_proposal).ravel()
-    return predicted, importance.weights(target, proposal)
+    weights = importance.weights(target, proposal)
+    say(f"importance weights: Pareto k {weights.k:.2f}, worth {weights.effective:.0f} draws")
+    return predicted, weights
 
 
 def _kept(by_chain: np.ndarray) -> np.ndarray:
@@ -440,8 +441,10 @@ def _conclude(
     shape = _kept(drawn.z).shape[:2]
     raw = None
     if weights is not None:
-        more.append(checks.importance_row(weights, wanted.method, wanted.slow_step))
+        step = 0 if "coarse_k" in facts else wanted.slow_step  # sampled again with the case's own
+        more.append(checks.importance_row(weights, wanted.method, step))
         if weights.trusted:
+            more.append(checks.effective_row(weights, "sample with nuts"))
             chosen = importance.resampled(weights.weight, shape[0] * shape[1], wanted.seed)
             raw, kept = x, _kept(x)
             x = kept.reshape(-1, x.shape[-1])[chosen].reshape(kept.shape)

@@ -363,3 +363,12 @@ def test_weights_of_a_narrow_approximation_fail_and_say_what_to_do() -> None:
     row = checks.importance_row(importance.weights(log, log / 0.16), "laplace")
     assert not row["passed"]
     assert "Sample with nuts" in row["meaning"]
+
+
+def test_few_effective_draws_fail_although_their_tail_holds() -> None:
+    weights = importance.Weights(np.full(500, 1 / 500), 0.5, 29.0)
+    assert checks.importance_row(weights, "laplace")["passed"]
+    row = checks.effective_row(weights, "sample with nuts")
+    assert not row["passed"]
+    assert row["meaning"].endswith("Too few for quantiles: sample with nuts.")
+    assert checks.effective_row(weights._replace(effective=100.0), "refit")["passed"]
