@@ -30,9 +30,10 @@ from calibration import checks, compatibility, importance, maximum, prediction, 
 from calibration.observations import read as read_observations
 from calibration.problem import Problem
 from diffsoil.cases import Case, load_case, read_case
-from diffsoil.io import InputError, replacing
+from diffsoil.io import InputError
 from diffsoil.plan import build
 from diffsoil.schema import names_of
+from diffsoil.work.files import replacing
 
 How = Literal["auto", "weights", "refit"]
 

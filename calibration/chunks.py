@@ -15,7 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffsoil.io import InputError, replacing
+from diffsoil.io import InputError
+from diffsoil.work.files import replacing
 
 KEPT, STATE = "kept_", "state_"
 

@@ -26,10 +26,11 @@ from calibration.prediction import QUANTILES
 from calibration.priors import Priors
 from calibration.scenario import Scenario
 from diffsoil.column import Column
-from diffsoil.io import InputError, nearest, replacing
+from diffsoil.io import InputError, nearest
 from diffsoil.plan import Plan, check, prepare_plan, run
 from diffsoil.processes.geometry import overlap
 from diffsoil.time import Record
+from diffsoil.work.files import replacing
 
 MOST_DRAWS = workflow.PREDICTED_DRAWS
 BATCH = 20

@@ -19,7 +19,7 @@ from calibration.plots import CYCLE, DPI, GREY
 from calibration.scenario import Scenario
 from diffsoil import html
 from diffsoil.html import figure, heading, paragraph, section
-from diffsoil.io import replacing
+from diffsoil.work.files import replacing
 
 if TYPE_CHECKING:
     from calibration.forecast import Forecast

@@ -32,7 +32,8 @@ from calibration.hierarchy import (
     Hierarchy,
 )
 from calibration.sites import Sites
-from diffsoil.io import InputError, nearest, refuse_existing, replacing
+from diffsoil.io import InputError, nearest
+from diffsoil.work.files import check_output, replacing
 
 Say = Callable[[str], None]
 
@@ -149,7 +150,7 @@ def calibrate(
             raise InputError(f"{output}: holds a run already; use --resume or another folder")
         settings.check(output)
     else:
-        refuse_existing(output / "settings.json", overwrite=False)
+        check_output(output / "settings.json", overwrite=False)
         store.write_json(output / "settings.json", dataclasses.asdict(settings))
     study = Study(sites, settings, sizes, output, say)
     return study.run()

@@ -19,7 +19,7 @@ from scipy.stats import gaussian_kde
 from calibration.hierarchy import PROTECTION, Draws, Hierarchy
 from calibration.plots import BLUE, DPI, GREEN, GREY, ORANGE
 from diffsoil import html
-from diffsoil.io import replacing
+from diffsoil.work.files import replacing
 
 if TYPE_CHECKING:
     from calibration.many_sites import Study

@@ -21,8 +21,8 @@ from scipy.stats import gaussian_kde
 
 from calibration import checks, quantities
 from calibration.problem import ERROR, METHOD, TOPSOIL_CM, Problem
-from diffsoil.io import replacing
 from diffsoil.parameters import Parameter
+from diffsoil.work.files import replacing
 
 DPI = 150
 

@@ -20,7 +20,7 @@ from calibration.store import Settings
 from diffsoil import html
 from diffsoil.cases import Case
 from diffsoil.html import figure, heading, number, paragraph, section
-from diffsoil.io import replacing
+from diffsoil.work.files import replacing
 
 METHODS = {
     "map": "the single most probable set of parameters (no uncertainty)",

@@ -27,7 +27,8 @@ import xarray as xr
 
 from diffsoil.cases import Case, read_case, set_parameters
 from diffsoil.column import Column
-from diffsoil.io import InputError, data_path, replacing
+from diffsoil.io import InputError, data_path
+from diffsoil.work.files import replacing
 
 FORMAT = 2
 """Format of ``fit.json``; 2 brought ``history`` and the files of the case in the folder."""

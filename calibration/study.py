@@ -24,7 +24,7 @@ from scipy.optimize import least_squares
 from diffsoil import ensemble
 from diffsoil._runtime import Device
 from diffsoil.inputs import Input, load_inputs, prior, value, with_values
-from diffsoil.io import InputError, data_path, refuse_existing, replacing
+from diffsoil.io import InputError, data_path
 from diffsoil.study import analysis
 from diffsoil.study.beyond import HARDLY, PINNED
 from diffsoil.study.scenarios import Study, load_study
@@ -37,6 +37,7 @@ from diffsoil.study.suite import (
     stocks,
     stocks_and_slopes,
 )
+from diffsoil.work.files import check_output, replacing
 
 TARGETS = (
     *(f"T3-{predictor}" for _, predictor in analysis.PREDICTORS),
@@ -440,7 +441,7 @@ def fit_study(
              ("targets.csv", "inputs.csv", "steps.json")}  # fmt: skip
     if not resume:
         for path in (output, *files.values()):
-            refuse_existing(path, overwrite)
+            check_output(path, overwrite)
     study = load_study(case)
     inputs = load_inputs(data_path("study", "inputs.toml"))
     key = {

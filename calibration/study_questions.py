@@ -23,10 +23,10 @@ from diffsoil import ensemble
 from diffsoil.cases import read_case
 from diffsoil.column import Column
 from diffsoil.inputs import Input, value, with_values
-from diffsoil.io import replacing
 from diffsoil.study import analysis
 from diffsoil.study.scenarios import Study
 from diffsoil.study.suite import families, stocks
+from diffsoil.work.files import replacing
 
 PROTECTION = ("protection.b1", "protection.b2", "protection.b3a", "protection.b4")
 """The strengths of clay, MOOH, aggregation and pores."""

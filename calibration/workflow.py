@@ -41,8 +41,9 @@ from calibration.whitened import Draws, Whitened, side_by_side
 from diffsoil._runtime import release_memory
 from diffsoil.cases import Case, load_case, set_parameters
 from diffsoil.column import Column
-from diffsoil.io import InputError, refuse_existing, replacing
+from diffsoil.io import InputError
 from diffsoil.parameters import Prior
+from diffsoil.work.files import check_output, replacing
 
 Method = Literal["map", "laplace", "svi", "flow", "nuts", "smc", "ensemble"]
 
@@ -667,7 +668,7 @@ def predict_case(
     from its prior.
     """
     say = Clock()
-    refuse_existing(output, overwrite)
+    check_output(output, overwrite)
     read = load_case(case)
     found = store.load(fit)
     names, values = found.names, found.draws

@@ -23,11 +23,12 @@ from jaxtyping import Array, Float
 from diffsoil import rothc
 from diffsoil.cases import load_case
 from diffsoil.column import Column
-from diffsoil.io import data_path, refuse_existing, replacing
+from diffsoil.io import data_path
 from diffsoil.plan import Plan, build, prepare_plan
 from diffsoil.plan import run as live
 from diffsoil.simulation import Progress, select
 from diffsoil.time import Phase, Record
+from diffsoil.work.files import check_output, replacing
 
 CASE = "rothamsted"
 HISTORY_YEARS = 12_000
@@ -72,7 +73,7 @@ def run(output: Path | None = None, overwrite: bool = False) -> pd.DataFrame:
         overwrite: replace it if it is there.
     """
     if output is not None:
-        refuse_existing(output, overwrite)
+        check_output(output, overwrite)
     with Progress() as progress, _no_cache():
         table = pd.DataFrame([dataclasses.asdict(m) for m in measurements(progress)])
     _show(table)

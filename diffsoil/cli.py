@@ -82,7 +82,7 @@ def parameters(
 ) -> None:
     """Show the table of all parameters: default, unit, bounds, prior and source."""
     from diffsoil.cases import parameter_table
-    from diffsoil.io import replacing
+    from diffsoil.work.files import replacing
 
     table = parameter_table()
     if output is None:

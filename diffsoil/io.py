@@ -1,4 +1,4 @@
-"""The edge with files: tables that are checked when read, files that appear whole or not at all."""
+"""Reading files: tables and texts that are checked when read."""
 
 from __future__ import annotations
 
@@ -7,10 +7,7 @@ import dataclasses
 import difflib
 import importlib.resources
 import math
-import os
-import secrets
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from io import StringIO
 from pathlib import Path
 from typing import Any, Literal
@@ -84,7 +81,7 @@ def read_text(path: str | Path) -> str:
     try:
         return Path(path).read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise InputError(f"{path}: cannot be read: {_reason(error)}") from error
+        raise InputError(f"{path}: cannot be read: {reason(error)}") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: is not a text file in UTF-8 ({error})") from error
 
@@ -184,49 +181,9 @@ def _number(where: str, cell: str) -> float:
         raise InputError(f"{where}: {cell!r} is not a number") from None
 
 
-def _reason(error: OSError) -> str:
+def reason(error: OSError) -> str:
+    """What the operating system said, in small letters."""
     return (error.strerror or type(error).__name__).lower()
-
-
-def refuse_existing(path: str | Path, overwrite: bool) -> None:
-    """Find out early whether a file can be written, before anything is computed for it.
-
-    Raises:
-        InputError: the file is there and may not be overwritten, it is a folder, or its folder
-            does not exist or cannot be written to.
-    """
-    path = Path(path)
-    if path.is_dir():
-        raise InputError(f"{path}: is a folder, a file name is needed")
-    if path.exists() and not overwrite:
-        raise InputError(f"{path}: exists already; use --overwrite to replace it")
-    if not path.parent.is_dir():
-        raise InputError(f"{path}: the folder {path.parent} does not exist")
-    if not os.access(path.parent, os.W_OK):
-        raise InputError(f"{path}: no permission to write in {path.parent}")
-
-
-@contextmanager
-def replacing(path: str | Path, overwrite: bool) -> Iterator[Path]:
-    """Write a file whole or not at all.
-
-    Yields a name in the same folder, with the same suffix, to write to. When the block ends
-    well that file takes the place of ``path``; when it does not, nothing of it stays behind.
-
-    Raises:
-        InputError: as :func:`refuse_existing`, before the block runs; or the operating system
-            refuses something inside the block, such as a full disk.
-    """
-    path = Path(path)
-    refuse_existing(path, overwrite)
-    part = path.with_name(f".{path.stem}-{secrets.token_hex(4)}{path.suffix}")
-    try:
-        yield part
-        os.replace(part, path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written: {_reason(error)}") from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def data_path(*parts: str) -> Path:

@@ -27,6 +27,7 @@ from diffsoil import io
 from diffsoil.io import Column, InputError
 from diffsoil.processes import carbon, pedotransfer, rate_modifiers
 from diffsoil.state import ACTIVE, POOLS
+from diffsoil.work.files import check_output, replacing
 
 RATES = (10.0, 0.3, 0.66, 0.02)
 """Decomposition rates of DPM, RPM, BIO and HUM, 1/a."""
@@ -582,7 +583,7 @@ def run_files(
         InputError: bad files, an output that may not or cannot be written, or a spin-up without
             a steady state.
     """
-    io.refuse_existing(output, overwrite)
+    check_output(output, overwrite)
     table = read_inputs(inputs)
     result = run(read_site(site), _forcing(table.iloc[:12]), _forcing(table.iloc[12:]))
     if not result.spun_up:
@@ -590,7 +591,7 @@ def run_files(
             f"{inputs}: rows with role spinup: no steady state within {SPINUP_YEARS} years, "
             "decomposition is too slow (always frozen?)"
         )
-    with io.replacing(output, overwrite) as part:
+    with replacing(output, overwrite) as part:
         _monthly(table.iloc[12:], result).to_csv(part, index=False, float_format="%.15g")
 
 

@@ -16,7 +16,7 @@ from jaxtyping import Array
 
 from diffsoil.cases import Case, load_case, set_parameters
 from diffsoil.column import Column
-from diffsoil.io import InputError, nearest, refuse_existing, replacing
+from diffsoil.io import InputError, nearest
 from diffsoil.plan import Plan, build, check, initial_state, prepare_plan
 from diffsoil.process import Environment
 from diffsoil.processes.texture import ground_totals
@@ -24,6 +24,7 @@ from diffsoil.processes.water import MM_PER_M
 from diffsoil.state import BUDGET, ELEMENTS, State
 from diffsoil.time import INTERVALS, Phase, Record, advance
 from diffsoil.trajectory import LAYER_RESULTS, OUTPUT_INTERVAL, Trajectory
+from diffsoil.work.files import check_output, replacing
 
 WATER = (
     "precipitation",
@@ -127,7 +128,7 @@ def simulate_file(
         diffsoil.io.InputError: as :func:`simulate`, an unknown parameter, a value outside its
             bounds, or an output that is there already.
     """
-    refuse_existing(output, overwrite)
+    check_output(output, overwrite)
     read = load_case(case)
     column = set_parameters(read.column(), dict(settings), read.path, "--set")
     plan = _checked_plan(read, column, treatments or None)

@@ -17,8 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
-from diffsoil.io import Column, InputError, read_table, replacing
+from diffsoil.io import Column, InputError, read_table
 from diffsoil.processes.oxides import aluminium_in_solution
+from diffsoil.work.files import replacing
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 LAYERS = DATA / "observations" / "neon_silty" / "layers.csv"

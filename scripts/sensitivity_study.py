@@ -27,7 +27,7 @@ import tomlkit
 
 from diffsoil import _runtime, ensemble
 from diffsoil.cases import load_case
-from diffsoil.io import replacing
+from diffsoil.work.files import replacing
 from sensitivity import derivative, variance
 from sensitivity.folder import COLUMNS_OF, Folder, read_table
 from sensitivity.indices import outlying

@@ -21,11 +21,12 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from diffsoil.ensemble import Store
-from diffsoil.io import InputError, refuse_existing, replacing
+from diffsoil.io import InputError
 from diffsoil.plots import BLUE, GREEN, GREY, ORANGE, PINK
 from diffsoil.study import analysis
 from diffsoil.study.analysis import BORDERS, END, LABELS
 from diffsoil.study.suite import STORE
+from diffsoil.work.files import check_output, replacing
 from sensitivity.shapley import from_subsets
 
 FACTORS = ("bioclimate", "protection", "land_use", "erosion")
@@ -105,7 +106,7 @@ def write(runs_folder: str | Path, output_folder: str | Path, overwrite: bool = 
         raise InputError(f"{output}: is a file, a folder is needed")
     output.mkdir(parents=True, exist_ok=True)
     for name in FILES:
-        refuse_existing(output / name, overwrite)
+        check_output(output / name, overwrite)
     found = analyse(suite)
     tables = dict(zip(FILES[:3], (found.factors, found.terms, found.course), strict=True))
     for name, table in tables.items():

@@ -10,7 +10,8 @@ from typing import Any, Literal, get_args
 
 import pandas as pd
 
-from diffsoil.io import InputError, replacing
+from diffsoil.io import InputError
+from diffsoil.work.files import replacing
 from sensitivity.indices import COLUMNS
 
 Method = Literal["local", "dgsm", "active-subspace", "shapley", "morris", "sobol"]

@@ -13,7 +13,8 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from diffsoil.io import InputError, replacing
+from diffsoil.io import InputError
+from diffsoil.work.files import replacing
 
 TOLD = "journal.json"
 

@@ -14,7 +14,6 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from diffsoil.io import replacing
 from diffsoil.plots import (
     BLUE,
     GREEN,
@@ -26,6 +25,7 @@ from diffsoil.plots import (
     SKY,
     YELLOW,
 )
+from diffsoil.work.files import replacing
 
 DPI = 140
 

@@ -26,7 +26,8 @@ import pandas as pd
 from diffsoil import ensemble
 from diffsoil._runtime import Device
 from diffsoil.cases import Case, load_case
-from diffsoil.io import InputError, refuse_existing, replacing
+from diffsoil.io import InputError
+from diffsoil.work.files import check_output, replacing
 from sensitivity import confirmation, laplace, worth
 from sensitivity.alternatives import cheapen, edited, known
 from sensitivity.case_text import checksum, without_text
@@ -268,7 +269,7 @@ def prune_cases(
         raise InputError(f"{output}: has to end in .toml")
     folder = output.with_name(f"{output.stem}{REPORT}")
     for path in paths:
-        refuse_existing(path, overwrite)
+        check_output(path, overwrite)
     if folder.exists() and not overwrite:
         raise InputError(f"{folder}: exists already; use --overwrite to replace it")
     if folder.exists() and not (folder / "prune.csv").is_file():

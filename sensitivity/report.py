@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 
 from diffsoil import html
-from diffsoil.io import InputError, replacing
+from diffsoil.io import InputError
 from diffsoil.plots import MECHANISM_WORDS
+from diffsoil.work.files import replacing
 from sensitivity import plots
 from sensitivity.folder import COLUMNS_OF, read_table
 from sensitivity.plots import PRIMARY

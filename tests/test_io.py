@@ -12,9 +12,8 @@ from diffsoil.io import (
     data_path,
     nearest,
     read_table,
-    refuse_existing,
-    replacing,
 )
+from diffsoil.work.files import check_output, replacing
 
 COLUMNS = {
     "site": Column("str", choices=("A", "B")),
@@ -152,7 +151,7 @@ def test_existing_file_is_refused_before_anything_is_computed(tmp_path):
         replacing(path, overwrite=False),
     ):
         pytest.fail("the block ran")
-    refuse_existing(path, overwrite=True)
+    check_output(path, overwrite=True)
 
 
 @pytest.mark.parametrize(
@@ -161,7 +160,7 @@ def test_existing_file_is_refused_before_anything_is_computed(tmp_path):
 )
 def test_unusable_output_names_are_refused(tmp_path, name, expected):
     with pytest.raises(InputError, match=expected):
-        refuse_existing(tmp_path / name, overwrite=True)
+        check_output(tmp_path / name, overwrite=True)
 
 
 def test_full_disk_is_reported_with_the_name_of_the_file(tmp_path):

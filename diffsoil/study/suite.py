@@ -22,12 +22,12 @@ from diffsoil import ensemble
 from diffsoil._runtime import Device
 from diffsoil.cases import set_parameters
 from diffsoil.column import Column
-from diffsoil.io import replacing
 from diffsoil.plan import Plan, build, check, initial_state
 from diffsoil.state import State
 from diffsoil.study.scenarios import Scenario, Study, load_study
 from diffsoil.time import INTERVALS, Phase, Record, advance
 from diffsoil.trajectory import LAYER_RESULTS, RESULTS
+from diffsoil.work.files import replacing
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -1,0 +1,223 @@
+"""Output files: they appear whole or not at all, and take the place of nothing but their like."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from diffsoil.io import InputError, reason
+from diffsoil.work.lock import Lock
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+TEMPORARY = ".diffsoil-*"
+"""Names of what is being written; :func:`temporary` makes them."""
+
+REFUSALS = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EIO,
+    errno.ENAMETOOLONG,
+    errno.ENOENT,
+    errno.EMFILE,
+}
+"""What a file system answers when it cannot, or may not, take something."""
+
+
+def temporary(path: Path) -> Path:
+    """A name beside a file, with its suffix, that nothing else has."""
+    return path.with_name(f".diffsoil-{secrets.token_hex(8)}{path.suffix}")
+
+
+@contextlib.contextmanager
+def replacing(path: str | Path, overwrite: bool) -> Iterator[Path]:
+    """Write a file whole or not at all.
+
+    Yields a name in the same folder, with the same suffix, to write to. When the block ends
+    well that file takes the place of ``path``; when it does not, nothing of it stays behind.
+
+    Raises:
+        InputError: as :func:`check_output`, before the block runs, or when the file has appeared
+            meanwhile; or the operating system refuses something, such as a full disk.
+    """
+    path = check_output(path, overwrite)
+    part = temporary(path)
+    try:
+        yield part
+        if overwrite:
+            os.replace(part, path)
+        else:
+            _place_new(part, path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {reason(error)}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def _place_new(part: Path, path: Path) -> None:
+    """Give a file its name, unless another has it by now."""
+    try:
+        os.link(part, path)
+    except FileExistsError:
+        raise InputError(
+            f"{path}: has appeared while this run was computing, and is left as it is; use "
+            "--overwrite to replace it"
+        ) from None
+    except OSError:  # a file system without hard links
+        os.replace(part, path)
+
+
+def check_output(path: str | Path, overwrite: bool) -> Path:
+    """Find out early whether a file can be written, before anything is computed for it.
+
+    Returns:
+        The file, with symbolic links followed.
+
+    Raises:
+        InputError: the file is there and may not be overwritten, it is a folder, its name is
+            empty or too long, or its folder does not exist or cannot be written to.
+    """
+    text = os.fspath(path)
+    if text.strip() == "":
+        raise InputError("-o: the name of the file is empty")
+    try:
+        place = Path(text).resolve()
+        if place.is_dir():
+            raise InputError(f"{text}: is a folder, a file name is needed")
+        with contextlib.suppress(FileNotFoundError):
+            os.lstat(place)
+    except (OSError, RuntimeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        said = reason(error) if isinstance(error, OSError) else str(error)
+        raise InputError(f"{text}: cannot be an output file: {said}") from error
+    if place.exists() and not overwrite:
+        raise InputError(f"{text}: exists already; use --overwrite to replace it")
+    if place.exists() and not place.is_file():
+        raise InputError(f"{text}: is no ordinary file and cannot be replaced")
+    if not place.parent.is_dir():
+        raise InputError(f"{text}: the folder {Path(text).parent} does not exist")
+    if not os.access(place.parent, os.W_OK):
+        raise InputError(f"{text}: no permission to write in {Path(text).parent}")
+    return place
+
+
+class OutputFile:
+    """A file that a command computes for: checked first, locked meanwhile, written at the end.
+
+    As a context it holds a lock, so that a second run into the same file is refused; within it,
+    :meth:`writing` gives the name to write to.
+
+    Args:
+        path: the file; a symbolic link is followed.
+        overwrite: replace it if it is there and one of its like.
+        suffix: that it has to have, such as ``.nc``; any if empty.
+        begins: first bytes of a file that may be replaced; anything if empty.
+        inputs: files that are read, which the output may not take the place of.
+
+    Raises:
+        InputError: as :func:`check_output`; another suffix; something that diffsoil did not write,
+            or an input, would be replaced; another run is writing it.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        overwrite: bool = False,
+        *,
+        suffix: str = "",
+        begins: Sequence[bytes] = (),
+        inputs: Sequence[str | Path] = (),
+    ) -> None:
+        self.given, self.overwrite = Path(path), overwrite
+        self.path = check_output(path, overwrite)
+        if suffix and self.path.suffix.lower() != suffix:
+            raise InputError(f"{path}: has to end in {suffix}")
+        for given in inputs:
+            if Path(given).resolve() == self.path:
+                raise InputError(f"{path}: is an input of this run; choose another output")
+        if self.path.exists() and begins and not _begins(self.path, begins):
+            raise InputError(
+                f"{path}: is not a file that this command writes, and is not replaced; choose "
+                "another output"
+            )
+        self._lock = Lock(self.path.with_name(f".{self._short}.diffsoil.lock"), self.given)
+
+    @property
+    def _short(self) -> str:
+        """The name, short enough for more to be added to it."""
+        return os.fsdecode(os.fsencode(self.path.name)[:200])
+
+    def __enter__(self) -> OutputFile:
+        """Take the lock, and see that something can be written there."""
+        self._lock.acquire()
+        try:
+            check_output(self.given, self.overwrite)  # again: another run may have ended since
+            probe = temporary(self.path)
+            try:
+                probe.write_bytes(b"\0" * 4096)
+            except OSError as error:
+                raise InputError(f"{self.given}: cannot be written: {reason(error)}") from error
+            finally:
+                with contextlib.suppress(OSError):
+                    probe.unlink(missing_ok=True)
+        except BaseException:
+            self._lock.release()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Let the lock go."""
+        self._lock.release()
+
+    def writing(self) -> contextlib.AbstractContextManager[Path]:
+        """As :func:`replacing`."""
+        return replacing(self.path, self.overwrite)
+
+
+NETCDF = (b"\x89HDF",)
+"""How a netCDF 4 file begins."""
+
+
+def _begins(path: Path, begins: Sequence[bytes]) -> bool:
+    try:
+        with open(path, "rb") as file:
+            start = file.read(max(map(len, begins)))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {reason(error)}") from error
+    return start == b"" or any(start.startswith(of) for of in begins)
+
+
+def write_netcdf(path: Path, content: xr.Dataset | memoryview, **encoding: dict) -> None:
+    """Write a netCDF file.
+
+    It is made in memory: HDF5 that meets a full disk leaves broken objects behind, which end the
+    process later.
+
+    Args:
+        path: file, as :func:`replacing` yields it.
+        content: a dataset, or the bytes of a file.
+        encoding: of the variables, by name, see :meth:`xarray.Dataset.to_netcdf`.
+    """
+    if not isinstance(content, memoryview):
+        made = content.to_netcdf(None, engine="h5netcdf", encoding=encoding)
+        content = memoryview(made)
+    with open(path, "wb") as file:
+        file.write(content)
