@@ -29,11 +29,13 @@ from jaxtyping import Float
 from calibration import checks, compatibility, importance, maximum, prediction, store, workflow
 from calibration.observations import read as read_observations
 from calibration.problem import Problem
-from diffsoil.cases import Case, load_case, read_case
+from diffsoil.cases import Case, find_case, load_case, read_case
+from diffsoil.fingerprint import checksum, checksum_of, files_of, fingerprint
 from diffsoil.io import InputError
 from diffsoil.plan import build
 from diffsoil.schema import names_of
-from diffsoil.work.files import replacing
+from diffsoil.work import arrays
+from diffsoil.work.folder import OutputFolder
 
 How = Literal["auto", "weights", "refit"]
 
@@ -122,6 +124,8 @@ def assimilate_case(
     if draws is not None and draws < 2:
         raise InputError(f"--draws {draws}: at least 2 are needed")
     found = store.load(fit)
+    inputs = [fit, observations, *([find_case(drivers)] if drivers else [])]
+    place = store.folder_of(output, overwrite, resume, inputs)
     with tempfile.TemporaryDirectory() as folder:
         old = staged(found, Path(folder), drivers)
         column = found.column(old)
@@ -137,19 +141,20 @@ def assimilate_case(
             entry["drivers"] = driving_files(old)
         settings = dataclasses.replace(
             found.settings,
-            case_sha256=store.checksum(case.text),
+            case_sha256=checksum(case.text),
+            inputs=fingerprint(case),
             seed=seed,
             history=[*_complete(found, problem, len(new_rows)), entry],
             version=metadata.version("diffsoil"),
         )
-        step = Step(found, problem, settings, len(new_rows), Path(output), say, draws)
-        if resume:
-            step.resume()
-        else:
-            store.choose_folder(Path(output), settings, overwrite, resume=False)
-            step.run(method, overwrite)
-    failed = int((~checks.read(Path(output))["passed"]).sum())
-    say(f"done: open {Path(output) / 'report.html'}")
+        step = Step(found, problem, settings, len(new_rows), place, say, draws)
+        with place:
+            if not place.resumed:
+                step.run(method)
+            elif not place.finished:
+                step.resume(method)
+    failed = int((~checks.read(place.path)["passed"]).sum())
+    say(f"done: open {place.path / 'report.html'}")
     return 1 if strict and failed else 0
 
 
@@ -162,7 +167,7 @@ class Step:
         problem: Problem,
         settings: store.Settings,
         new: int,
-        output: Path,
+        place: OutputFolder,
         say: workflow.Say,
         draws: int | None,
     ) -> None:
@@ -170,18 +175,18 @@ class Step:
         self.problem = problem
         self.settings = settings
         self.old_rows = len(problem.table) - new
-        self.output = output
+        self.place = place
         self.say = say
         self.draws = draws
 
-    def run(self, how: How, overwrite: bool) -> None:
+    def run(self, how: How) -> None:
         """Weight, judge the weights, and finish with them or refit."""
         base, drawn_anew = base_draws(self.found, self.problem, self.draws, self.settings.seed)
         if drawn_anew:
             self.say(f"not in the fit, drawn from their priors: {', '.join(drawn_anew)}")
         if how == "refit" or len(base.draws) < 2:
             why = "asked for" if how == "refit" else "a fit of one draw cannot be weighted"
-            self._refit(base, overwrite, {"remark": why}, drawn_anew)
+            self._refit(base, {"remark": why}, drawn_anew)
             return
         learnt, predicted = self.learn(base)
         weights = importance.weights(learnt, np.zeros_like(learnt))
@@ -193,17 +198,18 @@ class Step:
             f"{importance.LEAST_EFFECTIVE})"
         )
         if hold(weights) or how == "weights":
-            self._weighted(base, weights, predicted, overwrite, facts, drawn_anew)
+            self._weighted(base, weights, predicted, facts, drawn_anew)
         else:
             self.say("the weights fail: refitting to all data, from the posterior before")
-            self._refit(base, overwrite, facts | {"remark": "weights failed"}, drawn_anew)
+            self._refit(base, facts | {"remark": "weights failed"}, drawn_anew)
 
-    def resume(self) -> None:
-        """Go on with an interrupted refit."""
-        beside = self.output.with_name(self.output.name + ".part")
-        file = (beside if beside.is_dir() else self.output) / "fit.json"
+    def resume(self, how: How) -> None:
+        """Go on with an interrupted refit; what was stopped before one began is done again."""
+        work = self.place.work
+        file = work / "fit.json"
         if not file.is_file():
-            raise InputError(f"{self.output}: nothing to resume there")
+            self.run(how)
+            return
         before = store.read_json(file)
         entry, now = before["history"][-1], self.settings.history[-1]
         for key, what in (
@@ -217,12 +223,10 @@ class Step:
         wanted = dataclasses.replace(
             self.settings, method=method, warmup=before["warmup"], history=before["history"]
         )
-        work = store.choose_folder(self.output, wanted, overwrite=False, resume=True)
+        store.go_on(self.place, wanted)
         if method == "weights" or not (work / START).is_file():
-            raise InputError(
-                f"{self.output}: nothing to resume there: it was stopped before the refit began; "
-                "use --overwrite"
-            )
+            self.run(how)
+            return
         self._draw(wanted, work)
 
     def learn(self, base: Base) -> tuple[np.ndarray, prediction.Prediction]:
@@ -253,7 +257,6 @@ class Step:
         base: Base,
         weights: importance.Weights,
         predicted: prediction.Prediction,
-        overwrite: bool,
         facts: dict[str, Any],
         drawn_anew: Sequence[str],
     ) -> None:
@@ -264,16 +267,16 @@ class Step:
         if likelihood is None:
             terms = np.asarray(predicted.log_likelihood)[:, : self.old_rows]
             likelihood = terms[:, _fitted_rows(self.found)].sum(axis=1)
-        work = self._open(wanted, overwrite)
-        with replacing(work / WEIGHTS, overwrite=True) as part, open(part, "wb") as file:
-            np.savez_compressed(
-                file,
-                names=np.array(base.names),
-                draws=base.draws,
-                log_likelihood=likelihood,
-                efficiency=base.efficiency,
-                weight=weights.weight,
-            )
+        store.begin(self.place, wanted, self.problem.case)
+        work = self.place.work
+        arrays.save(
+            work / WEIGHTS,
+            names=np.array(base.names),
+            draws=base.draws,
+            log_likelihood=likelihood,
+            efficiency=base.efficiency,
+            weight=weights.weight,
+        )
         workflow.write_results(
             self.problem,
             wanted,
@@ -286,11 +289,9 @@ class Step:
             weight_checks(weights),
             facts={"method": "weights", "pareto_k": weights.k, "effective": weights.effective},
         )
-        store.close_folder(work, self.output)
+        store.complete(self.place)
 
-    def _refit(
-        self, base: Base, overwrite: bool, facts: dict[str, Any], drawn_anew: Sequence[str]
-    ) -> None:
+    def _refit(self, base: Base, facts: dict[str, Any], drawn_anew: Sequence[str]) -> None:
         method = self.found.draw_method
         wanted = self._wanted(method, facts | {"method": method}, drawn_anew)
         if method == "nuts":
@@ -300,9 +301,9 @@ class Step:
             self.say("best fit, from the mean of the posterior before (first call compiles)")
             best = maximum.search(self.problem, jnp.asarray(start.mean), report=self.say)
             start = maximum.laplace(self.problem, best.z)
-        work = self._open(wanted, overwrite)
-        with replacing(work / START, overwrite=True) as part, open(part, "wb") as file:
-            np.savez(file, mean=start.mean, covariance=start.covariance)
+        store.begin(self.place, wanted, self.problem.case)
+        work = self.place.work
+        arrays.save(work / START, mean=start.mean, covariance=start.covariance)
         self._draw(wanted, work)
 
     def _draw(self, wanted: store.Settings, work: Path) -> None:
@@ -311,9 +312,9 @@ class Step:
             workflow.draw(self.problem, wanted, work, self.say, resume=True)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(
-                f"finished work is kept in {work}; go on with --resume"
+                f"finished work is kept in {self.place.given}; go on with --resume"
             ) from None
-        store.close_folder(work, self.output)
+        store.complete(self.place)
 
     def _wanted(
         self, method: str, facts: dict[str, Any], drawn_anew: Sequence[str]
@@ -325,12 +326,6 @@ class Step:
         entry = self.settings.history[-1] | facts | {"remark": remark}
         history = [*self.settings.history[:-1], entry]
         return dataclasses.replace(self.settings, method=method, history=history)
-
-    def _open(self, wanted: store.Settings, overwrite: bool) -> Path:
-        work = store.choose_folder(self.output, wanted, overwrite, resume=False)
-        store.open_folder(work, wanted, self.problem.case.text, resume=False)
-        store.keep_inputs(work, self.problem.case)
-        return work
 
 
 # New observations.
@@ -425,7 +420,7 @@ def staged(found: store.Fit, folder: Path, drivers: Path | None = None) -> Case:
     document = tomlkit.parse(found.text)
     if drivers is not None:
         _replace_drivers(document, old, drivers)
-    for table, key in store.files_of(document):
+    for table, key in files_of(document):
         known = Path(str(table[key]))
         source = old.resolve(str(known))
         if known.is_absolute() or ".." in known.parts:  # a driver, or a fit of format 1
@@ -472,7 +467,7 @@ def driving_files(case: Case) -> list[dict[str, str]]:
     assert experiment is not None
     monthly = [case.file.climate[name].monthly or "" for name in names_of(experiment.climate)]
     files = [case.resolve(name) for name in (*monthly, experiment.management)]
-    return [{"file": file.name, "sha256": store.checksum_of(file)} for file in files]
+    return [{"file": file.name, "sha256": checksum_of(file)} for file in files]
 
 
 def with_file(case: Case, path: Path, number: int, folder: Path) -> tuple[Case, str]:
@@ -492,13 +487,13 @@ def _entry(found: store.Fit, path: Path, name: str, rows: pd.DataFrame, seed: in
     return {
         "step": len(found.history),
         "date": datetime.date.today().isoformat(),
-        "data": [{"file": name, "sha256": store.checksum_of(path)}],
+        "data": [{"file": name, "sha256": checksum_of(path)}],
         "rows": len(rows),
         "fitted": int(rows["fitted"].sum()),
         "years": _years(rows),
         "seed": seed,
         "version": metadata.version("diffsoil"),
-        "from": store.checksum_of(found.folder / "posterior.nc"),
+        "from": checksum_of(found.folder / "posterior.nc"),
     }
 
 
@@ -533,10 +528,11 @@ def base_draws(
     """
     path = found.folder / WEIGHTS
     if path.is_file():
-        with np.load(path) as file:
-            names = [str(name) for name in file["names"]]
-            x, likelihood = file["draws"], file["log_likelihood"]
-            efficiency = float(file["efficiency"])
+        file = arrays.load(path)
+        names = [str(name) for name in file["names"]]
+        x = file["draws"]
+        likelihood: np.ndarray | None = file["log_likelihood"]
+        efficiency = float(file["efficiency"])
     else:
         names, x, likelihood = _predicted_draws(found)
         chosen = np.linspace(0, len(x) - 1, min(most or MOST_DRAWS, len(x))).astype(int)

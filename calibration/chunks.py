@@ -7,7 +7,7 @@ never been stopped.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffsoil.io import InputError
-from diffsoil.work.files import replacing
+from diffsoil.work import arrays
 
 KEPT, STATE = "kept_", "state_"
 
@@ -28,14 +28,34 @@ class Chunks:
         folder: folder of the fit.
         name: of the folder within it that holds the files.
         resume: go on after the chunks that are there; they are removed if not.
+        report: given a line if a chunk is damaged; the run goes on from the last good one.
     """
 
-    def __init__(self, folder: Path, name: str, resume: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        resume: bool = False,
+        report: Callable[[str], None] | None = None,
+    ) -> None:
         self._folder = Path(folder) / name
-        if not resume:
-            for path in self._files():
-                path.unlink()
-        self.done = len(self._files())
+        good = self._good(report) if resume else 0
+        for path in self._files()[good:]:
+            path.unlink()
+        self.done = good
+
+    def _good(self, report: Callable[[str], None] | None) -> int:
+        """How many chunks there are before the first damaged one."""
+        files = self._files()
+        for number, path in enumerate(files):
+            try:
+                arrays.load(path)
+            except arrays.DamagedError as error:
+                if report is None:
+                    raise
+                report(f"{error}; going on from the {number} of {len(files)} pieces before it")
+                return number
+        return len(files)
 
     def _files(self) -> list[Path]:
         """Files of the finished chunks in order; one after a gap does not count."""
@@ -54,20 +74,19 @@ class Chunks:
             kept: what it has found, by name; may be empty.
             state: pytree of arrays that the next chunk starts from.
         """
-        arrays = {f"{KEPT}{name}": np.asarray(value) for name, value in kept.items()}
+        content = {f"{KEPT}{name}": np.asarray(value) for name, value in kept.items()}
         leaves = jax.tree.leaves(state)
-        arrays |= {f"{STATE}{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
+        content |= {f"{STATE}{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
         self._folder.mkdir(parents=True, exist_ok=True)
-        with replacing(self._path(self.done), overwrite=True) as part, open(part, "wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
+        arrays.save(self._path(self.done), **content)
         self.done += 1
 
     def state(self, like: Any) -> Any:
         """The state after the last chunk, with the structure of ``like``."""
         path = self._path(self.done - 1)
-        with _open(path) as file:
-            count = sum(name.startswith(STATE) for name in file.files)
-            leaves = [jnp.asarray(file[f"{STATE}{i}"]) for i in range(count)]
+        file = arrays.load(path)
+        count = sum(name.startswith(STATE) for name in file)
+        leaves = [jnp.asarray(file[f"{STATE}{i}"]) for i in range(count)]
         leaves_of, shape = jax.tree.flatten(like)
         if len(leaves) != len(leaves_of):
             raise InputError(f"{path}: holds {len(leaves)} arrays, {len(leaves_of)} are expected")
@@ -76,9 +95,8 @@ class Chunks:
     def each(self) -> Iterator[dict[str, np.ndarray]]:
         """What each chunk has found, one in memory at a time."""
         for path in self._files():
-            with _open(path) as file:
-                names = [n for n in file.files if n.startswith(KEPT)]
-                yield {n.removeprefix(KEPT): file[n] for n in names}
+            file = arrays.load(path)
+            yield {n.removeprefix(KEPT): file[n] for n in file if n.startswith(KEPT)}
 
     def kept(self, axis: int = 1) -> dict[str, np.ndarray]:
         """All that the chunks have found, joined along an axis."""
@@ -86,10 +104,3 @@ class Chunks:
         if not full:
             return {}
         return {name: np.concatenate([p[name] for p in full], axis=axis) for name in full[0]}
-
-
-def _open(path: Path) -> Any:
-    try:
-        return np.load(path)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path}: cannot be read: {error}; start the fit anew") from error

@@ -61,7 +61,7 @@ class Smoother:
             report: called with a progress line after every pass.
             resume: go on after the passes that are there.
         """
-        chunks = Chunks(folder, NAME, resume)
+        chunks = Chunks(folder, NAME, resume, report)
         count = self.chains * self.members
         prior = self.problem.priors.sample(jax.random.key(self._seed), count)
         z = np.asarray(jax.jit(jax.vmap(self.problem.coordinates.unbounded))(prior))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import itertools
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,7 @@ from diffsoil.io import InputError, nearest
 from diffsoil.plan import Plan, check, prepare_plan, run
 from diffsoil.processes.geometry import overlap
 from diffsoil.time import Record
-from diffsoil.work.files import replacing
+from diffsoil.work.folder import Kind, OutputFolder
 
 MOST_DRAWS = workflow.PREDICTED_DRAWS
 BATCH = 20
@@ -81,14 +80,14 @@ def forecast_case(
         InputError: the fit or the options cannot be used.
     """
     say = workflow.Clock()
-    output = Path(output)
-    work = _folder(output, overwrite)
+    asked_of = scenario.find(options)
+    place = OutputFolder(output, KIND, overwrite=overwrite, inputs=[fit, asked_of])
     if draws is not None and draws < 1:
         raise InputError(f"--draws {draws}: at least 1 is needed")
     found = store.load(fit)
     case = found.case()
     column = found.column(case)
-    asked = scenario.read(scenario.find(options), case)
+    asked = scenario.read(asked_of, case)
     names, x = parameters(found, column, asked, draws, seed)
     plan = scenario.lived(asked)
     compatibility.check_same_model(found)
@@ -97,50 +96,45 @@ def forecast_case(
         f"treatment(s), {asked.today + 1} to {asked.file.until}, {len(x)} draws"
     )
     say(f"weather: {scenario.weather_told(asked)}")
-    result = simulate(asked, column, plan, names, x, say)
-    by_year = summary(result, asked.today)
-    apart = differences(result, asked)
-    _write(work, output, found, asked, result, by_year, apart)
-    say(f"done: open {output / 'report.html'}")
+    with place:
+        result = simulate(asked, column, plan, names, x, say)
+        by_year = summary(result, asked.today)
+        apart = differences(result, asked)
+        _write(place.work, found, asked, result, by_year, apart)
+    say(f"done: open {place.path / 'report.html'}")
 
 
-def _folder(output: Path, overwrite: bool) -> Path:
-    """Where to work; nothing is made yet."""
-    if output.is_file():
-        raise InputError(f"{output}: is a file, a folder is needed")
-    if output.is_dir() and any(output.iterdir()) and not overwrite:
-        raise InputError(f"{output}: exists already; use --overwrite or another folder")
-    return output.with_name(output.name + ".part")
+def _older(path: Path) -> list[str] | None:
+    """Whether a folder is a forecast made before folders had markers."""
+    known = all((path / name).is_file() for name in ("forecast.csv", "scenario.toml"))
+    return [] if known else None
+
+
+TABLES = ("forecast", "differences", "options")
+KIND = Kind(
+    "forecast",
+    "a forecast",
+    (
+        *(f"{name}.csv" for name in TABLES),
+        *("scenario.toml", "report.html", "forecast.png", "differences.png"),
+    ),
+    older=_older,
+)
 
 
 def _write(
     work: Path,
-    output: Path,
     found: store.Fit,
     asked: Scenario,
     result: Forecast,
     by_year: pd.DataFrame,
     apart: pd.DataFrame,
 ) -> None:
-    if work.is_dir():
-        shutil.rmtree(work)
-    work.mkdir(parents=True)
-    for name, content in (
-        ("forecast.csv", by_year),
-        ("differences.csv", apart),
-        ("options.csv", scenario.described(asked)),
-    ):
-        with replacing(work / name, overwrite=True) as part:
-            content.to_csv(part, index=False)
+    tables = (by_year, apart, scenario.described(asked))
+    for name, content in zip(TABLES, tables, strict=True):
+        content.to_csv(work / f"{name}.csv", index=False)
     (work / "scenario.toml").write_text(asked.text, encoding="utf-8")
     forecast_report.write(work, found, asked, result, by_year, apart)
-    if output.is_dir():
-        old = output.with_name(output.name + ".old")
-        output.rename(old)
-        work.rename(output)
-        shutil.rmtree(old)
-    else:
-        work.rename(output)
 
 
 def parameters(

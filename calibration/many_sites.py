@@ -7,7 +7,6 @@ interrupted goes on and ends with the same answer.
 from __future__ import annotations
 
 import dataclasses
-import json
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -32,8 +31,12 @@ from calibration.hierarchy import (
     Hierarchy,
 )
 from calibration.sites import Sites
+from diffsoil.cases import find_case
+from diffsoil.fingerprint import difference, fingerprint
 from diffsoil.io import InputError, nearest
-from diffsoil.work.files import check_output, replacing
+from diffsoil.work import arrays
+from diffsoil.work.files import replacing
+from diffsoil.work.folder import Kind, OutputFolder
 
 Say = Callable[[str], None]
 
@@ -82,7 +85,7 @@ class Settings:
     """What a run was asked to do; a folder is resumed only with the same."""
 
     cases: tuple[str, ...]
-    checksums: tuple[str, ...]
+    inputs: tuple[dict[str, Any], ...]
     variants: tuple[str, ...]
     profiles: tuple[str, ...] | None
     seed: int
@@ -94,12 +97,15 @@ class Settings:
         Raises:
             InputError: with what differs.
         """
-        file = folder / "settings.json"
-        mine = json.loads(json.dumps(dataclasses.asdict(self)))
-        before = json.loads(file.read_text())
-        for name, value in mine.items():
-            if before.get(name) != value:
-                raise InputError(f"{file}: cannot resume: {name} was {before.get(name)!r}")
+        file = folder / SETTINGS
+        before, now = store.read_json(file), dataclasses.asdict(self)
+        changed = [
+            difference(old, new)
+            for old, new in zip(before.pop("inputs", []), now.pop("inputs"), strict=False)
+        ]
+        changed.append(difference({"format": 0} | before, {"format": 0} | now))
+        for words in filter(None, changed):
+            raise InputError(f"{file}: cannot resume: {words}")
 
 
 def calibrate(
@@ -135,25 +141,34 @@ def calibrate(
         if name not in VARIANTS:
             raise InputError(f"--variants: no variant {name!r}{nearest(name, VARIANTS)}")
     say(f"reading {', '.join(str(c) for c in cases)}")
+    paths = [find_case(case) for case in cases]
+    place = OutputFolder(output, KIND, resume=resume, inputs=paths)
     sites = Sites(cases, profiles)
     settings = Settings(
         cases=tuple(c.name for c in sites.cases),
-        checksums=tuple(store.checksum(c.text) for c in sites.cases),
+        inputs=tuple(fingerprint(c) for c in sites.cases),
         variants=tuple(variants),
         profiles=None if profiles is None else tuple(profiles),
         seed=seed,
         sizes=dataclasses.asdict(sizes),
     )
-    output.mkdir(parents=True, exist_ok=True)
-    if (output / "settings.json").exists():
-        if not resume:
-            raise InputError(f"{output}: holds a run already; use --resume or another folder")
-        settings.check(output)
-    else:
-        check_output(output / "settings.json", overwrite=False)
-        store.write_json(output / "settings.json", dataclasses.asdict(settings))
-    study = Study(sites, settings, sizes, output, say)
-    return study.run()
+    with place:
+        if place.resumed and (place.work / SETTINGS).is_file():
+            settings.check(place.work)
+            arrays.drop_damaged(place.work, say)
+        else:
+            store.write_json(place.work / SETTINGS, dataclasses.asdict(settings))
+        place.keep()
+        return Study(sites, settings, sizes, place.work, say).run()
+
+
+def _older(path: Path) -> list[str] | None:
+    """Whether a folder holds such a run, made before folders had markers."""
+    return [] if (path / SETTINGS).is_file() else None
+
+
+SETTINGS = "settings.json"
+KIND = Kind("many sites", "a fit of many sites", (), older=_older, resumable=True)
 
 
 class Study:
@@ -467,9 +482,9 @@ class Study:
                 self.sites, np.concatenate(rates)[order], np.concatenate(modifier)[order], self.say
             )
             weights = emulators.layer_weights(self.sites, runs)
-            _save(path, weights=weights, **runs._asdict())
-        with np.load(path) as file:
-            return Runs(*(file[name] for name in Runs._fields)), file["weights"]
+            arrays.save(path, weights=weights, **runs._asdict())
+        file = arrays.load(path)
+        return Runs(*(file[name] for name in Runs._fields)), file["weights"]
 
     def _emulator_error(self, weights: np.ndarray, runs: Runs) -> float:
         """Error of an emulator of three quarters of the runs at the others."""
@@ -495,9 +510,9 @@ class Study:
                 f"  NUTS, {variant}: {drawn.steps.mean():.1f} gradients a draw, "
                 f"{int(drawn.diverging.sum())} divergences, largest R-hat {worst:.4f}"
             )
-            _save(path, **drawn._asdict())
-        with np.load(path) as file:
-            return Draws(*(file[name] for name in Draws._fields))
+            arrays.save(path, **drawn._asdict())
+        file = arrays.load(path)
+        return Draws(*(file[name] for name in Draws._fields))
 
     def _correction(
         self, variant: str, emulator: Emulator, drawn: Draws, iteration: int
@@ -513,9 +528,9 @@ class Study:
             runs = emulators.simulate(
                 self.sites, np.asarray(rates), np.asarray(modifier), self.say, variant
             )
-            _save(path, **runs._asdict())
-        with np.load(path) as file:
-            runs = Runs(*(file[name] for name in Runs._fields))
+            arrays.save(path, **runs._asdict())
+        file = arrays.load(path)
+        runs = Runs(*(file[name] for name in Runs._fields))
         likelihood = jax.jit(jax.vmap(model.profile_log_likelihood))
         assert given.emulator is not None
         every = jax.vmap(given.emulator.__call__)
@@ -619,8 +634,3 @@ def _file(variant: str) -> str:
 def _write(path: Path, table: pd.DataFrame) -> None:
     with replacing(path, overwrite=True) as part:
         table.to_csv(part, index=False)
-
-
-def _save(path: Path, **arrays: Any) -> None:
-    with replacing(path, overwrite=True) as part, open(part, "wb") as file:
-        np.savez(file, **arrays)

@@ -127,7 +127,7 @@ class Sampler:
             Arrays with leading axes chain and draw: ``z`` (unbounded parameters), ``diverging``,
             ``num_steps``, ``accept_prob``, ``energy``, ``potential_energy``.
         """
-        chunks = Chunks(folder, NAME, resume)
+        chunks = Chunks(folder, NAME, resume, report)
         keys = jax.random.split(jax.random.PRNGKey(self._seed), self.chains)
         size = (self.chains, self._target.size)
         spread = np.random.default_rng(self._seed).standard_normal(size)

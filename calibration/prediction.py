@@ -157,7 +157,7 @@ def stream(
         resume: go on after the batches that are there.
         name: of that folder.
     """
-    chunks = Chunks(folder, name, resume)
+    chunks = Chunks(folder, name, resume, report)
     predictor = Predictor(problem)
     for batch in predictor.batches(x, report, done=chunks.done):
         chunks.save(batch._asdict(), ())

@@ -83,7 +83,7 @@ class Replicates:
             report: progress lines.
             resume: go on after the replicates that are there.
         """
-        chunks = Chunks(folder, NAME, resume)
+        chunks = Chunks(folder, NAME, resume, report)
         while chunks.done < count:
             rank = self.rank(chunks.done)
             chunks.save({"rank": rank[None]}, ())

@@ -103,7 +103,7 @@ class Tempered:
             report: called with a progress line after every stage.
             resume: go on after the stages that are there.
         """
-        chunks = Chunks(folder, NAME, resume)
+        chunks = Chunks(folder, NAME, resume, report)
         keys = jax.random.split(jax.random.PRNGKey(self._seed), self.chains)
         shape = (self.chains, self.particles, self._target.size)
         normal = np.random.default_rng(self._seed).standard_normal(shape)

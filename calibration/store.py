@@ -9,7 +9,6 @@ read a fit; it refuses what does not belong together.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import os
 import shutil
@@ -17,6 +16,7 @@ import tomllib
 import warnings
 from collections.abc import Mapping, Sequence
 from importlib import metadata
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,10 @@ import xarray as xr
 
 from diffsoil.cases import Case, read_case, set_parameters
 from diffsoil.column import Column
+from diffsoil.fingerprint import checksum, checksum_of, difference, files_of
 from diffsoil.io import InputError, data_path
-from diffsoil.work.files import replacing
+from diffsoil.work.files import replacing, write_netcdf
+from diffsoil.work.folder import Kind, OutputFolder, settle
 
 FORMAT = 2
 """Format of ``fit.json``; 2 brought ``history`` and the files of the case in the folder."""
@@ -39,7 +41,10 @@ Entry = dict[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What determines the result of a calibration; a run is resumed with the same only."""
+    """What determines the result of a calibration; a run is resumed with the same only.
+
+    ``inputs`` is the fingerprint of the case (:func:`diffsoil.fingerprint.fingerprint`).
+    """
 
     case: str
     case_sha256: str
@@ -55,67 +60,61 @@ class Settings:
     set: dict[str, float]
     free: list[str]
     slow_step: int = 0
+    inputs: dict[str, Any] = dataclasses.field(default_factory=dict)
     history: list[Entry] = dataclasses.field(default_factory=list)
     version: str = dataclasses.field(default_factory=lambda: metadata.version("diffsoil"))
     format: int = FORMAT
 
 
-def checksum(text: str) -> str:
-    """SHA-256 of a text."""
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def choose_folder(path: Path, settings: Settings, overwrite: bool, resume: bool) -> Path:
-    """The folder to work in; nothing is written yet.
-
-    A new fit is made in its own folder. One that replaces another is made beside it
-    (``NAME.part``) and takes its place when done (:func:`close_folder`), so that nothing is lost
-    by an interruption.
-
-    Raises:
-        InputError: the folder holds something and neither ``overwrite`` nor ``resume`` is said,
-            or the interrupted run had other settings.
-    """
-    beside = path.with_name(path.name + ".part")
-    if path.is_file():
-        raise InputError(f"{path}: is a file, a folder is needed")
-    taken = path.is_dir() and any(path.iterdir())
-    if resume:
-        work = beside if beside.is_dir() else path
-        if not (work / "fit.json").is_file():
-            raise InputError(f"{path}: nothing to resume there")
-        _same_settings(work / "fit.json", settings)
-        return work
-    if taken and not overwrite:
-        raise InputError(f"{path}: exists already; use --overwrite, --resume or another folder")
-    return beside if taken else path
-
-
-def open_folder(work: Path, settings: Settings, case_text: str, resume: bool) -> None:
-    """Make the folder and write down what is asked; a resumed one is left as it is."""
-    if resume:
-        return
+def _older(path: Path) -> list[str] | None:
+    """Files of the case in a folder of a fit that was made before folders had markers."""
     try:
-        if work.is_dir():  # left by a run that was interrupted and not resumed, or empty
-            shutil.rmtree(work)
-        work.mkdir(parents=True)
-    except OSError as error:
-        raise InputError(f"{work}: cannot be made: {error.strerror}") from error
-    write_json(work / "fit.json", dataclasses.asdict(settings) | {"complete": False})
-    with replacing(work / "case.toml", overwrite=True) as part:
-        part.write_text(case_text, encoding="utf-8")
+        content = read_json(path / "fit.json")
+    except InputError:
+        return None
+    return list(content.get("files", {})) if "case_sha256" in content else None
 
 
-def keep_inputs(work: Path, case: Case) -> None:
-    """Put all files that a case names beside the case in a folder, so that it can be moved.
+KIND = Kind(
+    "fit",
+    "a fit",
+    (
+        *(f"{name}.json" for name in ("fit", "facts")),
+        *(f"{name}.csv" for name in ("summary", "predictions", "checks", "fisher", "sbc")),
+        *(f"{name}.png" for name in ("fit", "overview", "kept_out", "priors", "pairs")),
+        *(f"{name}.png" for name in ("ranks", "residuals", "sbc")),
+        "case.toml",
+        "posterior.nc",
+        "report.html",
+        "laplace.npz",
+        "weights.npz",
+        "*/[0-9][0-9][0-9][0-9][0-9][0-9].npz",
+    ),
+    older=_older,
+    resumable=True,
+)
+"""Folders of a fit; the files of its case are there besides."""
+
+
+def folder_of(
+    path: Path, overwrite: bool, resume: bool, inputs: Sequence[Path | str]
+) -> OutputFolder:
+    """The output folder of a fit; see :class:`diffsoil.work.folder.OutputFolder`."""
+    return OutputFolder(path, KIND, overwrite=overwrite, resume=resume, inputs=inputs)
+
+
+def begin(folder: OutputFolder, settings: Settings, case: Case) -> None:
+    """Keep what is asked for and all that a case names in a folder; from then on it can be resumed.
 
     A file whose name leads out of the folder of the case gets a name in ``inputs``; ``case.toml``
-    then says so. ``fit.json`` gets the SHA-256 of all of them as ``files``.
+    then says so. ``fit.json``, which is written last, has the SHA-256 of all of them as ``files``.
 
     Args:
-        work: folder of a fit, see :func:`open_folder`.
-        case: what it fits.
+        folder: opened.
+        settings: what determines the result.
+        case: what is fitted.
     """
+    work = folder.work
     document = tomlkit.parse(case.text)
     taken: dict[str, Path] = {}
     for table, key in files_of(document):
@@ -124,30 +123,45 @@ def keep_inputs(work: Path, case: Case) -> None:
         if kept != str(table[key]):
             table[key] = kept
         taken[kept] = source
+    folder.add(list(taken))
     for kept, source in taken.items():
         target = work / kept
         target.parent.mkdir(parents=True, exist_ok=True)
         with replacing(target, overwrite=True) as part:
             shutil.copyfile(source, part)
-    text = tomlkit.dumps(document)
     with replacing(work / "case.toml", overwrite=True) as part:
-        part.write_text(text, encoding="utf-8")
-    content = read_json(work / "fit.json")
+        part.write_text(tomlkit.dumps(document), encoding="utf-8")
     files = {name: checksum_of(work / name) for name in ("case.toml", *taken)}
-    write_json(work / "fit.json", content | {"files": files})
+    write_json(
+        work / "fit.json", dataclasses.asdict(settings) | {"complete": False, "files": files}
+    )
+    folder.keep()
 
 
-def files_of(document: Any) -> list[tuple[Any, Any]]:
-    """Where the TOML of a case names files: table, or list, and key."""
-    found: list[tuple[Any, Any]] = []
-    for climate in document.get("climate", {}).values():
-        found += [(climate, key) for key in ("normals", "monthly") if key in climate]
-    if "management" in document.get("experiment", {}):
-        found.append((document["experiment"], "management"))
-    if "radiocarbon_atmosphere" in document:
-        found.append((document, "radiocarbon_atmosphere"))
-    listed = document.get("observations", {}).get("files", [])
-    return found + [(listed, i) for i in range(len(listed))]
+def go_on(folder: OutputFolder, settings: Settings) -> bool:
+    """Whether a folder holds an interrupted run of the same to go on with; else it begins anew.
+
+    Raises:
+        InputError: the interrupted run had other settings, another case or other files.
+    """
+    file = folder.work / "fit.json"
+    if not folder.resumed or not file.is_file():
+        return False
+    before = read_json(file)
+    now = dataclasses.asdict(settings)
+    changed = difference(before.get("inputs"), now.pop("inputs"))
+    for name, value in now.items():
+        if not changed and before.get(name) != value:
+            changed = f"{name} was {before.get(name)!r}, is {value!r}"
+    if changed:
+        raise InputError(f"{file}: cannot resume: {changed}")
+    return True
+
+
+def complete(folder: OutputFolder) -> None:
+    """Mark a fit as complete."""
+    content = read_json(folder.work / "fit.json")
+    write_json(folder.work / "fit.json", content | {"complete": True})
 
 
 def _name_inside(name: str, source: Path, taken: Mapping[str, Path]) -> str:
@@ -163,46 +177,16 @@ def _name_inside(name: str, source: Path, taken: Mapping[str, Path]) -> str:
     return kept.as_posix()
 
 
-def checksum_of(path: Path) -> str:
-    """SHA-256 of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def close_folder(work: Path, path: Path) -> None:
-    """Mark a fit as complete and put it in its place."""
-    content = json.loads((work / "fit.json").read_text())
-    write_json(work / "fit.json", content | {"complete": True})
-    if work == path:
-        return
-    old = path.with_name(path.name + ".old")
-    path.rename(old)
-    work.rename(path)
-    shutil.rmtree(old)
-
-
-def _same_settings(file: Path, settings: Settings) -> None:
-    before = read_json(file)
-    for name, value in dataclasses.asdict(settings).items():
-        if before.get(name) != value:
-            shown = (
-                "the case file has changed"
-                if name == "case_sha256"
-                else (f"{name} was {before.get(name)!r}, is {value!r}")
-            )
-            raise InputError(f"{file}: cannot resume: {shown}")
-
-
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write a small JSON file whole."""
     with replacing(path, overwrite=True) as part:
-        part.write_text(json.dumps(content, indent=2) + "\n")
+        part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def write_posterior(path: Path, groups: dict[str, dict[str, np.ndarray]], **kwargs: Any) -> None:
-    """Write an ArviZ DataTree.
+def posterior_image(groups: dict[str, dict[str, np.ndarray]], **kwargs: Any) -> BytesIO:
+    """The bytes of a netCDF file with an ArviZ DataTree.
 
     Args:
-        path: netCDF file.
         groups: group -> variable -> array with leading axes chain and draw (constant and
             observed data without).
         kwargs: ``dims`` and ``coords`` as :func:`arviz.from_dict` takes them.
@@ -210,8 +194,15 @@ def write_posterior(path: Path, groups: dict[str, dict[str, np.ndarray]], **kwar
     tree = az.from_dict(groups, **kwargs)
     tree.attrs["creation_library"] = "diffsoil"
     tree.attrs["creation_library_version"] = metadata.version("diffsoil")
+    image = BytesIO()
+    tree.to_netcdf(image, engine="h5netcdf")
+    return image
+
+
+def write_posterior(path: Path, groups: dict[str, dict[str, np.ndarray]], **kwargs: Any) -> None:
+    """Write an ArviZ DataTree to a file; see :func:`posterior_image`."""
     with replacing(path, overwrite=True) as part:
-        tree.to_netcdf(part, engine="h5netcdf")
+        write_netcdf(part, posterior_image(groups, **kwargs).getbuffer())
 
 
 def read_posterior(folder: Path) -> xr.DataTree:
@@ -329,6 +320,7 @@ def load(folder: Path | str) -> Fit:
             changed, or they cannot be read.
     """
     folder = Path(folder)
+    settle(folder, KIND)
     file = folder / "fit.json"
     if not file.is_file():
         raise InputError(f"{folder}: no fit.json there; is it a folder of diffsoil calibrate?")

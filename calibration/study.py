@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
+import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from scipy.optimize import least_squares
 
 from diffsoil import ensemble
 from diffsoil._runtime import Device
+from diffsoil.fingerprint import case_files
 from diffsoil.inputs import Input, load_inputs, prior, value, with_values
 from diffsoil.io import InputError, data_path
 from diffsoil.study import analysis
@@ -37,7 +39,7 @@ from diffsoil.study.suite import (
     stocks,
     stocks_and_slopes,
 )
-from diffsoil.work.files import check_output, replacing
+from diffsoil.work.files import OutputFile, check_output, replacing
 
 TARGETS = (
     *(f"T3-{predictor}" for _, predictor in analysis.PREDICTORS),
@@ -439,17 +441,42 @@ def fit_study(
     """
     files = {name: output.with_name(f"{output.stem}_{name}") for name in
              ("targets.csv", "inputs.csv", "steps.json")}  # fmt: skip
-    if not resume:
-        for path in (output, *files.values()):
-            check_output(path, overwrite)
     study = load_study(case)
+    again = overwrite or resume
+    target = OutputFile(output, again, like=_is_fitted, inputs=case_files(study.base))
+    for path in files.values():
+        check_output(path, again)
     inputs = load_inputs(data_path("study", "inputs.toml"))
     key = {
         "study": fingerprint(study),
         "inputs": {name: of.model_dump(mode="json") for name, of in inputs.items()},
     }
     memory = Memory(files["steps.json"], key, resume)
-    with ensemble.cluster(workers, scheduler, device) as pool:
+    with target:
+        _fitted(target, study, inputs, memory, files, steps, (workers, scheduler, device))
+
+
+def _is_fitted(path: Path) -> bool:
+    """Whether a file is a case that a fit to the study wrote."""
+    try:
+        notes = tomllib.loads(path.read_text(encoding="utf-8")).get("notes", {})
+    except (OSError, ValueError):
+        return False
+    return isinstance(notes, dict) and "fit" in notes
+
+
+def _fitted(
+    target: OutputFile,
+    study: Study,
+    inputs: dict[str, Input],
+    memory: Memory,
+    files: dict[str, Path],
+    steps: int,
+    where: tuple[int | None, str | None, Device],
+) -> None:
+    """Search and write the case and its tables."""
+    output = target.path
+    with ensemble.cluster(*where) as pool:
         misfit = Misfit(study, inputs, pool)
         u = search(misfit, memory, steps, _say)
         start = np.clip(misfit.start(), misfit.lower + 1e-6, misfit.upper - 1e-6)
@@ -474,7 +501,7 @@ def fit_study(
         f"{_misfit(misfit, misfit.start(), before):.0f} before, {_misfit(misfit, u, after):.0f} "
         "after; they stand for what SoilGen's users did not tell, and are no measurements"
     )
-    with replacing(output, overwrite=True) as unfinished:
+    with target.writing() as unfinished:
         unfinished.write_text(tomlkit.dumps(document), encoding="utf-8")
     _say(f"wrote {output}, {files['targets.csv'].name} and {files['inputs.csv'].name}")
 

@@ -127,7 +127,7 @@ class Variational:
             report: called with a progress line now and then.
             resume: go on after the chunks that are there.
         """
-        chunks = Chunks(folder, NAME, resume)
+        chunks = Chunks(folder, NAME, resume, report)
         keys = jax.random.split(jax.random.PRNGKey(self._seed), 2 * self.chains)
         # the guide takes its shape from a model without a column, so nothing heavy runs here
         states = [self._svi.init(key, None) for key in keys[: self.chains]]

@@ -41,9 +41,12 @@ from calibration.whitened import Draws, Whitened, side_by_side
 from diffsoil._runtime import release_memory
 from diffsoil.cases import Case, load_case, set_parameters
 from diffsoil.column import Column
+from diffsoil.fingerprint import case_files, checksum, fingerprint
 from diffsoil.io import InputError
 from diffsoil.parameters import Prior
-from diffsoil.work.files import check_output, replacing
+from diffsoil.work import arrays
+from diffsoil.work.files import check_output, replacing, write_netcdf
+from diffsoil.work.folder import OutputFolder
 
 Method = Literal["map", "laplace", "svi", "flow", "nuts", "smc", "ensemble"]
 
@@ -133,6 +136,7 @@ def calibrate_case(
     """
     say = Clock()
     read = load_case(case)
+    place = store.folder_of(output, overwrite, resume, case_files(read))
     if slow_step is not None and method in ("map", "ensemble"):
         raise InputError(f"--slow-step {slow_step}: --method {method} has no density to weigh by")
     given = {"chains": chains, "warmup": warmup, "draws": draws}
@@ -144,20 +148,49 @@ def calibrate_case(
     column = set_parameters(read.column(), settings or {}, "--set", "calibrate")
     wanted = store.Settings(
         case=read.name,
-        case_sha256=store.checksum(read.text),
+        case_sha256=checksum(read.text),
         method=method,
         quick=quick,
         seed=seed,
         set=settings or {},
         free=sorted(read.file.free),
         slow_step=slow_step or 0,
+        inputs=fingerprint(read),
         **dataclasses.asdict(sizes),
     )
-    output = Path(output)
     if sbc is not None:
-        return _simulated(read, column, wanted, output, sbc, strict, overwrite, resume, say)
+        return _simulated(read, column, wanted, place, sbc, strict, say)
     coarse_case = coarser(read, slow_step) if slow_step else None
-    folder = store.choose_folder(output, wanted, overwrite, resume)
+    with place:
+        begun = store.go_on(place, wanted)
+        if not place.finished:
+            _calibrated(read, column, coarse_case, wanted, place, begun, say)
+    return _concluded(place.path, strict, say)
+
+
+def _concluded(folder: Path, strict: bool, say: Say) -> int:
+    """Say how a fit in its place stands; the exit code of its command."""
+    results = checks.read(folder)
+    failed = int((~results["passed"]).sum())
+    unknown = int(results["value"].isna().sum())
+    say(
+        f"{len(results) - failed - unknown} checks passed, {failed} failed, {unknown} do not "
+        f"apply: {folder / 'checks.csv'}"
+    )
+    say(f"done: open {folder / 'report.html'}")
+    return 1 if strict and failed else 0
+
+
+def _calibrated(
+    read: Case,
+    column: Column,
+    coarse_case: Case | None,
+    wanted: store.Settings,
+    place: OutputFolder,
+    begun: bool,
+    say: Say,
+) -> None:
+    """Fit a case into an opened folder."""
     say(f"{read.file.title}")
     problem = Problem(read, column)
     fitted = int(problem.table["fitted"].sum())
@@ -166,41 +199,31 @@ def calibrate_case(
         f"{len(problem.names)} free parameters, {len(problem.plan.members)} treatments, "
         f"years {read.file.start_year} to {read.end_year}"
     )
-    store.open_folder(folder, wanted, read.text, resume)
-    if not resume:
-        store.keep_inputs(folder, read)
+    if not begun:
+        store.begin(place, wanted, read)
     coarse = None
     if coarse_case is not None:
         steps = ", ".join(str(phase.step_years) for phase in coarse_case.file.history)
         say(f"sampling with slow steps of {steps} years")
         coarse = Problem(coarse_case, column)
     try:
-        drawn, predicted, weights, facts = _fit(problem, coarse, wanted, folder, say, resume)
+        drawn, predicted, weights, facts = _fit(problem, coarse, wanted, place.work, say, begun)
     except KeyboardInterrupt:
-        _keep_finished(problem, folder)
-        raise KeyboardInterrupt(f"finished work is kept in {folder}; go on with --resume") from None
-    _conclude(problem, wanted, folder, drawn, predicted, weights, facts, say)
-    results = checks.read(folder)
-    store.close_folder(folder, output)
-    failed = int((~results["passed"]).sum())
-    unknown = int(results["value"].isna().sum())
-    say(
-        f"{len(results) - failed - unknown} checks passed, {failed} failed, {unknown} do not "
-        f"apply: {output / 'checks.csv'}"
-    )
-    say(f"done: open {output / 'report.html'}")
-    return 1 if strict and failed else 0
+        _keep_finished(problem, place.work)
+        raise KeyboardInterrupt(
+            f"finished work is kept in {place.given}; go on with --resume"
+        ) from None
+    _conclude(problem, wanted, place.work, drawn, predicted, weights, facts, say)
+    store.complete(place)
 
 
 def _simulated(
     read: Case,
     column: Column,
     wanted: store.Settings,
-    output: Path,
+    place: OutputFolder,
     count: int,
     strict: bool,
-    overwrite: bool,
-    resume: bool,
     say: Say,
 ) -> int:
     """Simulation-based calibration of a case, into a folder."""
@@ -208,9 +231,30 @@ def _simulated(
         raise InputError(f"--sbc: --method {wanted.method}: only laplace and nuts can be checked")
     if count < LEAST_REPLICATES:
         raise InputError(f"--sbc {count}: at least {LEAST_REPLICATES} data sets are needed")
-    folder = store.choose_folder(output, wanted, overwrite, resume)
+    with place:
+        begun = store.go_on(place, wanted)
+        if not place.finished:
+            _ranked(read, column, wanted, place, count, begun, say)
+    results = checks.read(place.path)
+    for row in results.to_dict("records"):
+        say(f"{'passed' if row['passed'] else 'FAILED'}: {row['check']}: {row['meaning']}")
+    return 1 if strict and not results["passed"].all() else 0
+
+
+def _ranked(
+    read: Case,
+    column: Column,
+    wanted: store.Settings,
+    place: OutputFolder,
+    count: int,
+    begun: bool,
+    say: Say,
+) -> None:
+    """Ranks of the true parameters of simulated data sets, into an opened folder."""
     problem = Problem(read, column)
-    store.open_folder(folder, wanted, read.text, resume)
+    if not begun:
+        store.begin(place, wanted, read)
+    folder = place.work
     say(f"{count} data sets simulated from the prior, {len(problem.names)} parameters each")
     method: simulation_based.Method = "nuts" if wanted.method == "nuts" else "laplace"
     replicates = simulation_based.Replicates(
@@ -223,17 +267,14 @@ def _simulated(
         tree_depth=wanted.tree_depth,
         acceptance=wanted.acceptance,
     )
-    ranks = replicates.ranks(count, folder, say, resume)
+    ranks = replicates.ranks(count, folder, say, begun)
     table = simulation_based.described(ranks, problem.names)
     results = pd.DataFrame(simulation_based.verdict(table), columns=checks.COLUMNS)
     for name, content in (("sbc.csv", table), ("checks.csv", results.set_index("check"))):
         with replacing(folder / name, overwrite=True) as part:
             content.to_csv(part)
     plots.simulated(folder, ranks, problem.names, simulation_based.RANKED)
-    store.close_folder(folder, output)
-    for row in results.to_dict("records"):
-        say(f"{'passed' if row['passed'] else 'FAILED'}: {row['check']}: {row['meaning']}")
-    return 1 if strict and not results["passed"].all() else 0
+    store.complete(place)
 
 
 def _fit(
@@ -376,14 +417,16 @@ def _start(
 ) -> maximum.Laplace:
     path = folder / "laplace.npz"
     if resume and path.exists():
-        with np.load(path) as file:
-            return maximum.Laplace(file["mean"], file["covariance"])
+        try:
+            known = arrays.load(path)
+            return maximum.Laplace(known["mean"], known["covariance"])
+        except arrays.DamagedError as error:
+            say(f"{error}; it is found again")
     say("best fit (first call compiles)")
     found = maximum.maximum(problem, wanted.starts, wanted.seed, say)
     say("curvature there")
     start = maximum.laplace(problem, found[0].z)
-    with replacing(path, overwrite=True) as part, open(part, "wb") as file:
-        np.savez(file, mean=start.mean, covariance=start.covariance)
+    arrays.save(path, mean=start.mean, covariance=start.covariance)
     return start
 
 
@@ -583,10 +626,11 @@ def _write_posterior(
     every = np.arange(x.shape[1])
     if x.shape[1] != shape[1]:
         every = _kept(np.broadcast_to(every, x.shape[:2]))[0]
+    image = store.posterior_image(groups, dims=dims)
+    with h5netcdf.File(image, "a") as file:
+        _write_predictions(file, problem, predicted, shape, every, seed, x[:, every])
     with replacing(path, overwrite=True) as part:
-        store.write_posterior(part, groups, dims=dims)
-        with h5netcdf.File(part, "a") as file:
-            _write_predictions(file, problem, predicted, shape, every, seed, x[:, every])
+        write_netcdf(part, image.getbuffer())
 
 
 def _write_predictions(

@@ -28,7 +28,7 @@ from diffsoil.plan import Plan, build, prepare_plan
 from diffsoil.plan import run as live
 from diffsoil.simulation import Progress, select
 from diffsoil.time import Phase, Record
-from diffsoil.work.files import check_output, replacing
+from diffsoil.work.files import OutputFile, table_with
 
 CASE = "rothamsted"
 HISTORY_YEARS = 12_000
@@ -72,14 +72,15 @@ def run(output: Path | None = None, overwrite: bool = False) -> pd.DataFrame:
         output: CSV file for the table, with the device and versions in every row.
         overwrite: replace it if it is there.
     """
-    if output is not None:
-        check_output(output, overwrite)
-    with Progress() as progress, _no_cache():
-        table = pd.DataFrame([dataclasses.asdict(m) for m in measurements(progress)])
-    _show(table)
-    if output is not None:
-        with replacing(output, overwrite) as unfinished:
-            table.assign(**machine()).to_csv(unfinished, index=False, float_format="%.6g")
+    first = [field.name for field in dataclasses.fields(Measurement)][:2]
+    target = None if output is None else OutputFile(output, overwrite, like=table_with(*first))
+    with target or contextlib.nullcontext():
+        with Progress() as progress, _no_cache():
+            table = pd.DataFrame([dataclasses.asdict(m) for m in measurements(progress)])
+        _show(table)
+        if target is not None:
+            with target.writing() as unfinished:
+                table.assign(**machine()).to_csv(unfinished, index=False, float_format="%.6g")
     return table
 
 

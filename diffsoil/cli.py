@@ -82,13 +82,14 @@ def parameters(
 ) -> None:
     """Show the table of all parameters: default, unit, bounds, prior and source."""
     from diffsoil.cases import parameter_table
-    from diffsoil.work.files import replacing
+    from diffsoil.work.files import OutputFile, table_with
 
     table = parameter_table()
     if output is None:
         _print_table(table)
         return
-    with replacing(output, overwrite) as unfinished:
+    target = OutputFile(output, overwrite, like=table_with(*table.columns[:2]))
+    with target, target.writing() as unfinished:
         table.to_csv(unfinished, index=False)
 
 

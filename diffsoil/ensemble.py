@@ -12,7 +12,6 @@ import json
 import math
 import os
 import pickle
-import secrets
 import shutil
 import signal
 import threading
@@ -27,7 +26,9 @@ import xarray as xr
 import zarr
 
 from diffsoil import _runtime
-from diffsoil.io import InputError
+from diffsoil.fingerprint import Fingerprint, difference
+from diffsoil.io import InputError, reason
+from diffsoil.work.files import temporary
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -80,13 +81,16 @@ class Store:
         path: the folder.
         rows: name of every row, from the coordinate of the row dimension.
         done: whether a row is finished (rows,).
+        damaged: files that could not be read on resuming; their rows are computed again.
     """
+
+    damaged: tuple[str, ...] = ()
 
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
             self._group: Any = zarr.open_group(path, mode="r+", zarr_format=2)
-            self._fingerprint = str(self._group.attrs["fingerprint"])
+            self.fingerprint = str(self._group.attrs["fingerprint"])
             self.done = np.asarray(self._group[DONE]).astype(bool)
             with self.dataset() as all_rows:
                 self.row_dimension = str(all_rows[DONE].dims[0])
@@ -101,7 +105,7 @@ class Store:
         cls,
         path: str | Path,
         template: xr.Dataset,
-        fingerprint: str,
+        fingerprint: Fingerprint,
         *,
         resume: bool = False,
         overwrite: bool = False,
@@ -113,8 +117,8 @@ class Store:
             template: what is to be computed. Every data variable is floating point and has the
                 row dimension first; only its shape, type and attributes are used, so a broadcast
                 NaN is enough. Coordinates and attributes are written as they are.
-            fingerprint: text that changes with everything that the results depend on, also with
-                the composition of batches.
+            fingerprint: changes with everything that the results depend on, also with the
+                composition of batches; see :mod:`diffsoil.fingerprint`.
             resume: go on with the store if there is one.
             overwrite: replace the store if there is one; it stays until the new one is there.
 
@@ -134,13 +138,11 @@ class Store:
                 f"{path}: exists already; use --resume to go on or --overwrite to begin anew"
             )
         store = cls(path)
-        if store._fingerprint != fingerprint:
-            raise InputError(
-                f"{path}: cannot resume: the inputs (case, parameters, program version) "
-                "differ from those of the store"
-            )
+        if other := store.difference(fingerprint):
+            raise InputError(f"{path}: cannot resume: {other}")
         if store._shapes != {str(name): v.shape[1:] for name, v in template.data_vars.items()}:
             raise InputError(f"{path}: cannot resume: the store is damaged")
+        store.damaged = store._drop_damaged() if resume else ()
         return store
 
     @classmethod
@@ -157,6 +159,38 @@ class Store:
         if not store.done.any():
             raise InputError(f"{path}: no row is finished yet")
         return store
+
+    def difference(self, fingerprint: Fingerprint) -> str:
+        """In what the inputs of the store differ from others, in words; empty if in nothing."""
+        if self.fingerprint == json.dumps(fingerprint, sort_keys=True):
+            return ""
+        try:
+            before = json.loads(self.fingerprint)
+        except ValueError:
+            before = None
+        return difference(before, fingerprint)
+
+    def _drop_damaged(self) -> tuple[str, ...]:
+        """Remove files that cannot be read and forget their rows; which files these were."""
+        found, bad = [], np.zeros_like(self.done)
+        for name in self._shapes:
+            array = self._group[name]
+            size = array.chunks[0]
+            for number, start in enumerate(range(0, len(self.done), size)):
+                rows = slice(start, start + size)
+                if not self.done[rows].any():
+                    continue
+                try:
+                    array[rows]
+                except Exception:  # a decoder may raise anything
+                    file = self.path / name / ".".join(map(str, (number, *[0] * (array.ndim - 1))))
+                    file.unlink()  # or rows beside them could not be written
+                    found.append(str(file))
+                    bad[rows] = True
+        if found:
+            self.done = self.done & ~bad
+            self._group[DONE][:] = self.done
+        return tuple(found)
 
     def write(self, rows: Sequence[int], values: dict[str, np.ndarray]) -> None:
         """Write finished rows. A process that dies in here loses these rows and no others.
@@ -208,26 +242,25 @@ def _is_store(path: Path) -> bool:
         return False
 
 
-def _create(path: Path, template: xr.Dataset, fingerprint: str) -> None:
+def _create(path: Path, template: xr.Dataset, fingerprint: Fingerprint) -> None:
     """Make an empty store beside its place, then put it there, whole."""
-    unfinished = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
+    unfinished, old = temporary(path), temporary(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _write_empty(unfinished, template, fingerprint)
         if path.exists():
-            old = path.with_name(unfinished.name + ".old")
             path.rename(old)
             unfinished.rename(path)
             shutil.rmtree(old)
         else:
             unfinished.rename(path)
     except OSError as error:
-        raise InputError(f"{path}: cannot be made: {error.strerror}") from error
+        raise InputError(f"{path}: cannot be made: {reason(error)}") from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def _write_empty(path: Path, template: xr.Dataset, fingerprint: str) -> None:
+def _write_empty(path: Path, template: xr.Dataset, fingerprint: Fingerprint) -> None:
     dimensions = {variable.dims[:1] for variable in template.data_vars.values()}
     if len(dimensions) != 1 or dimensions == {()} or DONE in template:
         raise ValueError(f"the data variables need one row dimension, and no {DONE!r}")
@@ -235,7 +268,7 @@ def _write_empty(path: Path, template: xr.Dataset, fingerprint: str) -> None:
     small = template.drop_vars(list(template.data_vars)).assign_attrs(
         diffsoil_store=FORMAT,
         diffsoil_version=metadata.version("diffsoil"),
-        fingerprint=fingerprint,
+        fingerprint=json.dumps(fingerprint, sort_keys=True),
     )
     small[DONE] = (rows, np.zeros(template.sizes[rows], dtype=bool))
     # Format 3 has neither strings nor a joint index of the metadata in its standard, and warns.

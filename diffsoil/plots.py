@@ -7,10 +7,10 @@ does not hold is left out of a picture.
 from __future__ import annotations
 
 import dataclasses
-import shutil
 import tomllib
 import warnings
 from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from diffsoil.io import InputError, nearest
 from diffsoil.processes.geometry import MG_PER_HA_M
 from diffsoil.processes.protection import MECHANISMS
+from diffsoil.work.folder import Kind, OutputFolder
 
 DPI = 110
 
@@ -151,39 +152,26 @@ def plot_file(run: str | Path, output: str | Path, overwrite: bool = False) -> d
     Raises:
         InputError: no run, or a folder that is there and may not be replaced.
     """
-    output = Path(output)
-    _refuse_folder(output, overwrite)
+    place = OutputFolder(output, KIND, overwrite=overwrite, inputs=[run])
     results = read_run(run)
-    part = output.with_name(output.name + ".part")
-    old = output.with_name(output.name + ".old")
-    try:
-        for left in (part, old):  # by an interrupted run
-            shutil.rmtree(left, ignore_errors=True)
-        part.mkdir()
-        names = list(draw(results, part))
-        if output.exists():
-            output.rename(old)
-        part.rename(output)
-        shutil.rmtree(old, ignore_errors=True)
-    except OSError as error:
-        raise InputError(f"{output}: cannot be written: {error.strerror}") from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-    return {name: output / f"{name}.png" for name in names}
+    with place:
+        names = list(draw(results, place.work))
+    return {name: place.path / f"{name}.png" for name in names}
 
 
-def _refuse_folder(output: Path, overwrite: bool) -> None:
-    if output.exists() and not output.is_dir():
-        raise InputError(f"{output}: is a file, a folder is needed")
-    if not output.absolute().parent.is_dir():
-        raise InputError(f"{output}: the folder {output.parent} does not exist")
-    if not output.exists():
-        return
-    if not overwrite:
-        raise InputError(f"{output}: exists already; use --overwrite to replace it")
-    for other in output.iterdir():
-        if other.suffix != ".png":
-            raise InputError(f"{output}: holds {other.name} besides pictures; use another folder")
+def _older(path: Path) -> list[str] | None:
+    """Whether a folder holds the pictures of a run only, as before folders had markers."""
+    ours = all(any(fnmatchcase(p.name, f) for f in KIND.files) for p in path.iterdir())
+    return [] if ours else None
+
+
+PICTURES = ("soil", "protection", "stocks", "profiles")
+KIND = Kind(
+    "pictures",
+    "pictures of a run",
+    tuple(f"{name}{end}" for name in PICTURES for end in (".png", "_*.png")),
+    older=_older,
+)
 
 
 def draw(run: xr.Dataset, folder: Path, prefix: str = "") -> dict[str, Path]:
@@ -197,12 +185,8 @@ def draw(run: xr.Dataset, folder: Path, prefix: str = "") -> dict[str, Path]:
     Returns:
         File of each picture by name; with several treatments the name ends with the treatment's.
     """
-    pictures = {
-        "soil": soil_through_time,
-        "protection": protection_through_time,
-        "stocks": stocks_through_time,
-        "profiles": profiles,
-    }
+    makers = (soil_through_time, protection_through_time, stocks_through_time, profiles)
+    pictures = dict(zip(PICTURES, makers, strict=True))
     written = {}
     members = [str(name) for name in run["treatment"].to_numpy()]
     for member in members:

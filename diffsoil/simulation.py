@@ -16,6 +16,7 @@ from jaxtyping import Array
 
 from diffsoil.cases import Case, load_case, set_parameters
 from diffsoil.column import Column
+from diffsoil.fingerprint import case_files
 from diffsoil.io import InputError, nearest
 from diffsoil.plan import Plan, build, check, initial_state, prepare_plan
 from diffsoil.process import Environment
@@ -24,7 +25,7 @@ from diffsoil.processes.water import MM_PER_M
 from diffsoil.state import BUDGET, ELEMENTS, State
 from diffsoil.time import INTERVALS, Phase, Record, advance
 from diffsoil.trajectory import LAYER_RESULTS, OUTPUT_INTERVAL, Trajectory
-from diffsoil.work.files import check_output, replacing
+from diffsoil.work.files import OutputFile, is_netcdf, write_netcdf
 
 WATER = (
     "precipitation",
@@ -128,16 +129,16 @@ def simulate_file(
         diffsoil.io.InputError: as :func:`simulate`, an unknown parameter, a value outside its
             bounds, or an output that is there already.
     """
-    check_output(output, overwrite)
     read = load_case(case)
+    target = OutputFile(output, overwrite, like=is_netcdf, inputs=case_files(read))
     column = set_parameters(read.column(), dict(settings), read.path, "--set")
     plan = _checked_plan(read, column, treatments or None)
-    with Progress() as progress:
+    with target, Progress() as progress:
         results = _simulated(read, column, plan, progress).to_xarray()
         progress.say(f"writing {output}")
-        packed = {name: {"zlib": True, "complevel": 4} for name in results.data_vars}
-        with replacing(output, overwrite) as unfinished:
-            results.to_netcdf(unfinished, engine="h5netcdf", encoding=packed)
+        packed = {str(name): {"zlib": True, "complevel": 4} for name in results.data_vars}
+        with target.writing() as unfinished:
+            write_netcdf(unfinished, results, **packed)
 
 
 def _checked_plan(case: Case, column: Column, treatments: Collection[str] | None) -> Plan:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -113,13 +112,3 @@ def _refused(path: Path, text: str) -> bool:
     except InputError:
         return True
     return False
-
-
-def checksum(case: Case) -> str:
-    """Of all that a case is made of: its text and the files that it names."""
-    parts = [case.text, *(f"{k}\n{t.to_csv()}" for k, t in sorted(case.climate.items()))]
-    if case.management is not None:
-        parts.append(case.management.to_csv())
-    if case.file.radiocarbon_atmosphere:
-        parts.append(case.resolve(case.file.radiocarbon_atmosphere).read_text(encoding="utf-8"))
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()

@@ -15,8 +15,8 @@ import pandas as pd
 
 from diffsoil import ensemble
 from diffsoil.cases import Case
+from diffsoil.fingerprint import fingerprint
 from sensitivity.alternatives import alternatives, edited
-from sensitivity.case_text import checksum
 from sensitivity.cost import Cost, measure
 from sensitivity.elimination import Decision, Search
 from sensitivity.journal import Journal
@@ -49,7 +49,7 @@ def judge(
     rows, failed = [], 0
     for place, case in enumerate(search.cases):
         error, years = search.journal.once(
-            ["judged", checksum(case), bare[place].text, unseen, search.rule.draws],
+            ["judged", fingerprint(case), bare[place].text, unseen, search.rule.draws],
             partial(_errors, search, runs, place, new[place]),
         )
         failed += int(np.isnan(error).any(axis=1).sum())

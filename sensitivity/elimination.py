@@ -12,10 +12,10 @@ import numpy as np
 
 from diffsoil import ensemble, strength
 from diffsoil.cases import Case
+from diffsoil.fingerprint import fingerprint
 from diffsoil.io import InputError
 from diffsoil.parameters import Parameter
 from sensitivity import laws
-from sensitivity.case_text import checksum
 from sensitivity.journal import Journal
 from sensitivity.loss import Loss, Rule, errors, place_of_limit, relative
 from sensitivity.worth import BATCH, Runs, compute, computed, defaults, of_case, switched_off
@@ -119,7 +119,7 @@ class Search:
         self.at_cases, self.at_draws = [], []
         for place, case in enumerate(self.cases):
             at_case, at_draws = self.journal.once(
-                ["full", checksum(case), self.rule.draws], partial(self._full, place)
+                ["full", fingerprint(case), self.rule.draws], partial(self._full, place)
             )
             if not np.isfinite(at_case).all():
                 raise InputError(f"{case.path}: the full column gives no finite targets")

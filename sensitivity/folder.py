@@ -12,6 +12,7 @@ import pandas as pd
 
 from diffsoil.io import InputError
 from diffsoil.work.files import replacing
+from diffsoil.work.folder import Kind, OutputFolder
 from sensitivity.indices import COLUMNS
 
 Method = Literal["local", "dgsm", "active-subspace", "shapley", "morris", "sobol"]
@@ -71,40 +72,64 @@ def read_table(folder: Path, name: str, columns: Sequence[str]) -> pd.DataFrame:
         raise InputError(f"{path}: is damaged; choose another folder, or --overwrite") from error
 
 
+STUDY = "study.json"
+
+
+def _older(path: Path) -> list[str] | None:
+    """Whether a folder holds a study, made before folders had markers."""
+    return [] if (path / STUDY).is_file() else None
+
+
+KIND = Kind("sensitivity", "a study of sensitivity", (), older=_older, grows=True)
+
+
+def read_study(path: Path) -> dict[str, Any]:
+    """What was asked of each case, as ``cases``, and the files of the ``pictures`` of a folder.
+
+    Raises:
+        diffsoil.io.InputError: the file that says so is damaged.
+    """
+    file = path / STUDY
+    if not file.is_file():
+        return {"cases": {}}
+    try:
+        content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(content["cases"], dict):
+            raise ValueError
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{file}: is damaged; choose another folder") from error
+    return content
+
+
+def write_study(path: Path, content: dict[str, Any]) -> None:
+    """Write what :func:`read_study` reads."""
+    content = {"format": 1, "version": metadata.version("diffsoil")} | content
+    with replacing(path / STUDY, overwrite=True) as unfinished:
+        unfinished.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
 class Folder:
     """The folder of a study: what was asked, and the tables.
 
     Args:
-        path: made by :meth:`open` if it is not there.
+        path: made when :attr:`place` is opened if it is not there.
+        inputs: files that are read; none may be in the folder.
 
     Attributes:
+        place: the output folder.
         told: what was asked of each case, by its name.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        if path.exists() and not path.is_dir():
-            raise InputError(f"{path}: is a file, a folder is needed")
-        self.told: dict[str, Any] = {}
-        file = path / "study.json"
-        if file.is_file():
-            try:
-                self.told = json.loads(file.read_text(encoding="utf-8"))["cases"]
-            except (OSError, ValueError, KeyError, TypeError) as error:
-                raise InputError(f"{file}: is damaged; choose another folder") from error
-        elif path.is_dir() and any(path.iterdir()):
-            raise InputError(f"{path}: is not empty and no study of sensitivity; choose another")
+    def __init__(self, path: Path, inputs: Sequence[Path] = ()) -> None:
+        self.place = OutputFolder(path, KIND, inputs=inputs)
+        self.path = self.place.path
+        self.told = read_study(self.path)["cases"]
 
     def open(self, told: dict[str, Any], drop: Iterable[str]) -> None:
-        """Make the folder, write down what is asked, and forget tables of changed cases."""
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"{self.path}: cannot be made: {error.strerror}") from error
+        """Write down what is asked in the opened :attr:`place`; forget tables of changed cases."""
+        self.place.keep()
         self.told |= told
-        content = {"format": 1, "version": metadata.version("diffsoil"), "cases": self.told}
-        with replacing(self.path / "study.json", overwrite=True) as unfinished:
-            unfinished.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        write_study(self.path, read_study(self.path) | {"cases": self.told})
         gone = set(drop)
         for name in TABLES if gone else ():
             table = self.table(name)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -18,9 +17,10 @@ import pandas as pd
 import xarray as xr
 
 from diffsoil import ensemble
+from diffsoil.fingerprint import difference as changed
+from diffsoil.fingerprint import fingerprint
 from diffsoil.io import InputError
 from sensitivity import variance
-from sensitivity.case_text import checksum
 from sensitivity.folder import COLUMNS_OF, Folder, Method
 from sensitivity.laws import Law, Posterior, sample
 from sensitivity.problem import (
@@ -121,7 +121,7 @@ def description(
     return {
         "case": str(problem.case.path),
         "title": problem.case.file.title,
-        "content": checksum(problem.case),
+        "content": fingerprint(problem.case),
         "end": _end(problem),
         "outputs": [of.text for of in problem.outputs],
         "units": [of.quantity.unit for of in problem.outputs],
@@ -163,9 +163,11 @@ def identity(content: dict[str, Any]) -> list[Any]:
 
 def difference(before: dict[str, Any], content: dict[str, Any]) -> str:
     """In what two studies of a case differ, in words."""
-    words = {"content": "files of the case", "laws": "laws of the inputs", "prior": "priors"}
-    different = [words.get(n, n) for n in _KEYS if before.get(n) != content.get(n)]
-    return different[0]
+    words = {"laws": "distributions of the inputs", "prior": "priors"}
+    different = [n for n in _KEYS if before.get(n) != content.get(n)]
+    if different[0] == "content":
+        return changed(before.get("content"), content["content"])
+    return f"other {words.get(different[0], different[0])}"
 
 
 class Job:
@@ -199,27 +201,30 @@ class Job:
         self.fingerprint = self._fingerprint()
         self.left = self._left()
 
-    def _fingerprint(self) -> str:
+    def _fingerprint(self) -> dict[str, Any]:
         """Tells whether two stores have the same runs, apart from how many."""
         told = description(self.problem, "prior", self.draws, None)
-        key = [told[name] for name in ("content", "outputs", "laws")]
-        key += [[of["keys"] for of in told["inputs"]], self.draws.seed, self.draws.second]
-        key += [FORWARD_BATCH, GRADIENT_BATCH, metadata.version("diffsoil")]
+        key = told["content"] | {
+            "outputs": told["outputs"],
+            "distributions": told["laws"],
+            "inputs": [of["keys"] for of in told["inputs"]],
+            "seed": self.draws.seed,
+            "second": self.draws.second,
+            "batches": [FORWARD_BATCH, GRADIENT_BATCH],
+            "version": metadata.version("diffsoil"),
+        }
         if self.store_name != "gradients":
-            key.append(len(self.x))  # of such a design a part is of no use
-        return hashlib.sha256(json.dumps(key).encode()).hexdigest()
+            key["samples"] = len(self.x)  # of such a design a part is of no use
+        return key
 
     def _left(self) -> int:
         """Rows to compute; what cannot be gone on with is refused before anything is computed."""
         if self.overwrite or not self.path.exists():
             return len(self.x)
         store = ensemble.Store(self.path)
-        with store.dataset() as there:
-            same = there.attrs["fingerprint"] == self.fingerprint
-        if not same:
+        if other := store.difference(self.fingerprint):
             raise InputError(
-                f"{self.path}: holds runs of other inputs, another seed or number of samples, or "
-                "another version; choose another folder, or --overwrite"
+                f"{self.path}: holds other runs: {other}; choose another folder, or --overwrite"
             )
         left = len(self.x) - int(store.done[: len(self.x)].sum())
         interrupted = not store.done.all()
@@ -234,6 +239,10 @@ class Job:
         """Compute what is missing."""
         name = f"{self.problem.name}: {self.store_name}"
         store = self._open()
+        for file in store.damaged:
+            say(f"{name}: {file} is damaged; its runs are computed again")
+        if store.damaged:
+            self.left = len(self.x) - int(store.done[: len(self.x)].sum())
         if not self.left:
             say(f"{name}: all {len(self.x)} rows are there already")
             return

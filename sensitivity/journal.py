@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-import shutil
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 
+from diffsoil.fingerprint import difference
 from diffsoil.io import InputError
-from diffsoil.work.files import replacing
+from diffsoil.work import arrays
+from diffsoil.work.files import TEMPORARY, replacing
 
 TOLD = "journal.json"
+FILE = "[0-9a-f]" * 32 + ".npz"
+"""Names of the files of measurements."""
+
+
+def clear(folder: Path) -> None:
+    """Remove all measurements from a folder, and the folder if that leaves it empty."""
+    if not folder.is_dir():
+        return
+    for pattern in (FILE, TEMPORARY, TOLD):
+        for path in folder.glob(pattern):
+            path.unlink()
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 class Journal:
@@ -30,6 +46,7 @@ class Journal:
         told: of what all measurements are; JSON. It has to be that of the folder.
         resume: go on with the folder if it is there.
         overwrite: forget what is in the folder.
+        say: given a line on what is damaged and measured again.
 
     Attributes:
         runs, seconds: that all measurements took, the kept ones included.
@@ -46,28 +63,56 @@ class Journal:
         told: Mapping[str, Any] | None = None,
         resume: bool = False,
         overwrite: bool = False,
+        say: Callable[[str], None] = lambda text: None,
     ) -> None:
+        self.say = say
         self.folder, self.told = folder, json.dumps(told or {}, sort_keys=True)
         self.runs, self.seconds, self.kept = 0, 0.0, 0
-        if folder is None or not folder.exists():
+        if folder is None or not os.path.lexists(folder):
             return
-        file = folder / TOLD
-        if not file.is_file():
-            raise InputError(f"{folder}: exists already and is no interrupted work of diffsoil")
+        self.refuse_foreign()
         if overwrite:
-            shutil.rmtree(folder)
+            clear(folder)
             return
-        self.kept = len(list(folder.glob("*.npz")))
+        self.kept = len(list(folder.glob(FILE)))
+        if not self.kept:
+            clear(folder)
+            return
         if not resume:
             raise InputError(
                 f"{folder}: holds an interrupted pruning, {self.kept} measurements; use --resume "
                 "to go on or --overwrite to begin anew"
             )
-        if file.read_text(encoding="utf-8") != self.told:
-            raise InputError(
-                f"{folder}: cannot resume: cases, targets, tolerance, draws, seed or program "
-                "version differ from those of the interrupted pruning"
-            )
+        if other := self._difference():
+            raise InputError(f"{folder}: cannot resume: {other}")
+
+    def refuse_foreign(self) -> None:
+        """Refuse a folder that is not, or not only, of measurements."""
+        assert self.folder is not None
+        if not self.folder.is_dir():
+            raise InputError(f"{self.folder}: is no folder of diffsoil; move it elsewhere")
+        for path in sorted(self.folder.iterdir()):
+            if not any(fnmatchcase(path.name, own) for own in (FILE, TOLD, TEMPORARY)):
+                raise InputError(
+                    f"{self.folder}: holds {path.name}, which diffsoil did not make; move it "
+                    "elsewhere, or choose another output"
+                )
+
+    def _difference(self) -> str:
+        """In what the measurements differ from those that are wanted, in words."""
+        assert self.folder is not None
+        try:
+            before = json.loads((self.folder / TOLD).read_text(encoding="utf-8"))
+            before_cases = before.get("cases", [])
+        except (OSError, ValueError, AttributeError):
+            return "it was begun by another version of diffsoil"
+        now = json.loads(self.told)
+        cases = now.get("cases", [])
+        if len(before_cases) == len(cases):
+            for old, new in zip(before_cases, cases, strict=True):
+                if other := difference(old, new):
+                    return other
+        return difference(before | {"format": 0}, now | {"format": 0})
 
     def once(
         self, key: Sequence[Any], measure: Callable[[], Sequence[np.ndarray]]
@@ -80,7 +125,10 @@ class Journal:
         """
         file = self._file(key)
         if file is not None and file.is_file():
-            return self._read(file)
+            try:
+                return self._read(file)
+            except arrays.DamagedError as error:
+                self.say(f"{error}; it is measured again")
         runs, began = self.runs, time.monotonic()
         found = [np.asarray(array) for array in measure()]
         seconds = time.monotonic() - began
@@ -96,12 +144,9 @@ class Journal:
         return self.folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.npz"
 
     def _read(self, file: Path) -> list[np.ndarray]:
-        try:
-            with np.load(file) as there:
-                took = there["took"]
-                found = [there[f"a{i}"] for i in range(len(there.files) - 1)]
-        except (OSError, ValueError, KeyError, BadZipFile) as error:
-            raise InputError(f"{file}: is damaged; use --overwrite to begin anew") from error
+        there = arrays.load(file)
+        took = there["took"]
+        found = [there[f"a{i}"] for i in range(len(there) - 1)]
         self.runs += int(took[0])
         self.seconds += float(took[1])
         return found
@@ -115,6 +160,4 @@ class Journal:
         if not told.is_file():
             with replacing(told, overwrite=True) as part:
                 part.write_text(self.told, encoding="utf-8")
-        with replacing(file, overwrite=True) as part:
-            arrays: dict[str, Any] = {f"a{i}": array for i, array in enumerate(found)}
-            np.savez(part, took=took, **arrays)
+        arrays.save(file, took=took, **{f"a{i}": array for i, array in enumerate(found)})

@@ -13,9 +13,9 @@ The error of a run is the largest, over targets and years, of ``|pruned - full| 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import secrets
-import shutil
+import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -26,11 +26,13 @@ import pandas as pd
 from diffsoil import ensemble
 from diffsoil._runtime import Device
 from diffsoil.cases import Case, load_case
+from diffsoil.fingerprint import case_files, fingerprint
 from diffsoil.io import InputError
-from diffsoil.work.files import check_output, replacing
-from sensitivity import confirmation, laplace, worth
+from diffsoil.work.files import OutputFile
+from diffsoil.work.folder import Kind, OutputFolder
+from sensitivity import confirmation, journal, laplace, worth
 from sensitivity.alternatives import cheapen, edited, known
-from sensitivity.case_text import checksum, without_text
+from sensitivity.case_text import without_text
 from sensitivity.elimination import Decision, Search
 from sensitivity.jobs import say
 from sensitivity.journal import Journal
@@ -134,16 +136,16 @@ def prune(
         raise InputError("two cases have the same name")
     rule = Rule(tolerance, draws, quantile, seed)
     told = {
-        "cases": [checksum(case) for case in read],
+        "cases": [fingerprint(case) for case in read],
         "targets": list(targets),
         "rule": dataclasses.asdict(rule),
         "version": metadata.version("diffsoil"),
     }
-    journal = Journal(progress, told, resume, overwrite and not resume)
-    if journal.kept:
-        say(f"prune: goes on with {journal.kept} measurements that are kept")
+    kept = Journal(progress, told, resume, overwrite and not resume, say)
+    if kept.kept:
+        say(f"prune: goes on with {kept.kept} measurements that are kept")
     with ensemble.cluster(workers, scheduler, device) as pool:
-        search = Search(read, targets, rule, pool, say, journal)
+        search = Search(read, targets, rule, pool, say, kept)
         for case in read:
             laplace.check_free(case, calibrate)
         for case in others:
@@ -169,9 +171,9 @@ def prune(
             errors, failed = pd.concat([errors, more], ignore_index=True), failed + more_failed
         say("prune: time and memory of each step")
         path = confirmation.path(search, order, taken, search.beyond(gone, decisions))
-        of_worth = worth.of_cases(read, targets, base_points, pool, journal, say)
-    cost = confirmation.costs(read, bare, targets, journal, say)
-    posteriors = laplace.of_cases(read, bare, targets, calibrate, seed, journal, say)
+        of_worth = worth.of_cases(read, targets, base_points, pool, kept, say)
+    cost = confirmation.costs(read, bare, targets, kept, say)
+    posteriors = laplace.of_cases(read, bare, targets, calibrate, seed, kept, say)
     note = _note(rule, targets, gone, taken)
     texts = [without_text(case, known(case, gone), note, folder, **changes) for case in read]
     return Pruned(
@@ -187,8 +189,8 @@ def prune(
         posteriors=posteriors,
         static_difference=difference,
         failed=failed,
-        runs=journal.runs,
-        minutes=journal.seconds / 60.0,
+        runs=kept.runs,
+        minutes=kept.seconds / 60.0,
     )
 
 
@@ -236,6 +238,31 @@ def _note(
     )
 
 
+def _older(path: Path) -> list[str] | None:
+    """Whether a folder is a report of a pruning, made before folders had markers."""
+    return [] if (path / "prune.csv").is_file() else None
+
+
+KIND = Kind(
+    "prune report",
+    "a report of a pruning",
+    (
+        *(f"{name}.csv" for name in ("prune", "errors", "cost", "path", "worth", "posteriors")),
+        *("pareto.png", "worth_*.png", "report.html"),
+    ),
+    older=_older,
+)
+
+
+def _is_pruned(path: Path) -> bool:
+    """Whether a file is a case that a pruning wrote."""
+    try:
+        notes = tomllib.loads(path.read_text(encoding="utf-8")).get("notes", {})
+    except (OSError, ValueError):
+        return False
+    return isinstance(notes, dict) and "pruned" in notes
+
+
 def prune_cases(
     cases: Sequence[str | Path],
     output: Path,
@@ -268,32 +295,24 @@ def prune_cases(
     if output.suffix != ".toml":
         raise InputError(f"{output}: has to end in .toml")
     folder = output.with_name(f"{output.stem}{REPORT}")
-    for path in paths:
-        check_output(path, overwrite)
-    if folder.exists() and not overwrite:
-        raise InputError(f"{folder}: exists already; use --overwrite to replace it")
-    if folder.exists() and not (folder / "prune.csv").is_file():
-        raise InputError(f"{folder}: exists already and is no report of a pruning")
+    inputs = [file for case in read for file in case_files(case)]
+    files = [OutputFile(path, overwrite, like=_is_pruned, inputs=inputs) for path in paths]
     progress = output.with_name(f"{output.stem}{PROGRESS}")
-    try:
-        found = prune(
-            read, targets, tolerance, folder=output.parent, progress=progress, resume=resume,
-            overwrite=overwrite, say=say, **settings,
-        )  # fmt: skip
-    except KeyboardInterrupt:
-        kept = f"what was measured is kept in {progress}; --resume goes on"
-        raise KeyboardInterrupt(kept if progress.exists() else "nothing was written") from None
-    unfinished = folder.with_name(f".{folder.name}-{secrets.token_hex(4)}")
-    try:
-        unfinished.mkdir()
-        write_report(found, targets, tolerance, settings, unfinished)
-        for path, text in zip(paths, found.texts, strict=True):
-            with replacing(path, overwrite) as part:
+    with contextlib.ExitStack() as stack:
+        for file in files:
+            stack.enter_context(file)
+        place = stack.enter_context(OutputFolder(folder, KIND, overwrite=overwrite, inputs=inputs))
+        try:
+            found = prune(
+                read, targets, tolerance, folder=output.parent, progress=progress, resume=resume,
+                overwrite=overwrite, say=say, **settings,
+            )  # fmt: skip
+        except KeyboardInterrupt:
+            where = f"what was measured is kept in {progress}; --resume goes on"
+            raise KeyboardInterrupt(where if progress.exists() else "nothing was written") from None
+        write_report(found, targets, tolerance, settings, place.work)
+        for file, text in zip(files, found.texts, strict=True):
+            with file.writing() as part:
                 part.write_text(text, encoding="utf-8")
-        if folder.exists():
-            shutil.rmtree(folder)
-        unfinished.rename(folder)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-    shutil.rmtree(progress, ignore_errors=True)
+    journal.clear(progress)
     say(f"prune: {', '.join(map(str, paths))}; report in {folder}")

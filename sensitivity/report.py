@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from diffsoil.io import InputError
 from diffsoil.plots import MECHANISM_WORDS
 from diffsoil.work.files import replacing
 from sensitivity import plots
-from sensitivity.folder import COLUMNS_OF, read_table
+from sensitivity.folder import COLUMNS_OF, STUDY, read_study, read_table, write_study
 from sensitivity.plots import PRIMARY
 
 GLOBAL = ("sobol", "shapley", "dgsm", "active-subspace", "morris", "local")
@@ -207,18 +206,20 @@ def write(folder: Path) -> Path:
     against = disagreements(tables["indices"])
     with replacing(folder / "disagreements.csv", overwrite=True) as unfinished:
         against.to_csv(unfinished, index=False)
-    for old in folder.glob("*.png"):
-        if old.name != "drivers.png":
-            old.unlink()
+    study = read_study(folder)
+    for old in study.get("pictures", []):
+        (folder / old).unlink(missing_ok=True)
+    drawn: list[str] = []
     sections = [
         _summary(tables, against),
-        *[_case(folder, name, about, tables) for name, about in told.items()],
+        *[_case(folder, name, about, tables, drawn) for name, about in told.items()],
         _disagreement_section(against, tables["indices"]),
         _failures(tables),
         _costs(tables["costs"]),
         _drivers(folder),
         _inputs(told),
     ]
+    write_study(folder, study | {"pictures": drawn})
     page = html.page(f"Sensitivity of {_and(list(told) or ['the study'])}", sections)
     path = folder / "report.html"
     with replacing(path, overwrite=True) as unfinished:
@@ -227,10 +228,9 @@ def write(folder: Path) -> Path:
 
 
 def _told(folder: Path) -> dict[str, Any]:
-    path = folder / "study.json"
-    if not path.is_file():
+    if not (folder / STUDY).is_file():
         raise InputError(f"{folder}: holds no study of sensitivity")
-    cases: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["cases"]
+    cases: dict[str, Any] = read_study(folder)["cases"]
     return cases
 
 
@@ -266,7 +266,14 @@ def _summary(tables: dict[str, pd.DataFrame], against: pd.DataFrame) -> str:
     )
 
 
-def _case(folder: Path, name: str, about: dict[str, Any], tables: dict[str, pd.DataFrame]) -> str:
+def _case(
+    folder: Path,
+    name: str,
+    about: dict[str, Any],
+    tables: dict[str, pd.DataFrame],
+    drawn: list[str],
+) -> str:
+    """Section of a case; files of its pictures are added to ``drawn``."""
     indices = tables["indices"][tables["indices"]["case"] == name]
     units = dict(zip(about["outputs"], about["units"], strict=True))
     stem = re.sub(r"[^\w-]+", "_", name)
@@ -275,7 +282,8 @@ def _case(folder: Path, name: str, about: dict[str, Any], tables: dict[str, pd.D
     def picture(figure: Any, kind: str, caption: str) -> str:
         if figure is None:
             return ""
-        return html.figure(plots.save(figure, folder / f"{kind}.png"), caption)
+        drawn.append(f"{kind}.png")
+        return html.figure(plots.save(figure, folder / drawn[-1]), caption)
 
     own = tables["elasticities"][tables["elasticities"]["case"] == name]
     plain = own[own["index"] == "elasticity"]

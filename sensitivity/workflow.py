@@ -20,7 +20,7 @@ import xarray as xr
 
 from diffsoil import ensemble
 from diffsoil._runtime import Device
-from diffsoil.cases import Case, load_case
+from diffsoil.cases import Case, find_case, load_case
 from diffsoil.inputs import load_inputs
 from diffsoil.io import InputError
 from sensitivity import derivative, report, shapley, variance
@@ -277,11 +277,12 @@ def run_sensitivity(
         raise InputError("--parameter: not together with --inputs")
     for method in methods:
         _check_method(method, posterior is not None)
-    folder = Folder(output)
+    paths = [find_case(name) for name in cases]
+    folder = Folder(output, [path for path in (*paths, inputs, posterior, study) if path])
     file_inputs = load_inputs(inputs) if inputs else None
     joint = _read_posterior(posterior) if posterior else None
     problems, all_draws, told = [], [], {}
-    for name in cases:
+    for name in paths:
         case = load_case(name)
         label = case.name if treatment is None else f"{case.name}/{treatment}"
         before = {} if overwrite else folder.told.get(label, {})
@@ -294,7 +295,7 @@ def run_sensitivity(
         content = description(problem, kind, draws, posterior)
         if before and identity(before) != identity(content):
             raise InputError(
-                f"{output}: holds a study of {label} with other {difference(before, content)}; "
+                f"{output}: holds another study of {label}: {difference(before, content)}; "
                 "choose another folder, or --overwrite"
             )
         if problem.name in told:
@@ -314,9 +315,9 @@ def run_sensitivity(
         from sensitivity import drivers
 
         drivers.read(study)  # what is wrong with it shows before anything is computed
-    folder.open(told, drop=changed)
     seconds = say_costs(problems, jobs, methods, workers)
-    with ensemble.cluster(workers, scheduler, device) as pool:
+    with folder.place, ensemble.cluster(workers, scheduler, device) as pool:
+        folder.open(told, drop=changed)
         for problem, draws in zip(problems, all_draws, strict=True):
             if "local" in methods:
                 say(f"{problem.name}: local derivatives")
@@ -330,11 +331,11 @@ def run_sensitivity(
                         runs = job.rows()
                         tables = analyse(method, problem, draws, runs, job.design).tables
                         folder.add(tables)
-    if study is not None:
-        say("drivers of the study against parameters")
-        drivers.write(study, output, overwrite=True)
-    say("drawing pictures and writing the report")
-    report.write(output)
+        if study is not None:
+            say("drivers of the study against parameters")
+            drivers.write(study, output, overwrite=True)
+        say("drawing pictures and writing the report")
+        report.write(output)
     say(f"done: open {output / 'report.html'}")
 
 

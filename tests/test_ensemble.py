@@ -152,9 +152,31 @@ def test_a_store_that_is_there_is_not_touched_unasked(tmp_path: Path) -> None:
 
 
 def test_a_store_of_other_inputs_is_not_resumed(tmp_path: Path) -> None:
-    Store.open(tmp_path / "runs.zarr", template(), "a").write([0, 1], soil((0, 1)))
-    with pytest.raises(InputError, match=r"runs.zarr: cannot resume: the inputs .* differ"):
-        Store.open(tmp_path / "runs.zarr", template(), "b", resume=True)
+    path = tmp_path / "runs.zarr"
+    before = {"format": 1, "case": "a", "files": {"rain.csv": "a"}, "seed": 1}
+    Store.open(path, template(), before).write([0, 1], soil((0, 1)))
+    for change, told in (
+        ({"files": {"rain.csv": "b"}}, "file 'rain.csv' has changed"),
+        ({"case": "b"}, "the case file has changed"),
+        ({"seed": 2}, "seed was 1, is 2"),
+        ({"format": 2}, "another version"),
+    ):
+        with pytest.raises(InputError, match=f"runs.zarr: cannot resume: .*{told}"):
+            Store.open(path, template(), before | change, resume=True)
+
+
+@pytest.mark.parametrize("damage", [b"", b"\x00" * 8])
+def test_rows_of_a_damaged_file_are_computed_again(tmp_path: Path, damage: bytes) -> None:
+    path = tmp_path / "runs.zarr"
+    store = Store.open(path, template(), "a")
+    store.write([0, 1], soil((0, 1)))
+    chunk = next(p for p in sorted((path / "carbon").iterdir()) if not p.name.startswith("."))
+    chunk.write_bytes(damage or chunk.read_bytes()[:20])
+    again = Store.open(path, template(), "a", resume=True)
+    assert not again.done.any()
+    assert "carbon" in again.damaged[0]
+    again.write([0, 1], soil((0, 1)))
+    assert not Store.open(path, template(), "a", resume=True).damaged
 
 
 def test_overwriting_begins_anew_and_leaves_nothing_behind(tmp_path: Path) -> None:

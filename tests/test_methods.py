@@ -110,11 +110,27 @@ def test_chunks_after_a_gap_do_not_count(tmp_path):
     assert int(kept.state({"at": np.array(0)})["at"]) == 1
 
 
+@pytest.mark.parametrize("damage", [b"", b"not a chunk", None])
+def test_a_run_goes_on_from_the_last_good_chunk(tmp_path, damage):
+    chunks = Chunks(tmp_path, "some")
+    for number in range(3):
+        chunks.save({"value": np.full((1, 2), number)}, {"at": np.array(number)})
+    middle = tmp_path / "some" / "000001.npz"
+    middle.write_bytes(middle.read_bytes()[:-40] if damage is None else damage)
+    said: list[str] = []
+    kept = Chunks(tmp_path, "some", resume=True, report=said.append)
+    assert "000001.npz: is damaged" in said[0]
+    assert "going on from the 1 of 3" in said[0]
+    assert kept.done == 1
+    np.testing.assert_array_equal(kept.kept()["value"], [[0, 0]])
+    assert {p.name for p in (tmp_path / "some").iterdir()} == {"000000.npz"}
+
+
 def test_an_unreadable_chunk_is_one_line_with_its_name(tmp_path):
     chunks = Chunks(tmp_path, "some")
     chunks.save({}, ())
     (tmp_path / "some" / "000000.npz").write_bytes(b"not a chunk")
-    with pytest.raises(InputError, match=r"000000.npz: cannot be read"):
+    with pytest.raises(InputError, match=r"000000.npz: is damaged and cannot be read"):
         Chunks(tmp_path, "some", resume=True).state(())
 
 

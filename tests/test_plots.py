@@ -202,11 +202,18 @@ def test_the_command_draws_into_a_new_folder_and_replaces_it_only_when_asked(
     folder = tmp_path / "pictures"
     words = [str(file), "-o", str(folder)]
     assert cli.main(["plot", *words]) == 0
-    assert {path.name for path in folder.iterdir()} == {"soil.png", "stocks.png", "profiles.png"}
+    assert {path.name for path in folder.glob("*.*g")} == {
+        "soil.png",
+        "stocks.png",
+        "profiles.png",
+    }
     assert "--overwrite" in refused(capsys, *words)
-    (folder / "old.png").touch()
+    (folder / "protection.png").touch()  # of another run
     assert cli.main(["plot", *words, "--overwrite"]) == 0
-    assert "old.png" not in {path.name for path in folder.iterdir()}
+    assert "protection.png" not in {path.name for path in folder.iterdir()}
+    (folder / "mine.png").touch()
+    assert "mine.png" in refused(capsys, *words, "--overwrite")
+    assert (folder / "mine.png").exists()
     assert {path.name for path in tmp_path.iterdir()} == {"run.nc", "pictures"}
 
 

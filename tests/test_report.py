@@ -13,6 +13,7 @@ import pytest
 
 from calibration import checks, plots, report, store
 from diffsoil.cases import Case, load_case
+from diffsoil.fingerprint import checksum
 from tests import tiny_case
 from tests.test_checks import YEARS, fake_table, fake_tree, parameters
 
@@ -22,7 +23,7 @@ LABELS = {"plain": "Plain & simple <plot 1>"}
 def settings(case: Case, **changes: Any) -> store.Settings:
     given = {
         "case": case.file.name,
-        "case_sha256": store.checksum(case.text),
+        "case_sha256": checksum(case.text),
         "method": "nuts",
         "quick": False,
         "chains": 2,

@@ -217,16 +217,18 @@ def test_bad_words_are_refused_in_one_line_before_anything_is_made(
 
 def test_a_folder_of_something_else_is_left_alone(case, tmp_path, capsys):
     (tmp_path / "mine.txt").write_text("mine")
-    assert "no study of sensitivity" in fails(capsys, case, tmp_path)
+    assert "mine.txt, and was not made by diffsoil for a study of sensitivity" in fails(
+        capsys, case, tmp_path
+    )
 
 
 def test_a_study_of_other_inputs_is_not_mixed_in(study, case, capsys):
     words = ["--method", "morris", "--samples", "8", "--parameter", "carbon.k_hum"]
     assert "other inputs" in fails(capsys, case, study, *words)
     words = ["--method", "morris", "--samples", "8", "--prior", "uniform"]
-    assert "holds a study of closed with other" in fails(capsys, case, study, *words)
+    assert "holds another study of closed: " in fails(capsys, case, study, *words)
     words = ["--method", "dgsm", "--samples", "16", "--seed", "1"]
-    assert "another seed" in fails(capsys, case, study, *words)
+    assert "seed was 0, is 1" in fails(capsys, case, study, *words)
 
 
 def test_failed_draws_are_counted_with_their_inputs(case, tmp_path, monkeypatch):

@@ -10,6 +10,7 @@ import pytest
 
 from calibration import store
 from diffsoil.cases import load_case
+from diffsoil.fingerprint import checksum
 from diffsoil.io import InputError
 from tests import tiny_case
 
@@ -27,16 +28,16 @@ def fit(tmp_path_factory):
     (folder / "data" / "observations.csv").write_text("site,year\nfield,1905\n")
     case = load_case(path)
     settings = store.Settings(
-        case=case.name, case_sha256=store.checksum(case.text), method="nuts", quick=True,
+        case=case.name, case_sha256=checksum(case.text), method="nuts", quick=True,
         chains=2, warmup=25, draws=25, starts=1, tree_depth=3, acceptance=0.7, seed=0, set={},
         free=sorted(case.file.free),
     )  # fmt: skip
     made = folder / "fit"
-    store.open_folder(made, settings, case.text, resume=False)
-    store.keep_inputs(made, case)
-    draws = np.linspace(0.015, 0.025, 50).reshape(2, 25)
-    store.write_posterior(made / "posterior.nc", {"posterior": {"carbon.k_hum": draws}})
-    store.close_folder(made, made)
+    with store.folder_of(made, overwrite=False, resume=False, inputs=[path]) as place:
+        store.begin(place, settings, case)
+        draws = np.linspace(0.015, 0.025, 50).reshape(2, 25)
+        store.write_posterior(made / "posterior.nc", {"posterior": {"carbon.k_hum": draws}})
+        store.complete(place)
     return made
 
 
@@ -118,7 +119,7 @@ def test_values_that_this_program_does_not_allow_are_refused(copy):
 def test_a_fit_of_format_1_is_read_as_one_of_format_2(copy):
     content = json.loads((copy / "fit.json").read_text())
     text = (copy / "case.toml").read_text()
-    content |= {"format": 1, "case_sha256": store.checksum(text)}
+    content |= {"format": 1, "case_sha256": checksum(text)}
     for name in ("files", "history", "slow_step"):
         content.pop(name, None)
     (copy / "fit.json").write_text(json.dumps(content))

@@ -16,6 +16,7 @@ from diffsoil.ensemble import Store
 from diffsoil.io import InputError
 from diffsoil.study import analysis, beyond, figures, findings, report
 from diffsoil.study.findings import Results
+from diffsoil.work.folder import MARKER
 from tests.tiny_suite import suite
 
 COLUMNS = {
@@ -108,7 +109,7 @@ def test_a_report_has_every_table_and_figure(
         monkeypatch.setattr(figures, large, figures.intensive)
     report.write_report(runs, tmp_path / "report")
     assert {p.name for p in tmp_path.iterdir()} == {"report"}
-    assert {p.name for p in (tmp_path / "report").iterdir()} == set(report.FILES)
+    assert {p.name for p in (tmp_path / "report").iterdir()} == {*report.FILES, MARKER}
     for name, columns in COLUMNS.items():
         table = pd.read_csv(tmp_path / "report" / f"{name}.csv")
         assert list(table) == columns, name
@@ -151,7 +152,7 @@ def test_a_report_that_is_there_stays_unless_told(runs: Path, tmp_path: Path) ->
 
 def test_a_folder_of_something_else_is_never_replaced(runs: Path, tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(InputError, match=r"holds thesis.txt, which is no part of a report"):
+    with pytest.raises(InputError, match=r"holds thesis.txt, and was not made by diffsoil"):
         report.write_report(runs, tmp_path, overwrite=True)
     with pytest.raises(InputError, match="is a file, a folder is needed"):
         report.write_report(runs, tmp_path / "thesis.txt", overwrite=True)

@@ -22,6 +22,7 @@ from calibration import (
 )
 from calibration.problem import Problem
 from diffsoil.cases import load_case
+from diffsoil.fingerprint import checksum, checksum_of
 from diffsoil.io import InputError
 from diffsoil.processes.minerals import MOLAR_MASS
 from diffsoil.state import MINERALS
@@ -64,17 +65,17 @@ def write_case(folder):
 def write_results(problem, x, folder):
     """A fit of given draws, as a calibration would leave it."""
     settings = store.Settings(
-        case=problem.case.name, case_sha256=store.checksum(problem.case.text), method="nuts",
+        case=problem.case.name, case_sha256=checksum(problem.case.text), method="nuts",
         quick=True, chains=2, warmup=25, draws=25, starts=1, tree_depth=3, acceptance=0.7,
         seed=0, set={}, free=sorted(problem.case.file.free),
     )  # fmt: skip
-    store.open_folder(folder, settings, problem.case.text, resume=False)
-    store.keep_inputs(folder, problem.case)
-    predicted = prediction.predict_draws(problem, x, print)
-    workflow.write_results(
-        problem, settings, folder, {}, x[None], predicted, (1, len(x)), lambda line: None
-    )
-    store.close_folder(folder, folder)
+    with store.folder_of(folder, overwrite=False, resume=False, inputs=[]) as place:
+        store.begin(place, settings, problem.case)
+        predicted = prediction.predict_draws(problem, x, print)
+        workflow.write_results(
+            problem, settings, folder, {}, x[None], predicted, (1, len(x)), lambda line: None
+        )
+        store.complete(place)
     return folder
 
 
@@ -223,7 +224,7 @@ def test_the_history_says_what_entered_when(world, updated):
     last = entries[-1]
     assert (last["rows"], last["fitted"], last["years"]) == (1, 1, "1908")
     kept = updated / last["data"][0]["file"]
-    assert last["data"][0]["sha256"] == store.checksum_of(world["folder"] / "new_1908.csv")
+    assert last["data"][0]["sha256"] == checksum_of(world["folder"] / "new_1908.csv")
     assert kept.read_bytes() == (world["folder"] / "new_1908.csv").read_bytes()
     page = (updated / "report.html").read_text()
     assert "Which data entered when" in page

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from diffsoil.io import InputError
-from diffsoil.work.files import OutputFile, replacing
+from diffsoil.work.files import OutputFile, replacing, table_with
 from diffsoil.work.folder import MARKER, NEW, OLD, Kind, OutputFolder, settle
 from diffsoil.work.lock import Lock
 
@@ -59,7 +59,7 @@ def test_a_folder_that_diffsoil_did_not_make_is_refused(tmp_path, how):
     mine.parent.mkdir()
     mine.write_text("mine")
     for kind in (PICTURES, FIT):
-        with pytest.raises(InputError, match="out: exists already and was not made by diffsoil"):
+        with pytest.raises(InputError, match=r"holds thesis.txt, and was not made by diffsoil"):
             draw(tmp_path / "out", kind=kind, **how)
     assert content(tmp_path) == {"out/thesis.txt": "mine"}
 
@@ -271,7 +271,7 @@ def test_a_file_that_appears_during_a_run_is_left(tmp_path):
     ("how", "says"),
     [
         ({"suffix": ".nc"}, "has to end in .nc"),
-        ({"begins": [b"year,month"]}, "is not a file that this command writes"),
+        ({"like": table_with("year", "month")}, "is not a file that this command writes"),
         ({"inputs": ["case.toml"]}, "is an input"),
     ],
 )

@@ -6,7 +6,6 @@ could not ask.
 
 from __future__ import annotations
 
-import secrets
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -26,6 +25,7 @@ from diffsoil.study.analysis import BORDERS, END
 from diffsoil.study.beyond import YES, YES_OR_NO, answers, fitted_inputs, read_inputs
 from diffsoil.study.findings import OWN, PARTS, Results, evaluate, findings, g, recovery_notes
 from diffsoil.study.suite import STORE, say
+from diffsoil.work.folder import Kind, OutputFolder
 
 TARGETS = "targets.csv"
 """What a fit writes beside its runs: the numbers before it, and which it was made to meet."""
@@ -75,8 +75,8 @@ def write_report(runs: Path, output: Path, overwrite: bool = False) -> None:
         diffsoil.io.InputError: runs are missing, a table beside them is wrong, or the folder is
             there and may not be replaced.
     """
-    runs, output = Path(runs), Path(output)
-    _refuse(output, overwrite)
+    runs = Path(runs)
+    place = OutputFolder(output, KIND, overwrite=overwrite, inputs=[runs])
     start = time.monotonic()
     suite = read_suite(runs)
     before, fitted = read_targets(runs / TARGETS)
@@ -85,9 +85,8 @@ def write_report(runs: Path, output: Path, overwrite: bool = False) -> None:
     results = evaluate(suite, before, fitted)
     first = "" if inputs is None else fitted_inputs(inputs)
     last = answers(runs / "questions", results)
-    part = output.with_name(f".{output.name}-{secrets.token_hex(4)}")
-    try:
-        part.mkdir(parents=True)
+    with place:
+        part = place.work
         for name, inside in TABLES.items():
             table: pd.DataFrame = getattr(results, name).drop(columns=inside)
             table.to_csv(part / f"{name}.csv", index=False, float_format="%.7g")
@@ -104,33 +103,15 @@ def write_report(runs: Path, output: Path, overwrite: bool = False) -> None:
         )
         text = page(results, pictures, suite, first, last)
         (part / "report.html").write_text(text, encoding="utf-8")
-        _put(part, output)
-    except OSError as error:
-        raise InputError(f"{output}: cannot be written: {error.strerror}") from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-    say(f"report: {output / 'report.html'} ({time.monotonic() - start:.0f} s)")
+    say(f"report: {place.path / 'report.html'} ({time.monotonic() - start:.0f} s)")
 
 
-def _refuse(output: Path, overwrite: bool) -> None:
-    if output.exists() and not output.is_dir():
-        raise InputError(f"{output}: is a file, a folder is needed")
-    others = sorted(p.name for p in output.iterdir()) if output.exists() else []
-    if others and not overwrite:
-        raise InputError(f"{output}: exists already; use --overwrite to replace it")
-    for name in others:
-        if name not in (*FILES, INPUTS):
-            raise InputError(f"{output}: holds {name}, which is no part of a report; "
-                             "use another folder")  # fmt: skip
+def _older(path: Path) -> list[str] | None:
+    """Whether a folder holds a report and nothing else, as before folders had markers."""
+    return [] if all(p.name in (*FILES, INPUTS) for p in path.iterdir()) else None
 
 
-def _put(part: Path, output: Path) -> None:
-    """Give a finished folder its place."""
-    old = part.with_name(part.name + ".old")
-    if output.exists():
-        output.rename(old)
-    part.rename(output)
-    shutil.rmtree(old, ignore_errors=True)
+KIND = Kind("study report", "a report of the study", (*FILES, INPUTS), older=_older)
 
 
 def read_suite(runs: Path) -> xr.Dataset:

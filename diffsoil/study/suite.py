@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import shutil
@@ -10,7 +11,7 @@ from collections.abc import Collection, Sequence
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -22,12 +23,15 @@ from diffsoil import ensemble
 from diffsoil._runtime import Device
 from diffsoil.cases import set_parameters
 from diffsoil.column import Column
+from diffsoil.fingerprint import case_files, checksum
+from diffsoil.fingerprint import fingerprint as of_case
 from diffsoil.plan import Plan, build, check, initial_state
 from diffsoil.state import State
 from diffsoil.study.scenarios import Scenario, Study, load_study
 from diffsoil.time import INTERVALS, Phase, Record, advance
 from diffsoil.trajectory import LAYER_RESULTS, RESULTS
 from diffsoil.work.files import replacing
+from diffsoil.work.folder import Kind, OutputFolder
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -413,11 +417,21 @@ def template(study: Study, scenarios: Sequence[Scenario]) -> xr.Dataset:
     return xr.Dataset(variables, coordinates, attributes)
 
 
-def fingerprint(study: Study) -> str:
+def fingerprint(study: Study) -> dict[str, Any]:
     """Tells whether two stores come from the same inputs and program."""
-    parts = [study.base.text, study.description.model_dump_json(), metadata.version("diffsoil")]
-    parts += [f"{name}\n{table.to_csv()}" for name, table in sorted(study.base.climate.items())]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    return {
+        **of_case(study.base),
+        "description": checksum(study.description.model_dump_json()),
+        "version": metadata.version("diffsoil"),
+    }
+
+
+def _older(path: Path) -> list[str] | None:
+    """Whether a folder holds runs, made before folders had markers."""
+    return [] if (path / STORE).is_dir() else None
+
+
+KIND = Kind("study runs", "runs of the study", (), older=_older, grows=True)
 
 
 def run_study(
@@ -447,26 +461,49 @@ def run_study(
     study = load_study(case)
     chosen = study.chosen(scenarios)
     _plans(study, chosen)  # what is wrong with a run shows before a store is made or replaced
-    store = ensemble.Store.open(
-        output / STORE,
+    place = OutputFolder(output, KIND, inputs=case_files(study.base))
+    store = partial(
+        ensemble.Store.open,
+        place.path / STORE,
         template(study, study.scenarios),
         fingerprint(study),
         resume=resume,
-        overwrite=overwrite,
     )
-    _copy_fit(study, output)
+    with place, contextlib.ExitStack() as stack:
+        made = None if overwrite else store()
+        pool = None
+        if made is None or _left(study, made, chosen):
+            # before anything is replaced: there may be no such workers
+            pool = stack.enter_context(ensemble.cluster(workers, scheduler, device))
+        made = made or store(overwrite=True)
+        place.keep()
+        _copy_fit(study, place.path)
+        _compute(study, made, chosen, pool)
+    say(f"study: {made.progress()} in {output / STORE}")
+
+
+def _left(study: Study, store: ensemble.Store, chosen: Sequence[Scenario]) -> list[Scenario]:
+    """The runs that are not there yet."""
     left = [s for s, done in zip(study.scenarios, store.done, strict=True) if not done]
-    left = [s for s in left if s in chosen]
+    return [s for s in left if s in chosen]
+
+
+def _compute(
+    study: Study, store: ensemble.Store, chosen: Sequence[Scenario], pool: ensemble.Pool | None
+) -> None:
+    """Compute what is not there yet."""
+    for file in store.damaged:
+        say(f"study: {file} is damaged; its runs are computed again")
+    left = _left(study, store, chosen)
     say(f"study: {len(left)} of {len(chosen)} runs to compute")
-    if left:
-        place = {scenario: row for row, scenario in enumerate(study.scenarios)}
-        batches = [
-            ensemble.Batch(tuple(place[left[row]] for row in batch.rows), batch.argument)
-            for batch in families(study, left)
-        ]
-        with ensemble.cluster(workers, scheduler, device) as pool:
-            ensemble.run(whole, batches, store, pool, lambda text: say(f"study: {text}"))
-    say(f"study: {store.progress()} in {store.path}")
+    if not left or pool is None:
+        return
+    place = {scenario: row for row, scenario in enumerate(study.scenarios)}
+    batches = [
+        ensemble.Batch(tuple(place[left[row]] for row in batch.rows), batch.argument)
+        for batch in families(study, left)
+    ]
+    ensemble.run(whole, batches, store, pool, lambda text: say(f"study: {text}"))
 
 
 def _copy_fit(study: Study, output: Path) -> None:

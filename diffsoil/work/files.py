@@ -6,7 +6,7 @@ import contextlib
 import errno
 import os
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -124,7 +124,7 @@ class OutputFile:
         path: the file; a symbolic link is followed.
         overwrite: replace it if it is there and one of its like.
         suffix: that it has to have, such as ``.nc``; any if empty.
-        begins: first bytes of a file that may be replaced; anything if empty.
+        like: whether a file that is there may be replaced, for it is what this run writes.
         inputs: files that are read, which the output may not take the place of.
 
     Raises:
@@ -138,7 +138,7 @@ class OutputFile:
         overwrite: bool = False,
         *,
         suffix: str = "",
-        begins: Sequence[bytes] = (),
+        like: Callable[[Path], bool] = lambda path: True,
         inputs: Sequence[str | Path] = (),
     ) -> None:
         self.given, self.overwrite = Path(path), overwrite
@@ -148,7 +148,7 @@ class OutputFile:
         for given in inputs:
             if Path(given).resolve() == self.path:
                 raise InputError(f"{path}: is an input of this run; choose another output")
-        if self.path.exists() and begins and not _begins(self.path, begins):
+        if self.path.exists() and self.path.stat().st_size and not like(self.path):
             raise InputError(
                 f"{path}: is not a file that this command writes, and is not replaced; choose "
                 "another output"
@@ -192,17 +192,23 @@ class OutputFile:
         return replacing(self.path, self.overwrite)
 
 
-NETCDF = (b"\x89HDF",)
-"""How a netCDF 4 file begins."""
+def is_netcdf(path: Path) -> bool:
+    """Whether a file is a netCDF 4 file."""
+    return _start(path, 4) == b"\x89HDF"
 
 
-def _begins(path: Path, begins: Sequence[bytes]) -> bool:
+def table_with(*columns: str) -> Callable[[Path], bool]:
+    """What finds out whether a file is a CSV table that begins with some columns."""
+    header = ",".join(columns).encode()
+    return lambda path: _start(path, len(header) + 1).rstrip(b",\r\n") == header
+
+
+def _start(path: Path, count: int) -> bytes:
     try:
         with open(path, "rb") as file:
-            start = file.read(max(map(len, begins)))
+            return file.read(count)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {reason(error)}") from error
-    return start == b"" or any(start.startswith(of) for of in begins)
 
 
 def write_netcdf(path: Path, content: xr.Dataset | memoryview, **encoding: dict) -> None:

@@ -129,10 +129,9 @@ class OutputFolder:
     def _refuse_foreign(self) -> None:
         others = foreign(self.path, self.kind)
         if others:
-            shown = ", ".join(others[:MOST_NAMES]) + (", ..." if len(others) > MOST_NAMES else "")
             raise InputError(
-                f"{self.given}: holds {shown}, which diffsoil did not make; move it elsewhere, or "
-                "choose another folder"
+                f"{self.given}: holds {_some(others)}, which diffsoil did not make; move it "
+                "elsewhere, or choose another folder"
             )
 
     def __enter__(self) -> OutputFolder:
@@ -258,6 +257,10 @@ def _place(path: Path | str, inputs: Sequence[Path | str]) -> Path:
     return place
 
 
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:MOST_NAMES]) + (", ..." if len(names) > MOST_NAMES else "")
+
+
 def _holds_something(path: Path) -> bool:
     try:
         return any(p.name != LOCK for p in path.iterdir())
@@ -272,8 +275,10 @@ def _state_of(given: Path, path: Path, kind: Kind) -> State:
     marker = _read_marker(path)
     if marker is None:
         if kind.older(path) is None:
+            shown = _some(sorted(p.name for p in path.iterdir() if p.name != LOCK))
             raise InputError(
-                f"{given}: exists already and was not made by diffsoil; choose another folder"
+                f"{given}: holds {shown}, and was not made by diffsoil for {kind.words}; choose "
+                "another folder"
             )
         return "complete"
     if marker["kind"] != kind.name:

@@ -1,0 +1,49 @@
+"""Named arrays in a file that is whole or not there, and told from a damaged one."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+
+from diffsoil.io import InputError
+from diffsoil.work.files import replacing
+
+
+class DamagedError(InputError):
+    """A file that was not written by this program, or not to its end."""
+
+
+def save(path: Path, **arrays: Any) -> None:
+    """Write arrays by name (NPZ), in the place of what is there."""
+    with replacing(path, overwrite=True) as part, open(part, "wb") as file:
+        np.savez_compressed(file, **arrays)
+
+
+def drop_damaged(folder: Path, say: Callable[[str], None]) -> None:
+    """Remove the files of a folder that cannot be read, so that they are made again."""
+    for path in sorted(folder.glob("*.npz")):
+        try:
+            load(path)
+        except DamagedError as error:
+            say(f"{error}; it is made again")
+            path.unlink()
+
+
+def load(path: Path) -> dict[str, np.ndarray]:
+    """Read all arrays of a file by name; its checksums are verified.
+
+    Raises:
+        DamagedError: it is not there, cut short or changed.
+    """
+    try:
+        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
+            return dict(file)
+    except (OSError, ValueError, EOFError, KeyError, BadZipFile, zlib.error) as error:
+        raise DamagedError(
+            f"{path}: is damaged and cannot be read ({type(error).__name__})"
+        ) from error
