@@ -202,7 +202,7 @@ def posterior_image(groups: dict[str, dict[str, np.ndarray]], **kwargs: Any) -> 
 def write_posterior(path: Path, groups: dict[str, dict[str, np.ndarray]], **kwargs: Any) -> None:
     """Write an ArviZ DataTree to a file; see :func:`posterior_image`."""
     with replacing(path, overwrite=True) as part:
-        write_netcdf(part, posterior_image(groups, **kwargs).getbuffer())
+        write_netcdf(part, posterior_image(groups, **kwargs).getvalue())
 
 
 def read_posterior(folder: Path) -> xr.DataTree:

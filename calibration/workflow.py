@@ -630,7 +630,7 @@ def _write_posterior(
     with h5netcdf.File(image, "a") as file:
         _write_predictions(file, problem, predicted, shape, every, seed, x[:, every])
     with replacing(path, overwrite=True) as part:
-        write_netcdf(part, image.getbuffer())
+        write_netcdf(part, image.getvalue())
 
 
 def _write_predictions(

@@ -7,6 +7,7 @@ import errno
 import os
 import secrets
 from collections.abc import Callable, Iterator, Sequence
+from io import BytesIO
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -41,18 +42,19 @@ def temporary(path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def replacing(path: str | Path, overwrite: bool) -> Iterator[Path]:
+def replacing(path: str | Path, overwrite: bool, part: Path | None = None) -> Iterator[Path]:
     """Write a file whole or not at all.
 
     Yields a name in the same folder, with the same suffix, to write to. When the block ends
     well that file takes the place of ``path``; when it does not, nothing of it stays behind.
+    The name is ``part``, or one that nothing else has.
 
     Raises:
         InputError: as :func:`check_output`, before the block runs, or when the file has appeared
             meanwhile; or the operating system refuses something, such as a full disk.
     """
     path = check_output(path, overwrite)
-    part = temporary(path)
+    part = part or temporary(path)
     try:
         yield part
         if overwrite:
@@ -153,26 +155,23 @@ class OutputFile:
                 f"{path}: is not a file that this command writes, and is not replaced; choose "
                 "another output"
             )
-        self._lock = Lock(self.path.with_name(f".{self._short}.diffsoil.lock"), self.given)
-
-    @property
-    def _short(self) -> str:
-        """The name, short enough for more to be added to it."""
-        return os.fsdecode(os.fsencode(self.path.name)[:200])
+        short = os.fsdecode(os.fsencode(self.path.stem)[:180])
+        self._lock = Lock(self.path.with_name(f".{short}.diffsoil.lock"), self.given)
+        # The lock makes it ours: what a killed run left there, the next one replaces.
+        self._part = self.path.with_name(f".{short}.diffsoil-part{self.path.suffix}")
 
     def __enter__(self) -> OutputFile:
         """Take the lock, and see that something can be written there."""
         self._lock.acquire()
         try:
             check_output(self.given, self.overwrite)  # again: another run may have ended since
-            probe = temporary(self.path)
             try:
-                probe.write_bytes(b"\0" * 4096)
+                self._part.write_bytes(b"\0" * 4096)
             except OSError as error:
                 raise InputError(f"{self.given}: cannot be written: {reason(error)}") from error
             finally:
                 with contextlib.suppress(OSError):
-                    probe.unlink(missing_ok=True)
+                    self._part.unlink(missing_ok=True)
         except BaseException:
             self._lock.release()
             raise
@@ -189,7 +188,7 @@ class OutputFile:
 
     def writing(self) -> contextlib.AbstractContextManager[Path]:
         """As :func:`replacing`."""
-        return replacing(self.path, self.overwrite)
+        return replacing(self.path, self.overwrite, self._part)
 
 
 def is_netcdf(path: Path) -> bool:
@@ -211,7 +210,7 @@ def _start(path: Path, count: int) -> bytes:
         raise InputError(f"{path}: cannot be read: {reason(error)}") from error
 
 
-def write_netcdf(path: Path, content: xr.Dataset | memoryview, **encoding: dict) -> None:
+def write_netcdf(path: Path, content: xr.Dataset | bytes, **encoding: dict) -> None:
     """Write a netCDF file.
 
     It is made in memory: HDF5 that meets a full disk leaves broken objects behind, which end the
@@ -222,8 +221,8 @@ def write_netcdf(path: Path, content: xr.Dataset | memoryview, **encoding: dict)
         content: a dataset, or the bytes of a file.
         encoding: of the variables, by name, see :meth:`xarray.Dataset.to_netcdf`.
     """
-    if not isinstance(content, memoryview):
-        made = content.to_netcdf(None, engine="h5netcdf", encoding=encoding)
-        content = memoryview(made)
-    with open(path, "wb") as file:
-        file.write(content)
+    if not isinstance(content, bytes):
+        image = BytesIO()
+        content.to_netcdf(image, engine="h5netcdf", encoding=encoding)
+        content = image.getvalue()
+    path.write_bytes(content)

@@ -210,8 +210,15 @@ class OutputFolder:
             self._lock.release()
             if error is not None:
                 self._unmake()
-        if isinstance(error, OSError) and error.errno in REFUSALS:
-            raise InputError(f"{self.given}: cannot be written: {reason(error)}") from error
+        said = ""
+        if isinstance(error, InputError):
+            said = str(error)
+        elif isinstance(error, OSError) and error.errno in REFUSALS:
+            said = f"{self.given}: cannot be written: {reason(error)}"
+        if said and self._kept and not self.kind.grows:
+            said += f"; finished work is kept in {self.given}, go on with --resume"
+        if said:
+            raise InputError(said) from error
 
     def _publish(self) -> None:
         marker = _read_marker(self.work) or {}
