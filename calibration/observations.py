@@ -26,11 +26,12 @@ from jaxtyping import Array, Bool, Float, Int
 from calibration.likelihood import ErrorModel, error_model
 from calibration.quantities import CM_PER_M, QUANTITIES, SHARES, Sample
 from diffsoil.cases import Case
-from diffsoil.io import Column as Table
-from diffsoil.io import InputError, nearest, read_table
+from diffsoil.io import InputError, nearest
 from diffsoil.plan import Plan
 from diffsoil.process import Environment
 from diffsoil.processes.pores import ORGANIC_MATTER_IN_CARBON
+from diffsoil.tables import Column as Table
+from diffsoil.tables import read_table
 from diffsoil.time import Phase
 
 __all__ = ["ErrorModel", "Operator", "error_model", "geometry_of", "operator", "read"]
@@ -140,7 +141,7 @@ def _withheld(table: pd.DataFrame, case: Case) -> pd.Series:
 
 
 def _read_one(case: Case, plan: Plan, path: Path) -> pd.DataFrame:
-    table = read_table(path, COLUMNS, extra="ignore")
+    table = read_table(path, COLUMNS)
     for name, value in DEFAULTS.items():
         if name not in table:
             table[name] = value

@@ -14,8 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from diffsoil import parameters
 from diffsoil.column import Column, needed_by, standard_column, whole_soil_column
-from diffsoil.io import Column as Table
-from diffsoil.io import InputError, data_path, nearest, read_table
+from diffsoil.io import Faults, InputError, data_path, nearest
 from diffsoil.processes import npp
 from diffsoil.processes.erosion import ContinuousErosion
 from diffsoil.processes.exchange import ExchangeCapacity
@@ -39,6 +38,8 @@ from diffsoil.schema import (
     names_of,
 )
 from diffsoil.state import CATIONS, MINERALS, SOLUTES
+from diffsoil.tables import Column as Table
+from diffsoil.tables import read_table
 
 PAN_TO_PET = 0.75
 """Potential evapotranspiration per open-pan evaporation (RothC description)."""
@@ -67,7 +68,14 @@ NORMALS = {
     "evaporation_mm": Table("float", 0, 600, unit="mm in the month", required=False),
     "pet_mm": Table("float", 0, 600, unit="mm in the month", required=False),
 }
-MONTHS = {"year": Table("int", -50000, 3000), **NORMALS}
+ORIGIN = Table("str", required=False, allow_missing=True)
+MONTHS = {
+    "year": Table("int", -50000, 3000),
+    **NORMALS,
+    "temperature_origin": ORIGIN,
+    "precipitation_origin": ORIGIN,
+}
+"""Weather by month; where a value is from may be said, and is not used."""
 MANAGEMENT = {
     "treatment": Table("str"),
     "year": Table("int", -50000, 3000),
@@ -521,7 +529,7 @@ def _read_climate(path: Path, climate: Climate) -> pd.DataFrame:
     name = climate.normals or climate.monthly
     assert name is not None
     file = resolve(path, name)
-    table = read_table(file, NORMALS if climate.normals else MONTHS, extra="ignore")
+    table = read_table(file, NORMALS if climate.normals else MONTHS)
     if ("pet_mm" in table) == ("evaporation_mm" in table):
         raise InputError(f"{file}: one of the columns evaporation_mm (open pan), pet_mm is needed")
     if "pet_mm" not in table:
@@ -532,6 +540,32 @@ def _read_climate(path: Path, climate: Climate) -> pd.DataFrame:
         return table
     _check_months(file, table)
     return table
+
+
+ATMOSPHERE = {
+    "year": Table("int", -60000, 3000),
+    "activity": Table("float", 0, 3, hint="modern is 1, is this in percent?"),
+}
+
+
+def read_atmosphere(path: Path, first: int, last: int) -> pd.DataFrame:
+    """14C activity of the atmosphere by year, in order; straight lines lie between its years.
+
+    Raises:
+        InputError: the file is wrong, holds a year twice, or does not cover the years asked for.
+    """
+    table = read_table(path, ATMOSPHERE)
+    faults = Faults()
+    for line, year in table.loc[table["year"].duplicated(), "year"].items():
+        faults.cell(path, line, "year", year, "is there already")
+    begin, end = table["year"].min(), table["year"].max()
+    if first < begin or last > end:
+        faults.add(
+            f"{path}: column 'year': the record covers {begin} to {end}, not all years of the "
+            f"case, {first} to {last}; it is not extrapolated"
+        )
+    faults.refuse()
+    return table.sort_values("year")
 
 
 def _check_months(file: Path, table: pd.DataFrame) -> None:
@@ -554,7 +588,7 @@ def _read_management(
     if not file.experiment:
         return None
     source = resolve(path, file.experiment.management)
-    table = read_table(source, MANAGEMENT, extra="ignore")
+    table = read_table(source, MANAGEMENT)
     first, last = file.history[-1].until, file.experiment.until
     if "lime_mol_m2" in table and file.column != "whole_soil":
         raise InputError(

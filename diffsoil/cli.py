@@ -768,7 +768,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not _user_can_mend(error):
             traceback.print_exc()
             return 1
-        print(f"diffsoil: error: {_one_line(error)}", file=sys.stderr)
+        for line in _lines(error):
+            print(f"diffsoil: error: {line}", file=sys.stderr)
         return 2
     return result if isinstance(result, int) else 0
 
@@ -783,7 +784,10 @@ def _user_can_mend(error: Exception) -> bool:
     return io is not None and isinstance(error, io.InputError)
 
 
-def _one_line(error: Exception) -> str:
+def _lines(error: Exception) -> list[str]:
+    """What is wrong: one line, or one for each fault of the user's files."""
+    if hasattr(error, "faults"):
+        return str(error).splitlines()
     if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename}: {error.strerror}"
-    return " ".join(str(error).split())
+        return [f"{error.filename}: {error.strerror}"]
+    return [" ".join(str(error).split())]

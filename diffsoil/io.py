@@ -1,188 +1,232 @@
-"""Reading files: tables and texts that are checked when read."""
+"""Reading files: texts that are checked when read."""
 
 from __future__ import annotations
 
-import csv
-import dataclasses
 import difflib
 import importlib.resources
-import math
-from collections.abc import Iterable, Mapping
-from io import StringIO
+import json
+import reprlib
+import tomllib
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import pandas as pd
+MOST_LINES = 20
+"""Faults that are shown of one reading; the rest is counted."""
+
+LONGEST_LINE = 500
+"""Characters of a line of an error; what a cell or a key holds may be of any length."""
+
+LARGEST_TEXT = 100_000_000
+"""Bytes of a text file; a century of months has some 50 000."""
 
 
 class InputError(ValueError):
-    """Bad user input; the text is one line that names the file, the field and the value."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(" ".join(str(message).split()))
-
-
-@dataclasses.dataclass(frozen=True)
-class Column:
-    """What the values of one column, or of one key, have to be.
+    """Bad user input; each fault has one line that names the file, the field and the value.
 
     Args:
-        kind: ``float``, ``int`` (a whole number, 3.0 is one) or ``str``.
-        lower, upper: inclusive range of numbers.
-        choices: allowed words of a ``str``; any when empty.
-        required: whether the column has to be there.
-        allow_missing: whether a cell may be empty or NaN.
-        unit: unit, for messages; ``1`` or empty for none.
-        hint: question added to a range error, e.g. ``is this in kelvin?``.
+        faults: one fault, or several in the order in which they are reported.
     """
 
-    kind: Literal["float", "int", "str"] = "float"
-    lower: float = -math.inf
-    upper: float = math.inf
-    choices: tuple[str, ...] = ()
-    required: bool = True
-    allow_missing: bool = False
-    unit: str = ""
-    hint: str = ""
+    def __init__(self, faults: str | Iterable[str]) -> None:
+        given = [faults] if isinstance(faults, str) else faults
+        self.faults = tuple(dict.fromkeys(_line(fault) for fault in given))
+        more = len(self.faults) - MOST_LINES
+        shown = [*self.faults[:MOST_LINES], *([f"and {more} more"] if more > 0 else [])]
+        super().__init__("\n".join(shown))
 
-    def objection(self, value: float | str) -> str:
-        """Why a value is not acceptable, or an empty text. Missing values are not judged here."""
-        if isinstance(value, str):
-            if self.choices and value not in self.choices:
-                return f"{value!r} is not one of {', '.join(self.choices)}"
-            return ""
-        if not math.isfinite(value):
-            return f"{value} is not a finite number"
-        if self.kind == "int" and value != int(value):
-            return f"{value:g} is not a whole number"
-        if self.lower <= value <= self.upper:
-            return ""
-        hint = f" ({self.hint})" if self.hint else ""
-        return f"{value:.12g} is outside {self._range()}{hint}"
 
-    def _range(self) -> str:
-        unit = "" if self.unit in ("", "1") else f" {self.unit}"
-        return f"{self.lower:g} to {self.upper:g}{unit}"
+def _line(text: str) -> str:
+    """Text in one line of readable length; its middle is what can be missed."""
+    line = " ".join(str(text).split())
+    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+    if len(line) <= LONGEST_LINE:
+        return line
+    half = LONGEST_LINE // 2
+    return f"{line[:half]} ... {line[-half:]}"
+
+
+class Faults:
+    """Faults as they are met, so that all of them are reported at once.
+
+    Cells of a table that have the same fault in the same column are reported in one line.
+    """
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+        self._cells: dict[tuple[str, str, str], list[tuple[object, str]]] = {}
+
+    def add(self, line: str) -> None:
+        """Add one fault."""
+        self._lines.append(line)
+
+    def cell(self, path: str | Path, line: object, column: str, value: object, fault: str) -> None:
+        """Add the fault of a cell.
+
+        Args:
+            path: file.
+            line: line in the file.
+            column: name of the column; empty for a whole line.
+            value: what stands there, as it is shown.
+            fault: what is wrong with it, in words that others with the same fault share.
+        """
+        self._cells.setdefault((str(path), column, fault), []).append((line, str(value)))
+
+    @contextmanager
+    def gathered(self) -> Iterator[None]:
+        """Take over the faults of a block, which ends at the first that is raised."""
+        try:
+            yield
+        except InputError as error:
+            self._lines.extend(error.faults)
+
+    @property
+    def lines(self) -> list[str]:
+        """All faults, one line each; those of cells come last."""
+        lines = list(self._lines)
+        for (path, column, fault), cells in self._cells.items():
+            line, value = cells[0]
+            of = f", column {column!r}" if column else ""
+            where = f"line {line}{of}"
+            if len(cells) > 1:
+                what = "values" if column else "lines"
+                where = f"column {column!r}: " if column else ""
+                where += f"{len(cells)} {what}, first in line {line}"
+            lines.append(f"{path}: {where}: {f'{value} {fault}'.strip()}")
+        return lines
+
+    def refuse(self) -> None:
+        """Raise what has been gathered, if anything.
+
+        Raises:
+            InputError: there are faults.
+        """
+        if lines := self.lines:
+            raise InputError(lines)
+
+
+def shown(value: object) -> str:
+    """A value of the user as it stands in an error line, cut when it is long or deep."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return _SHORT.repr(value)
+
+
+_SHORT = reprlib.Repr(maxstring=60, maxother=60, maxlong=40, maxlevel=3)
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
     """A suggestion for a name that was not found: ``, did you mean ...?`` or an empty text."""
     by_lower = {known.lower(): known for known in names}
-    close = difflib.get_close_matches(name.lower(), list(by_lower), n=1, cutoff=0.5)
+    # comparing takes the square of the length, and no known name is long
+    close = difflib.get_close_matches(name.lower()[:100], list(by_lower), n=1, cutoff=0.5)
     return f", did you mean {by_lower[close[0]]!r}?" if close else ""
 
 
 def read_text(path: str | Path) -> str:
-    """Read a UTF-8 text file.
+    """Read a text file in UTF-8, with or without a byte order mark, with ends of line of any kind.
+
+    Letters with accents are composed, so that names written on different systems are the same.
 
     Raises:
-        InputError: it is not there, may not be read, or is not text.
+        InputError: it is not there, may not be read, is too large, or is not text in UTF-8.
     """
     try:
-        return Path(path).read_text(encoding="utf-8-sig")
+        with Path(path).open("rb") as file:
+            content = file.read(LARGEST_TEXT + 1)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {reason(error)}") from error
+    except ValueError as error:  # a name with a null character
+        raise InputError(f"{path}: cannot be read: {error}") from error
+    if len(content) > LARGEST_TEXT:
+        raise InputError(f"{path}: is larger than {LARGEST_TEXT // 1_000_000} MB")
+    for start, what in OTHER_FILES.items():
+        if content.startswith(start):
+            raise InputError(f"{path}: is not a text file in UTF-8 but {what}")
+    if b"\0" in content:
+        raise InputError(f"{path}: is not a text file in UTF-8: it has null characters (UTF-16?)")
+    try:
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: is not a text file in UTF-8 ({error})") from error
+        raise InputError(f"{path}: {_undecoded(content, error)}") from error
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    return unicodedata.normalize("NFC", text)
 
 
-def read_table(
-    path: str | Path,
-    columns: Mapping[str, Column],
-    extra: Literal["error", "ignore"] = "error",
-) -> pd.DataFrame:
-    """Read and check a CSV file with a header line.
+OTHER_FILES = {
+    b"\xff\xfe": "text in UTF-16",
+    b"\xfe\xff": "text in UTF-16",
+    b"PK\x03\x04": "a spreadsheet or another zip file",
+    b"\xd0\xcf\x11\xe0": "an old spreadsheet",
+    b"\x89HDF": "a netCDF or HDF5 file",
+    b"CDF": "a netCDF file",
+    b"\x1f\x8b": "compressed",
+}
+"""Files that are taken for text, by their first bytes."""
+
+
+def _undecoded(content: bytes, error: UnicodeDecodeError) -> str:
+    line = content.count(b"\n", 0, error.start) + 1
+    word = next(w for w in content[max(error.start - 20, 0) :].split() if not w.isascii())
+    return (
+        f"line {line}: is not a text file in UTF-8 (Latin-1, or Windows-1252? then this is "
+        f"{word[:40].decode('latin-1')!r}); save it as UTF-8"
+    )
+
+
+def read_toml(path: str | Path) -> dict[str, Any]:
+    """Read a TOML file; see :func:`parse_toml`."""
+    return parse_toml(path, read_text(path))
+
+
+def parse_toml(path: str | Path, text: str) -> dict[str, Any]:
+    """Content of a TOML text.
 
     Args:
-        path: CSV file, UTF-8, comma separated.
-        columns: what is expected, by column name.
-        extra: what to do with a column that is not expected.
-
-    Returns:
-        The expected columns that the file has, in the order of ``columns``; the index is the
-        line in the file (the header is line 1). Missing values are NaN, or empty text in a
-        ``str`` column; an ``int`` column that may have missing values is float.
+        path: named in errors.
+        text: the text.
 
     Raises:
-        InputError: the first thing that is wrong with the file.
+        InputError: it is not TOML, or is nested without end.
     """
-    header, lines, rows = _cells(path)
-    _check_header(path, header, columns, extra)
-    data = {}
-    for name, column in columns.items():
-        if name in header:
-            place = header.index(name)
-            cells = [row[place].strip() for row in rows]
-            data[name] = _parse(path, name, column, lines, cells)
-    return pd.DataFrame(data, index=pd.Index(lines, name="line"))
-
-
-def _cells(path: str | Path) -> tuple[list[str], list[int], list[list[str]]]:
-    """Header, line numbers and rows of a CSV file, blank lines left out."""
-    reader = csv.reader(StringIO(read_text(path)))
     try:
-        # a quoted cell can span lines; the row is named by its last one
-        rows = [(reader.line_num, row) for row in reader if any(c.strip() for c in row)]
-    except csv.Error as error:
-        raise InputError(f"{path}: line {reader.line_num}: is not CSV ({error})") from error
-    if not rows:
-        raise InputError(f"{path}: the file is empty")
-    header = [name.strip() for name in rows[0][1]]
-    if len(rows) == 1:
-        raise InputError(f"{path}: there is a header and nothing below it")
-    for line, row in rows[1:]:
-        if len(row) != len(header):
-            raise InputError(
-                f"{path}: line {line}: {len(row)} cells where the header has {len(header)}"
-            )
-    return header, [line for line, _ in rows[1:]], [row for _, row in rows[1:]]
+        return tomllib.loads(text)
+    except ValueError as error:  # TOMLDecodeError is one, and so is an integer of 5000 digits
+        raise InputError(f"{path}: not valid TOML: {error}") from error
+    except RecursionError:
+        raise InputError(f"{path}: not valid TOML: nested too deeply") from None
 
 
-def _check_header(
-    path: str | Path, header: list[str], columns: Mapping[str, Column], extra: str
-) -> None:
-    unknown = [name for name in header if name not in columns]
-    for name, column in columns.items():
-        if header.count(name) > 1:
-            raise InputError(f"{path}: column {name!r} appears {header.count(name)} times")
-        if column.required and name not in header:
-            raise InputError(f"{path}: column {name!r} is missing{nearest(name, unknown)}")
-    if unknown and extra == "error":
-        absent = [name for name in columns if name not in header]
-        raise InputError(f"{path}: unknown column {unknown[0]!r}{nearest(unknown[0], absent)}")
+def read_json(path: str | Path) -> dict[str, Any]:
+    """Read a JSON object; its numbers are floats, and no key stands twice in one object.
 
+    Raises:
+        InputError: it cannot be read, is not JSON, or is no object.
+    """
 
-def _parse(
-    path: str | Path, name: str, column: Column, lines: list[int], cells: list[str]
-) -> pd.Series:
-    """One column of text as what it should be."""
-    values: list[float | str] = []
-    for line, cell in zip(lines, cells, strict=True):
-        where = f"{path}: line {line}, column {name!r}"
-        missing = cell == "" or (column.kind != "str" and cell.lower() in ("nan", "na"))
-        if missing and not column.allow_missing:
-            raise InputError(f"{where}: the value is missing{f' ({cell})' if cell else ''}")
-        if missing:
-            values.append("" if column.kind == "str" else math.nan)
-            continue
-        value = cell if column.kind == "str" else _number(where, cell)
-        if complaint := column.objection(value):
-            raise InputError(f"{where}: {complaint}")
-        values.append(value)
-    whole = column.kind == "int" and not column.allow_missing
-    dtype: Any = "str" if column.kind == "str" else "int64" if whole else "float64"
-    return pd.Series(values, index=pd.Index(lines, name="line")).astype(dtype)
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        for key, times in Counter(key for key, _ in pairs).items():
+            if times > 1:
+                raise InputError(f"{path}: key {shown(key)} appears {times} times")
+        return dict(pairs)
 
-
-def _number(where: str, cell: str) -> float:
+    text = read_text(path)
     try:
-        return float(cell)
-    except ValueError:
-        raise InputError(f"{where}: {cell!r} is not a number") from None
+        # as floats, so that an integer of any length is a number or infinite
+        content = json.loads(text, parse_int=float, object_pairs_hook=once)
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}: is not valid JSON: {error}") from error
+    except RecursionError:
+        raise InputError(f"{path}: is not valid JSON: nested too deeply") from None
+    if not isinstance(content, dict):
+        raise InputError(f'{path}: a JSON object is expected, such as {{"key": 1}}')
+    return content
 
 
 def reason(error: OSError) -> str:
-    """What the operating system said, in small letters."""
     return (error.strerror or type(error).__name__).lower()
 
 

@@ -21,11 +21,11 @@ from diffsoil.cases import (
     initial_ground,
     laid_down,
     prescribed,
+    read_atmosphere,
     yearly_npp,
 )
 from diffsoil.column import Column, missing_needs
-from diffsoil.io import Column as Table
-from diffsoil.io import InputError, read_table
+from diffsoil.io import InputError
 from diffsoil.process import Environment
 from diffsoil.processes.geometry import MG_PER_KG_M2
 from diffsoil.processes.minerals import ATOMIC_WEIGHT, CALCITE_MASS, G_PER_KG, MOLAR_MASS
@@ -502,11 +502,7 @@ def _atmosphere(case: Case, members: int, years: np.ndarray, step: int) -> Envir
     name = case.file.radiocarbon_atmosphere
     if name is None:
         return {}
-    columns = {
-        "year": Table("int", -60000, 3000),
-        "activity": Table("float", 0, 3, hint="modern is 1, is this in percent?"),
-    }
-    table = read_table(case.resolve(name), columns, extra="ignore").sort_values("year")
     each = years[:, None] + np.arange(step)[None, :]
+    table = read_atmosphere(case.resolve(name), int(each.min()), int(each.max()))
     level = np.interp(each, table["year"], table["activity"])
     return {"atmosphere_14c": jnp.asarray(np.broadcast_to(level, (members, *level.shape)))}

@@ -24,9 +24,10 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int
 
 from diffsoil import io
-from diffsoil.io import Column, InputError
+from diffsoil.io import InputError
 from diffsoil.processes import carbon, pedotransfer, rate_modifiers
 from diffsoil.state import ACTIVE, POOLS
+from diffsoil.tables import Column, read_table
 from diffsoil.work.files import check_output, replacing
 
 RATES = (10.0, 0.3, 0.66, 0.02)
@@ -525,7 +526,7 @@ def read_inputs(path: str | Path) -> pd.DataFrame:
     Raises:
         InputError: anything that is wrong with the file, with its line.
     """
-    table = io.read_table(path, INPUT_COLUMNS, extra="ignore")
+    table = read_table(path, INPUT_COLUMNS)
     spinup = table["role"] == "spinup"
     if spinup.sum() != 12 or not spinup.iloc[:12].all():
         raise InputError(

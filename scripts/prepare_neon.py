@@ -17,8 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
-from diffsoil.io import Column, InputError, read_table
+from diffsoil.io import InputError
 from diffsoil.processes.oxides import aluminium_in_solution
+from diffsoil.tables import Column, read_table
 from diffsoil.work.files import replacing
 
 DATA = Path(__file__).resolve().parents[1] / "data"
@@ -138,6 +139,17 @@ TABLE = {
     "bd_field_g_cm3": Column("float", 0, 3, allow_missing=True),
 }
 
+UNUSED = dict.fromkeys(
+    (
+        *("longitude_deg", "elevation_m", "soil_series", "soil_subgroup", "soil_order"),
+        *("carbonate_clay_pct", "total_c_g_kg", "total_n_g_kg", "base_sum_cmolc_kg"),
+        *("ecec_cmolc_kg", "al_kcl_cmolc_kg", "ca_nh4oac_cmolc_kg", "fe_dithionite_g_kg"),
+        *("al_dithionite_g_kg", "fe_oxalate_g_kg", "al_oxalate_g_kg", "si_oxalate_g_kg"),
+    ),
+    Column("str", allow_missing=True),
+)
+"""Columns that no case is made of."""
+
 ORGANIC_SOC = 120.0
 """g/kg; a surface horizon with more is litter, and the mineral soil begins below it."""
 
@@ -164,7 +176,7 @@ def read_layers(path: Path = LAYERS) -> pd.DataFrame:
     Raises:
         InputError: a value out of its range, or a texture that does not sum to 100 %.
     """
-    table = read_table(path, TABLE, extra="ignore")
+    table = read_table(path, TABLE | UNUSED)
     total = table["sand_pct"] + table["silt_pct"] + table["clay_pct"]
     wrong = table[(total - 100).abs() > 1.0]
     if len(wrong):

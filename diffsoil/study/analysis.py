@@ -21,8 +21,9 @@ import xarray as xr
 from jax.typing import ArrayLike
 
 from diffsoil import plots
-from diffsoil.io import Column, InputError, data_path, read_table
+from diffsoil.io import InputError, data_path
 from diffsoil.processes.protection import MECHANISMS
+from diffsoil.tables import Column, read_table
 
 EROSION_INTERVAL = {"E0": 1, "E1": 1000, "E2": 100, "E3": 10}
 """Years between two erosion events, which take 50 mm each; no smoothing without erosion."""

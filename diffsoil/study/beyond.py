@@ -13,9 +13,9 @@ import pandas as pd
 
 from diffsoil import html
 from diffsoil.html import heading, paragraph, section
-from diffsoil.io import Column, read_table
 from diffsoil.study import analysis
 from diffsoil.study.findings import Results, g, listed
+from diffsoil.tables import Column, read_table
 
 PINNED, HARDLY = 0.3, 0.8
 """Posterior over prior spread below which results pin a number down, and above which they hardly
@@ -52,10 +52,12 @@ def read_inputs(path: Path) -> pd.DataFrame | None:
         **dict.fromkeys(("input", "what", "partner"), Column("str")),
         **dict.fromkeys(("value", "prior", "lower", "upper"), Column()),
         **dict.fromkeys(("posterior_over_prior", "correlation"), Column()),
+        **dict.fromkeys(("prior_sd", "posterior_sd"), Column(required=False)),
+        **dict.fromkeys(("keys", "logarithm"), Column("str", required=False)),
         "at_bound": YES_OR_NO,
         "verdict": Column("str", choices=VERDICTS),
     }
-    table = read_table(path, columns, extra="ignore")
+    table = read_table(path, columns)
     return table.assign(at_bound=table["at_bound"].isin(YES))
 
 
@@ -103,7 +105,7 @@ def answers(folder: Path, results: Results) -> str:
     parts = []
     for name, (columns, tell) in ANSWERS.items():
         if (folder / name).exists():
-            parts.append(tell(read_table(folder / name, columns, extra="ignore"), results))
+            parts.append(tell(read_table(folder / name, columns), results))
     picture = folder / "protection.png"
     if picture.exists():
         caption = "Posterior of the strengths of protection (blue), prior and value of the study."

@@ -18,13 +18,14 @@ import xarray as xr
 from diffsoil import html
 from diffsoil.ensemble import Store
 from diffsoil.html import heading, paragraph, section
-from diffsoil.io import Column, InputError, read_table
+from diffsoil.io import InputError
 from diffsoil.processes.protection import MECHANISMS
 from diffsoil.study import analysis, figures
 from diffsoil.study.analysis import BORDERS, END
 from diffsoil.study.beyond import YES, YES_OR_NO, answers, fitted_inputs, read_inputs
 from diffsoil.study.findings import OWN, PARTS, Results, evaluate, findings, g, recovery_notes
 from diffsoil.study.suite import STORE, say
+from diffsoil.tables import Column, read_table
 from diffsoil.work.folder import Kind, OutputFolder
 
 TARGETS = "targets.csv"
@@ -144,10 +145,12 @@ def read_targets(path: Path) -> tuple[dict[str, float], list[str]]:
         return {}, []
     columns = {
         "id": Column("str"),
+        **dict.fromkeys(("paper", "tolerance"), Column(required=False, allow_missing=True)),
         "before": Column(allow_missing=True),
+        "after": Column(required=False, allow_missing=True),
         "used_in_fit": YES_OR_NO,
     }
-    table = read_table(path, columns, extra="ignore")
+    table = read_table(path, columns)
     known = set(analysis.paper()["id"])
     for line, name in table["id"].items():
         if name not in known:
