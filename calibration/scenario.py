@@ -8,7 +8,6 @@ model of a forecast is that of the fit, year by year.
 from __future__ import annotations
 
 import dataclasses
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -17,15 +16,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from diffsoil.cases import MONTHS, Case, first_problem
-from diffsoil.io import InputError, data_path, nearest, read_text
+from diffsoil.cases import MONTHS, Case
+from diffsoil.io import InputError, data_path, nearest, parse_toml, read_text
 from diffsoil.plan import Plan, additions, build
 from diffsoil.processes.water import MM_PER_M
-from diffsoil.schema import Amendment, Amount, Erosion, LandUse, Strict, names_of
+from diffsoil.schema import Amendment, Amount, Erosion, LandUse, Name, Strict, Year, names_of
+from diffsoil.validation import validated
 
 AS_NOW = "as_now"
+
+Interval = Annotated[tuple[float, float], Field(strict=False)]
+"""Upper and lower depth, cm; TOML has lists for both."""
 
 AMOUNTS = (
     "plant_carbon_base_t_ha",
@@ -46,7 +49,7 @@ class Warming(Strict):
     """Warming of the air by ``k``, reached in the year ``by`` in a straight line, then kept."""
 
     k: Annotated[float, Field(ge=-10, le=10)]
-    by: int
+    by: Year
 
 
 class Weather(Strict):
@@ -75,7 +78,7 @@ class Option(Strict):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_\-]+$")]
     label: str | None = None
-    start: int | None = Field(default=None, description="first year of the option")
+    start: Year | None = Field(default=None, description="first year of the option")
     land_use: str | None = None
     plant_carbon_t_ha: Amount | None = None
     plant_carbon_change_percent: Annotated[float, Field(ge=-100, le=300)] = 0.0
@@ -106,14 +109,14 @@ class ScenarioFile(Strict):
 
     format: Literal[1]
     title: str = "Management options"
-    until: int
+    until: Year
     treatments: list[str] = Field(default=[])
-    depths_cm: list[tuple[float, float]] = Field(default=[(0.0, 23.0)], min_length=1)
-    years: list[int] = Field(default=[])
+    depths_cm: list[Interval] = Field(default=[(0.0, 23.0)], min_length=1)
+    years: list[Year] = Field(default=[])
     baseline: str | None = None
     draw_from_prior: list[str] = Field(default=[])
     weather: Weather
-    land_use: dict[str, LandUse] = Field(default={})
+    land_use: dict[Name, LandUse] = Field(default={})
     option: Annotated[list[Option], Field(min_length=1)]
 
 
@@ -185,12 +188,7 @@ def read(path: Path, case: Case) -> Scenario:
         InputError: the first thing wrong, in one line with file, field and value.
     """
     text = read_text(path)
-    try:
-        file = ScenarioFile.model_validate(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path}: not valid TOML: {error}") from error
-    except ValidationError as error:
-        raise InputError(f"{path}: {first_problem(error)}") from error
+    file = validated(path, ScenarioFile, parse_toml(path, text))
     if case.file.experiment is None or case.management is None:
         raise InputError(
             f"{case.path}: experiment: the case has no years with yearly drivers to go on from"

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import tomllib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from diffsoil import parameters
 from diffsoil.column import Column, needed_by, standard_column, whole_soil_column
-from diffsoil.io import Faults, InputError, data_path, nearest
+from diffsoil.io import Faults, InputError, data_path, nearest, parse_toml, read_text
 from diffsoil.processes import npp
 from diffsoil.processes.erosion import ContinuousErosion
 from diffsoil.processes.exchange import ExchangeCapacity
@@ -33,16 +32,21 @@ from diffsoil.schema import (
     LandUse,
     Mineralogy,
     Soil,
-    Strict,
     at_site,
     names_of,
 )
 from diffsoil.state import CATIONS, MINERALS, SOLUTES
 from diffsoil.tables import Column as Table
 from diffsoil.tables import read_table
+from diffsoil.validation import validated
 
 PAN_TO_PET = 0.75
 """Potential evapotranspiration per open-pan evaporation (RothC description)."""
+
+MOST_YEARS = 100_000
+"""Years of a case: more than any soil of the last glaciation needs."""
+MOST_VALUES = 2e8
+"""Years times members times layers, of which each recorded variable takes 8 bytes."""
 
 KG_M3 = 1e3
 """kg/m3 in a g/cm3."""
@@ -249,8 +253,7 @@ def load_case(case: str | Path) -> Case:
         InputError: the first thing wrong, in one line with file, field and value.
     """
     path = find_case(case)
-    text = path.read_text(encoding="utf-8")
-    return read_case(path, text)
+    return read_case(path, read_text(path))
 
 
 def read_case(path: Path, text: str) -> Case:
@@ -261,14 +264,7 @@ def read_case(path: Path, text: str) -> Case:
             in the case are looked for first.
         text: TOML.
     """
-    try:
-        content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path}: not valid TOML: {error}") from error
-    try:
-        file = CaseFile.model_validate(content)
-    except ValidationError as error:
-        raise InputError(f"{path}: {first_problem(error)}") from error
+    file = validated(path, CaseFile, parse_toml(path, text))
     _check_names(path, file)
     _check_times(path, file)
     if file.column == "whole_soil":
@@ -284,23 +280,10 @@ def read_case(path: Path, text: str) -> Case:
     climate = {name: _read_climate(path, c) for name, c in file.climate.items()}
     management = _read_management(path, file, climate)
     read = Case(path=path, text=text, file=file, climate=climate, management=management)
+    if file.radiocarbon_atmosphere:
+        read_atmosphere(read.resolve(file.radiocarbon_atmosphere), file.start_year, read.end_year)
     _check_parameters(read)
     return read
-
-
-def first_problem(error: ValidationError) -> str:
-    """What is wrong in a file, in one line."""
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
-        return f"unknown key {where!r}{nearest(str(first['loc'][-1]), _known_keys())}"
-    message = first["msg"].removeprefix("Value error, ")
-    value = "" if isinstance(first["input"], dict | list) else f" (got {first['input']!r})"
-    return f"{where}: {message}{value}"
-
-
-def _known_keys() -> set[str]:
-    return {key for model in Strict.__subclasses__() for key in model.model_fields}
 
 
 def _check_names(path: Path, file: CaseFile) -> None:
@@ -364,6 +347,14 @@ def _check_times(path: Path, file: CaseFile) -> None:
         raise InputError(
             f"{path}: experiment.until: {file.experiment.until} is before {start}, "
             "where the experiment begins"
+        )
+    end = file.experiment.until + 1 if file.experiment else start
+    years, members = end - file.start_year, max(len(file.site), len(file.treatment))
+    if years > MOST_YEARS or years * members * file.grid.layers > MOST_VALUES:
+        raise InputError(
+            f"{path}: until: {years} years of {members} sites or treatments with "
+            f"{file.grid.layers} layers are too many: at most {MOST_YEARS} years, and "
+            f"{MOST_VALUES:g} years times members times layers"
         )
     depth = file.grid.layers * file.grid.thickness_m * 100
     for name, soil in file.soil.items():
@@ -641,9 +632,15 @@ def _check_rows(source: Path, table: pd.DataFrame, file: CaseFile, first: int, l
 
 def _check_parameters(case: Case) -> None:
     table = case.column().parameters()
+    faults = Faults()
     for name in case.file.free:
         if name not in table and not name.startswith("observation."):
-            raise InputError(f"{case.path}: free: no parameter {name!r}{nearest(name, table)}")
+            faults.add(f"{case.path}: free: no parameter {name!r}{nearest(name, table)}")
+    for name, prior in case.priors().items():
+        of = table.get(name)
+        if prior and of and (complaint := prior.objection(of.lower, of.upper)):
+            faults.add(f"{case.path}: free.{name}.prior: {complaint} {of.unit}")
+    faults.refuse()
 
 
 def parameter_table(column: Column | None = None) -> pd.DataFrame:

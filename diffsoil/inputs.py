@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import tomlkit
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from diffsoil.cases import Case, first_problem, read_case
-from diffsoil.io import InputError, nearest, read_text
+from diffsoil.cases import Case, read_case
+from diffsoil.io import InputError, nearest, read_toml
 from diffsoil.parameters import Prior
-from diffsoil.schema import PriorText, Strict
+from diffsoil.schema import Name, PriorText, Strict
+from diffsoil.validation import validated
 
 
 class Input(Strict):
@@ -33,7 +34,7 @@ class Input(Strict):
 
     what: str
     keys: Annotated[list[str], Field(min_length=1)]
-    balance: tuple[str, ...] = ()
+    balance: Annotated[tuple[str, ...], Field(strict=False)] = ()
     lower: float
     upper: float
     prior: PriorText | None = None
@@ -42,27 +43,25 @@ class Input(Strict):
     def _ordered(self) -> Input:
         if self.lower >= self.upper:
             raise ValueError(f"lower {self.lower:g} is not below upper {self.upper:g}")
+        prior = Prior(**self.prior.model_dump()) if self.prior else None
+        if prior and (complaint := prior.objection(self.lower, self.upper)):
+            raise ValueError(complaint)
         return self
+
+
+class InputsFile(Strict):
+    """A file of inputs as written."""
+
+    input: Annotated[dict[Name, Input], Field(min_length=1)]
 
 
 def load_inputs(path: str | Path) -> dict[str, Input]:
     """Read the inputs of a file, by name: tables ``[input.NAME]``.
 
     Raises:
-        diffsoil.io.InputError: the first thing wrong, in one line.
+        diffsoil.io.InputError: all that is wrong, one line each.
     """
-    found = {}
-    try:
-        tables = tomllib.loads(read_text(path)).get("input", {})
-        for name, table in tables.items():
-            found[name] = Input.model_validate(table)
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path}: not valid TOML: {error}") from error
-    except ValidationError as error:
-        raise InputError(f"{path}: input.{name}: {first_problem(error)}") from error
-    if not found:
-        raise InputError(f"{path}: no table [input.NAME]")
-    return found
+    return validated(path, InputsFile, read_toml(path)).input
 
 
 def prior(case: Case, of: Input) -> Prior:

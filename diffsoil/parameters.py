@@ -16,6 +16,9 @@ from typing import Any, Literal
 import equinox as eqx
 import jax.numpy as jnp
 
+LEAST_WITHIN = 0.01
+"""Probability of a prior within the bounds, below which it hardly is the one that was meant."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Prior:
@@ -29,6 +32,28 @@ class Prior:
     kind: Literal["uniform", "normal", "lognormal"] = "uniform"
     location: float = math.nan
     scale: float = math.nan
+
+    def objection(self, lower: float, upper: float) -> str:
+        """Why the prior does not suit a parameter of such bounds, or an empty text."""
+        bounds = f"the bounds {lower:g} to {upper:g}"
+        if self.kind == "uniform":
+            return "" if math.isfinite(upper - lower) else f"a uniform prior needs an end, {bounds}"
+        if not lower <= self.location <= upper:
+            return f"location {self.location:g} of the prior is outside {bounds}"
+        within = self._below(upper) - self._below(lower)
+        if within < LEAST_WITHIN:
+            return f"only {within:.2g} of the prior lies within {bounds}"
+        return ""
+
+    def _below(self, value: float) -> float:
+        """Probability of a value below one, without bounds."""
+        if self.kind == "lognormal":
+            if value <= 0:
+                return 0.0
+            z = (math.log(value) - math.log(self.location)) / self.scale
+        else:
+            z = (value - self.location) / self.scale
+        return 0.5 * (1.0 + math.erf(z / math.sqrt(2.0)))
 
     def __str__(self) -> str:
         if self.kind == "uniform":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import (
@@ -24,12 +25,24 @@ Content = Annotated[float, Field(ge=0, le=200)]
 Deposited = Annotated[float, Field(ge=0, le=10000)]
 Erosion = Annotated[float, Field(ge=0, le=100)]
 Monthly = Annotated[list[Fraction], Field(min_length=12, max_length=12)]
+Year = Annotated[int, Field(ge=-60000, le=60000)]
+FileName = Annotated[str, Field(min_length=1)]
+
+NAME = re.compile(r"\w([\w .+-]{0,62}[\w+-])?")
 
 
-class Strict(BaseModel):
-    """A table of the case file; a key that it does not know is an error."""
+def _name(text: str) -> str:
+    """A name that may become part of the name of a file, a variable or a parameter."""
+    if not NAME.fullmatch(text):
+        raise ValueError(
+            "a name begins with a letter or digit and goes on with letters, digits, '_', '-', "
+            "'+', '.' and spaces, at most 64; a label may be any text"
+        )
+    return text
 
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+Name = Annotated[str, AfterValidator(_name)]
+FileStem = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 
 
 def _shares_of_minerals(shares: dict[str, float]) -> dict[str, float]:
@@ -46,6 +59,12 @@ def _shares_of_minerals(shares: dict[str, float]) -> dict[str, float]:
 
 
 Shares = Annotated[dict[str, Fraction], AfterValidator(_shares_of_minerals)]
+
+
+class Strict(BaseModel):
+    """A table of a file; a key that it does not know is an error, and so is text for a number."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, strict=True)
 
 
 class Mineralogy(Strict):
@@ -129,7 +148,7 @@ class Change(Strict):
     ]
     upper_cm: Annotated[float, Field(ge=0)]
     lower_cm: Annotated[float, Field(gt=0)]
-    years: Annotated[list[int], Field(min_length=1)]
+    years: Annotated[list[Year], Field(min_length=1)]
     values: Annotated[list[float], Field(min_length=1)]
 
     @model_validator(mode="after")
@@ -186,8 +205,8 @@ class LandUse(Strict):
     root_beta: Annotated[float, Field(ge=0.5, le=0.999)]
     litter_layer: bool = False
     plough_depth_m: Annotated[float, Field(ge=0, le=1)] = 0.0
-    input_group: str
-    yield_group: str | None = None
+    input_group: Name
+    yield_group: Name | None = None
     plant_carbon_t_ha: Amount | None = None
     npp: Literal["miami", "schuur", "nceas"] | Annotated[float, Field(ge=0, le=6000)] | None = None
     harvest_share: Fraction = 0.0
@@ -208,8 +227,8 @@ class LandUse(Strict):
 class Climate(Strict):
     """A climate: a file of twelve normals, or a file of months."""
 
-    normals: str | None = None
-    monthly: str | None = None
+    normals: FileName | None = None
+    monthly: FileName | None = None
 
     @model_validator(mode="after")
     def _one(self) -> Climate:
@@ -268,7 +287,7 @@ class Amendment(Strict):
     mol_m2: Annotated[float, Field(gt=0, le=1000)] | None = None
     kg_m2: Annotated[float, Field(gt=0, le=100)] | None = None
     every_years: Annotated[int, Field(ge=1)] | None = None
-    year: int | None = None
+    year: Year | None = None
     depth_m: Annotated[float, Field(ge=0, le=10)] = 0.0
     size: Literal["clay", "silt", "sand"] | None = None
 
@@ -309,7 +328,7 @@ def names_of(given: BySite) -> tuple[str, ...]:
 class HistoryPhase(Strict):
     """A stretch of history under constant climate that ends with the year before ``until``."""
 
-    until: int
+    until: Year
     step_years: Annotated[int, Field(ge=1, le=1000)]
     climate: BySite
     land_use: BySite
@@ -320,30 +339,43 @@ class HistoryPhase(Strict):
 class Experiment(Strict):
     """The years with yearly drivers: from the end of history up to and including ``until``."""
 
-    until: int
+    until: Year
     climate: BySite
-    management: str
+    management: FileName
     erosion_mm_a: Erosion = 0.0
 
 
 class Treatment(Strict):
     """One treatment of an experiment. Its rows in the management file drive it."""
 
-    name: str
-    site: str
+    name: Name
+    site: Name
     label: str | None = None
-    input_groups: dict[str, str] = Field(default={}, description="group -> its own group here")
+    input_groups: dict[Name, Name] = Field(default={}, description="group -> its own group here")
     changes: list[Change] = []
 
 
 class PriorText(Strict):
-    """Prior as written in a case."""
+    """Prior as written in a case; see :class:`diffsoil.parameters.Prior`."""
 
     kind: Literal["uniform", "normal", "lognormal"] = "uniform"
     location: float = float("nan")
-    scale: float = float("nan")
+    scale: Annotated[float, Field(gt=0)] = float("nan")
 
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=True)
+    @model_validator(mode="after")
+    def _consistent(self) -> PriorText:
+        for name in ("location", "scale"):
+            given = name in self.model_fields_set
+            if self.kind == "uniform" and given:
+                raise ValueError(
+                    f"a uniform prior has no {name} (got {getattr(self, name):g}): it has the "
+                    "bounds of the parameter"
+                )
+            if self.kind != "uniform" and not given:
+                raise ValueError(f"a {self.kind} prior needs {name}")
+        if self.kind == "lognormal" and self.location <= 0:
+            raise ValueError(f"location {self.location:g} of a lognormal prior is not above 0")
+        return self
 
 
 class Free(Strict):
@@ -386,11 +418,11 @@ class ErrorText(Strict):
 class Observations(Strict):
     """Observation files, and what of them is predicted but never fitted."""
 
-    files: list[str]
+    files: list[FileName]
     keep_out: list[str] = Field(default=[], description="series")
     keep_out_treatments: list[str] = []
     keep_out_sites: list[str] = []
-    keep_out_years: list[int] = []
+    keep_out_years: list[Year] = []
     method_factors: list[str] = []
     errors: dict[str, ErrorText] = Field(default={}, description="variable or series -> its error")
 
@@ -406,16 +438,16 @@ class CaseFile(Strict):
     """A case as written."""
 
     format: Literal[1]
-    name: str
+    name: FileStem
     title: str
-    start_year: int
+    start_year: Year
     column: Literal["carbon", "whole_soil"] = "carbon"
     grid: Grid
-    climate: dict[str, Climate]
-    mineralogy: dict[str, Mineralogy] = {}
-    soil: dict[str, Soil]
-    site: dict[str, str] = Field(description="site name -> soil name")
-    land_use: dict[str, LandUse]
+    climate: dict[Name, Climate]
+    mineralogy: dict[Name, Mineralogy] = {}
+    soil: dict[Name, Soil]
+    site: dict[Name, str] = Field(description="site name -> soil name")
+    land_use: dict[Name, LandUse]
     deposition: Deposition = Deposition()
     erosion: Literal["events", "continuous"] = "events"
     dissolved_iron: Literal["equilibrium", "kinetic"] = "equilibrium"
@@ -434,7 +466,7 @@ class CaseFile(Strict):
     ]
     minimum: Literal["hard", "soft"] = "hard"
     without: list[str] = Field(default=[], description="processes that the column does not have")
-    radiocarbon_atmosphere: str | None = None
+    radiocarbon_atmosphere: FileName | None = None
     set: dict[str, float] = {}
     free: dict[str, Free] = {}
     observations: Observations | None = None

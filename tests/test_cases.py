@@ -45,7 +45,94 @@ SITES_APART = [
     ('climate = "weather"', 'climate = { field = "weather", hill = "cool" }'),
 ]
 
+
+def prior(text: str) -> dict:
+    return {"case": [('[free."carbon.k_hum"]', f'[free."carbon.k_hum"]\nprior = {{ {text} }}')]}
+
+
 MISTAKES = {
+    "normal prior without a scale": (
+        prior('kind = "normal", location = 0.02'),
+        ["free.carbon.k_hum.prior", "a normal prior needs scale"],
+    ),
+    "negative scale of a prior": (
+        prior('kind = "normal", location = 0.02, scale = -1.0'),
+        ["free.carbon.k_hum.prior.scale", "-1"],
+    ),
+    "numbers that a uniform prior does not have": (
+        prior("location = 0.02"),
+        ["free.carbon.k_hum.prior", "a uniform prior has no location (got 0.02)"],
+    ),
+    "prior outside the bounds": (
+        prior('kind = "normal", location = 50, scale = 1'),
+        ["free.carbon.k_hum.prior", "location 50", "0.002 to 0.1"],
+    ),
+    "prior with next to nothing within the bounds": (
+        prior('kind = "normal", location = 0.05, scale = 1e4'),
+        ["free.carbon.k_hum.prior", "of the prior lies within"],
+    ),
+    "lognormal prior around a negative number": (
+        prior('kind = "lognormal", location = -0.02, scale = 1'),
+        ["free.carbon.k_hum.prior", "location -0.02"],
+    ),
+    "true for a number": (
+        {"case": [("layers = 8", "layers = true")]},
+        ["grid.layers", "got true"],
+    ),
+    "number in quotation marks": (
+        {"case": [("dpm_rpm_ratio = 1.44", 'dpm_rpm_ratio = "1.44"')]},
+        ["land_use.crop.dpm_rpm_ratio", "got '1.44'"],
+    ),
+    "required key misspelt": (
+        {"case": [("leaf_share = 0.3", "leave_share = 0.3")]},
+        ["unknown key 'land_use.crop.leave_share', did you mean 'leaf_share'?"],
+    ),
+    "more years than there is memory for": (
+        {"case": [("until = 1911", "until = 999999999")]},
+        ["experiment.until", "999999999"],
+    ),
+    "longer history than there is memory for": (
+        {
+            "case": [
+                ("start_year = 1600", "start_year = -59900"),
+                ("until = 1900", "until = 59900"),
+                ("until = 1911", "until = 59911"),
+            ]
+        },
+        ["until: 119812 years", "at most 100000 years"],
+    ),
+    "start before there were soils": (
+        {"case": [("start_year = 1600", "start_year = -100000990")]},
+        ["start_year", "-100000990"],
+    ),
+    "name that leaves the folder": (
+        {"case": [('name = "tiny"', 'name = "../../elsewhere"')]},
+        ["name", "'../../elsewhere'"],
+    ),
+    "treatment with a slash": (
+        {"case": [('name = "manured"', 'name = "N1/2"')]},
+        ["treatment.1.name", "'N1/2'", "a label may be any text"],
+    ),
+    "key of a land use with a dollar": (
+        {"case": [("[land_use.crop]", '[land_use."$crop$"]')]},
+        ["land_use.$crop$"],
+    ),
+    "normals without a name": (
+        {"case": [('"normals.csv"', '""')]},
+        ["climate.early.normals"],
+    ),
+    "nested without end": (
+        {"case": [("format = 1", "format = " + "[" * 100_000 + "]" * 100_000)]},
+        ["case.toml", "nested too deeply"],
+    ),
+    "14C record that ends before the case": (
+        {"atmosphere": [("2020,1.02", "1905,1.02")]},
+        ["atmosphere.csv", "covers -60000 to 1905", "1600 to 1911", "not extrapolated"],
+    ),
+    "14C of one year twice": (
+        {"atmosphere": [("2020,1.02", "1900,1.02\n2020,1.02")]},
+        ["atmosphere.csv", "line 5", "1900 is there already"],
+    ),
     "no climate for a site": (
         {"case": [('climate = "early"', 'climate = { field = "early" }')]},
         ["history.0.climate", "nothing for site 'hill'"],
@@ -224,6 +311,29 @@ def test_a_mistake_has_one_line_with_file_field_and_value(mistake, tmp_path):
     text = complaint(tmp_path, **changes)
     for word in words:
         assert word in text
+
+
+def test_all_faults_of_a_case_are_reported_at_once(tmp_path):
+    changes = [
+        ("harvest_share = 0.4", "harvest_shar = 0.4"),
+        ("root_beta = 0.961", "root_beta = 1.5"),
+        ('npp = "miami"', 'npp = "maimi"'),
+        ("clay_percent = 16\n", ""),
+    ]
+    with pytest.raises(InputError) as caught:
+        load_case(tiny_case.write(tmp_path, case=changes))
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 4
+    assert all(line.startswith(f"{tmp_path}/case.toml: ") for line in lines)
+    keys = ("land_use.forest.harvest_shar", "land_use.crop.root_beta", "land_use.forest.npp")
+    for words in (*keys, "key 'soil.loam.horizons.0.clay_percent' is missing"):
+        assert any(words in line for line in lines)
+
+
+def test_a_case_with_a_byte_order_mark_is_read(tmp_path):
+    path = tiny_case.write(tmp_path)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert load_case(path).name == "tiny"
 
 
 def test_case_name_with_a_typo_suggests_the_nearest():

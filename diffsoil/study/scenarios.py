@@ -6,18 +6,17 @@ Source: van der Meij & Finke (2026), SOIL 12, 165, Table 2; ``data/study/scenari
 from __future__ import annotations
 
 import dataclasses
-import tomllib
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import tomlkit
-from pydantic import ValidationError
 
-from diffsoil.cases import Case, find_case, first_problem, read_case
-from diffsoil.io import InputError, data_path, nearest, read_text
+from diffsoil.cases import Case, find_case, read_case
+from diffsoil.io import InputError, data_path, nearest, read_text, read_toml
 from diffsoil.schema import Amendment, HistoryPhase, Strict
+from diffsoil.validation import validated
 
 LAYER_MM = 50.0
 """Erosion that makes an event, mm."""
@@ -225,10 +224,7 @@ def load_study(case: str | Path | None = None) -> Study:
         diffsoil.io.InputError: the first thing wrong, in one line.
     """
     path = data_path("study", "scenarios.toml")
-    try:
-        description = Description.model_validate(tomllib.loads(read_text(path)))
-    except ValidationError as error:
-        raise InputError(f"{path}: {first_problem(error)}") from error
+    description = validated(path, Description, read_toml(path))
     file = find_case(case or description.case)
     study = Study(description, read_case(file, read_text(file)))
     _check(study)
