@@ -227,6 +227,7 @@ def read_json(path: str | Path) -> dict[str, Any]:
 
 
 def reason(error: OSError) -> str:
+    """What the operating system said, in small letters."""
     return (error.strerror or type(error).__name__).lower()
 
 
