@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel
 
-from diffsoil import parameters
+from diffsoil import parameters, plausible
 from diffsoil.column import Column, needed_by, standard_column, whole_soil_column
 from diffsoil.io import Faults, InputError, data_path, nearest, parse_toml, read_text
 from diffsoil.processes import npp
@@ -32,12 +32,11 @@ from diffsoil.schema import (
     LandUse,
     Mineralogy,
     Soil,
-    at_site,
     names_of,
 )
 from diffsoil.state import CATIONS, MINERALS, SOLUTES
 from diffsoil.tables import Column as Table
-from diffsoil.tables import read_table
+from diffsoil.tables import Meant, read_table
 from diffsoil.validation import validated
 
 PAN_TO_PET = 0.75
@@ -84,7 +83,9 @@ MANAGEMENT = {
     "treatment": Table("str"),
     "year": Table("int", -50000, 3000),
     "land_use": Table("str"),
-    "plant_carbon_base_t_ha": Table("float", 0, 50, unit="Mg C/ha", hint="is this in kg/ha?"),
+    "plant_carbon_base_t_ha": Table(
+        "float", 0, 50, allow_missing=True, unit="Mg C/ha", hint="is this in kg/ha?"
+    ),
     "plant_carbon_yield_t_ha": Table(
         "float", 0, 50, required=False, unit="Mg C/ha", hint="is this in kg/ha?"
     ),
@@ -250,7 +251,7 @@ def load_case(case: str | Path) -> Case:
         case: path of a TOML file, or the name of a shipped case.
 
     Raises:
-        InputError: the first thing wrong, in one line with file, field and value.
+        InputError: all that is wrong with its files, one line each with file, field and value.
     """
     path = find_case(case)
     return read_case(path, read_text(path))
@@ -265,42 +266,60 @@ def read_case(path: Path, text: str) -> Case:
         text: TOML.
     """
     file = validated(path, CaseFile, parse_toml(path, text))
-    _check_names(path, file)
-    _check_times(path, file)
+    faults = Faults()
+    for check in (_check_names, _check_times, _check_inputs):
+        check(path, file, faults)
     if file.column == "whole_soil":
-        _check_ground(path, file)
-        erosion_events(path, file)
+        with faults.gathered():
+            _check_ground(path, file)
+        with faults.gathered():
+            erosion_events(path, file)
         for number in range(len(file.history)):
-            _check_amendments(path, file, number)
+            with faults.gathered():
+                _check_amendments(path, file, number)
     else:
         for where in _ground_keys(file):
-            raise InputError(
+            faults.add(
                 f'{path}: {where}: needs column = "whole_soil", the case has column = "carbon"'
             )
-    climate = {name: _read_climate(path, c) for name, c in file.climate.items()}
-    management = _read_management(path, file, climate)
+    _check_soils(path, file, faults)
+    faults.refuse()  # what the tables have to hold follows from the case
+    climate, management = {}, None
+    for name, of in file.climate.items():
+        with faults.gathered():
+            climate[name] = _read_climate(path, of, Meant(file.plausible))
+    with faults.gathered():
+        management = _read_management(path, file)
+    for name in names_of(file.experiment.climate) if file.experiment else ():
+        with faults.gathered():
+            _check_covered(path, file, name, climate.get(name))
     read = Case(path=path, text=text, file=file, climate=climate, management=management)
-    if file.radiocarbon_atmosphere:
-        read_atmosphere(read.resolve(file.radiocarbon_atmosphere), file.start_year, read.end_year)
-    _check_parameters(read)
+    with faults.gathered():
+        if file.radiocarbon_atmosphere:
+            of_air = read.resolve(file.radiocarbon_atmosphere)
+            read_atmosphere(of_air, file.start_year, read.end_year)
+    with faults.gathered():
+        _check_parameters(read)
+    faults.refuse()
     return read
 
 
-def _check_names(path: Path, file: CaseFile) -> None:
+def _check_names(path: Path, file: CaseFile, faults: Faults) -> None:
     """Every name used is a name given."""
 
     def known(what: str, name: str, given: Iterable[str], where: str) -> None:
         given = list(given)
         if name not in given:
-            raise InputError(f"{path}: {where}: no {what} {name!r}{nearest(name, given)}")
+            faults.add(f"{path}: {where}: no {what} {name!r}{nearest(name, given)}")
 
     def of_sites(what: str, given: BySite, choices: Iterable[str], where: str) -> None:
         for site in given if isinstance(given, dict) else ():
             known("site", site, file.site, where)
-        for site in file.site:
-            if isinstance(given, dict) and site not in given:
-                raise InputError(f"{path}: {where}: nothing for site {site!r}")
-            known(what, at_site(given, site), choices, where)
+        for site in file.site if isinstance(given, dict) else ():
+            if site not in given:
+                faults.add(f"{path}: {where}: nothing for site {site!r}")
+        for name in names_of(given):
+            known(what, name, choices, where)
 
     for site, soil in file.site.items():
         known("soil", soil, file.soil, f"site.{site}")
@@ -309,8 +328,8 @@ def _check_names(path: Path, file: CaseFile) -> None:
         of_sites("climate", phase.climate, file.climate, f"{where}.climate")
         of_sites("land use", phase.land_use, file.land_use, f"{where}.land_use")
         for name in names_of(phase.climate):
-            if file.climate[name].normals is None:
-                raise InputError(f"{path}: {where}.climate: history needs a climate of normals")
+            if name in file.climate and file.climate[name].normals is None:
+                faults.add(f"{path}: {where}.climate: history needs a climate of normals")
     of_uses = file.land_use.values()
     groups = {g for use in of_uses for g in (use.input_group, use.yield_group) if g}
     for number, treatment in enumerate(file.treatment):
@@ -318,40 +337,40 @@ def _check_names(path: Path, file: CaseFile) -> None:
         for group in treatment.input_groups:
             known("input group", group, groups, f"treatment.{number}.input_groups")
     if len({t.name for t in file.treatment}) < len(file.treatment):
-        raise InputError(f"{path}: treatment: two treatments have the same name")
+        faults.add(f"{path}: treatment: two treatments have the same name")
     if bool(file.treatment) != bool(file.experiment):
-        raise InputError(f"{path}: experiment and treatment belong together; one is missing")
+        faults.add(f"{path}: experiment and treatment belong together; one is missing")
     if file.experiment:
         of_sites("climate", file.experiment.climate, file.climate, "experiment.climate")
         for name in names_of(file.experiment.climate):
-            if file.climate[name].monthly is None:
-                raise InputError(f"{path}: experiment.climate: an experiment needs monthly weather")
+            if name in file.climate and file.climate[name].monthly is None:
+                faults.add(f"{path}: experiment.climate: an experiment needs monthly weather")
 
 
-def _check_times(path: Path, file: CaseFile) -> None:
+def _check_times(path: Path, file: CaseFile, faults: Faults) -> None:
     start = file.start_year
     for number, phase in enumerate(file.history):
         length = phase.until - start
         if length <= 0:
-            raise InputError(
+            faults.add(
                 f"{path}: history.{number}.until: {phase.until} is not after {start}, "
                 "where the phase begins"
             )
-        if length % phase.step_years:
-            raise InputError(
+        elif length % phase.step_years:
+            faults.add(
                 f"{path}: history.{number}.step_years: {phase.step_years} does not divide the "
                 f"{length} years of the phase"
             )
         start = phase.until
     if file.experiment and file.experiment.until < start:
-        raise InputError(
+        faults.add(
             f"{path}: experiment.until: {file.experiment.until} is before {start}, "
             "where the experiment begins"
         )
     end = file.experiment.until + 1 if file.experiment else start
     years, members = end - file.start_year, max(len(file.site), len(file.treatment))
     if years > MOST_YEARS or years * members * file.grid.layers > MOST_VALUES:
-        raise InputError(
+        faults.add(
             f"{path}: until: {years} years of {members} sites or treatments with "
             f"{file.grid.layers} layers are too many: at most {MOST_YEARS} years, and "
             f"{MOST_VALUES:g} years times members times layers"
@@ -359,10 +378,49 @@ def _check_times(path: Path, file: CaseFile) -> None:
     depth = file.grid.layers * file.grid.thickness_m * 100
     for name, soil in file.soil.items():
         if soil.horizons[-1].lower_cm < depth - 1e-6:
-            raise InputError(
+            faults.add(
                 f"{path}: soil.{name}: horizons end at {soil.horizons[-1].lower_cm:g} cm, the "
                 f"layers of the grid at {depth:g} cm"
             )
+
+
+def _check_inputs(path: Path, file: CaseFile, faults: Faults) -> None:
+    """A land use of the history says what it brings to the soil, be it nothing."""
+    for number, phase in enumerate(file.history):
+        for name in names_of(phase.land_use):
+            use = file.land_use.get(name)
+            if use and use.npp is None and use.plant_carbon_t_ha is None:
+                faults.add(
+                    f"{path}: land_use.{name}: neither npp nor plant_carbon_t_ha, which "
+                    f"history.{number} needs; plant_carbon_t_ha = 0 says that nothing grows"
+                )
+
+
+def _check_soils(path: Path, file: CaseFile, faults: Faults) -> None:
+    """Ask about values of the initial profiles that look like another unit."""
+    meant = Meant(file.plausible)
+
+    wrong = faults.lines
+
+    def ask(where: str, name: str, doubt: str) -> None:
+        place = f"{path}: {where}.{name}: "
+        known = any(line.startswith(place) for line in wrong)
+        if doubt and not known and (question := meant.question(name, doubt)):
+            faults.add(place + question)
+
+    for soil_name, soil in file.soil.items():
+        for number, horizon in enumerate(soil.horizons):
+            where = f"soil.{soil_name}.horizons.{number}"
+            for name in HORIZON_VARIABLES:
+                ask(where, name, plausible.of_soil(name, getattr(horizon, name), horizon.upper_cm))
+            ask(where, "lower_cm", plausible.of_depth(horizon.upper_cm, horizon.lower_cm))
+            if file.column == "carbon" and horizon.calcite_percent > horizon.silt_percent:
+                ask(
+                    where,
+                    "calcite_percent",
+                    f"{horizon.calcite_percent:g} is more than silt_percent "
+                    f"{horizon.silt_percent:g}, of which calcite is a part",
+                )
 
 
 def _ground_keys(file: CaseFile) -> Iterator[str]:
@@ -516,20 +574,27 @@ def _check_amendments(path: Path, file: CaseFile, number: int) -> None:
         depths[year] = amendment.depth_m
 
 
-def _read_climate(path: Path, climate: Climate) -> pd.DataFrame:
+def _read_climate(path: Path, climate: Climate, meant: Meant) -> pd.DataFrame:
     name = climate.normals or climate.monthly
     assert name is not None
     file = resolve(path, name)
-    table = read_table(file, NORMALS if climate.normals else MONTHS)
+    table = read_table(file, NORMALS if climate.normals else MONTHS, meant)
     if ("pet_mm" in table) == ("evaporation_mm" in table):
         raise InputError(f"{file}: one of the columns evaporation_mm (open pan), pet_mm is needed")
     if "pet_mm" not in table:
         table["pet_mm"] = PAN_TO_PET * table["evaporation_mm"]
-    if climate.normals:
-        if table["month"].tolist() != list(range(1, 13)):
-            raise InputError(f"{file}: column 'month': the months 1 to 12 are needed, in order")
-        return table
-    _check_months(file, table)
+    if climate.monthly:
+        _check_months(file, table)
+    elif table["month"].tolist() != list(range(1, 13)):
+        raise InputError(f"{file}: column 'month': the months 1 to 12 are needed, in order")
+    evaporation = "pet_mm" if "evaporation_mm" not in table else "evaporation_mm"
+    questions = [
+        (name, meant.question(name, doubt))
+        for name, doubt in plausible.of_climate(table, evaporation)
+    ]
+    lines = [f"{file}: column {name!r}: {question}" for name, question in questions if question]
+    if lines:
+        raise InputError(lines)
     return table
 
 
@@ -560,29 +625,42 @@ def read_atmosphere(path: Path, first: int, last: int) -> pd.DataFrame:
 
 
 def _check_months(file: Path, table: pd.DataFrame) -> None:
-    number = table["year"].to_numpy() * 12 + table["month"].to_numpy() - 1
+    number = (table["year"] * 12 + table["month"] - 1).tolist()
+    faults = Faults()
     for line, before, now in zip(table.index[1:], number[:-1], number[1:], strict=True):
-        if now == before:
+        if now <= before:
+            again = "appears twice" if now == before else f"comes after {_month(before)}"
+            faults.cell(file, line, "", f"month {_month(now)}", again)
+        elif now > before + 1:
+            faults.cell(file, line, "", f"month {_month(before + 1)}", "is missing")
+    faults.refuse()
+
+
+def _month(number: int) -> str:
+    return f"{number // 12}-{number % 12 + 1:02d}"
+
+
+def _check_covered(path: Path, file: CaseFile, name: str, weather: pd.DataFrame | None) -> None:
+    """The weather of an experiment reaches over all of its years."""
+    if weather is None or file.experiment is None:  # it could not be read
+        return
+    first, last = file.history[-1].until, file.experiment.until
+    for year in dict.fromkeys((first, last)):
+        if (weather["year"] == year).sum() != 12:
             raise InputError(
-                f"{file}: line {line}: month {now // 12}-{now % 12 + 1:02d} appears twice"
-            )
-        if now != before + 1:
-            missing = before + 1
-            raise InputError(
-                f"{file}: line {line}: month {missing // 12}-{missing % 12 + 1:02d} is missing"
+                f"{resolve(path, file.climate[name].monthly or '')}: the twelve months of "
+                f"{year} are needed: the experiment runs {first} to {last}"
             )
 
 
-def _read_management(
-    path: Path, file: CaseFile, climate: dict[str, pd.DataFrame]
-) -> pd.DataFrame | None:
+def _read_management(path: Path, file: CaseFile) -> pd.DataFrame | None:
     if not file.experiment:
         return None
     source = resolve(path, file.experiment.management)
-    table = read_table(source, MANAGEMENT)
-    first, last = file.history[-1].until, file.experiment.until
+    table = read_table(source, MANAGEMENT, Meant(file.plausible))
+    faults = Faults()
     if "lime_mol_m2" in table and file.column != "whole_soil":
-        raise InputError(
+        faults.add(
             f"{source}: column 'lime_mol_m2': needs column = \"whole_soil\", the case has "
             f'column = "{file.column}"'
         )
@@ -590,42 +668,41 @@ def _read_management(
     for name in optional:
         if name not in table:
             table[name] = 0.0
-    for line, use in table["land_use"].items():
-        if use not in file.land_use:
-            raise InputError(
-                f"{source}: line {line}, column 'land_use': the case has no land use {use!r}"
-                f"{nearest(use, file.land_use)}"
-            )
-    _check_rows(source, table, file, first, last)
-    for name in names_of(file.experiment.climate):
-        for year in (first, last):
-            if (climate[name]["year"] == year).sum() != 12:
-                raise InputError(
-                    f"{resolve(path, file.climate[name].monthly or '')}: the twelve months of "
-                    f"{year} are needed: the experiment runs {first} to {last}"
-                )
+    base = "plant_carbon_base_t_ha"
+    for line, name, given in zip(table.index, table["land_use"], table[base], strict=True):
+        use = file.land_use.get(name)
+        if use is None:
+            near = f"the case has no land use {name!r}{nearest(name, file.land_use)}"
+            faults.cell(source, line, "land_use", "", near)
+        elif use.npp is None and np.isnan(given):
+            faults.cell(source, line, base, "", "the value is missing")
+        elif use.npp is not None and given > 0:
+            unused = f"is not used, as land use {name!r} has npp; leave the cell empty"
+            faults.cell(source, line, base, f"{given:g}", unused)
+    _check_rows(source, table, file, faults)
+    faults.refuse()
+    table[base] = table[base].fillna(0.0)
     return table
 
 
-def _check_rows(source: Path, table: pd.DataFrame, file: CaseFile, first: int, last: int) -> None:
-    twice = table[table.duplicated(["treatment", "year"])]
-    if len(twice):
-        row = twice.iloc[0]
-        raise InputError(
-            f"{source}: line {twice.index[0]}: year {row['year']} of treatment "
-            f"{row['treatment']!r} appears twice"
-        )
+def _check_rows(source: Path, table: pd.DataFrame, file: CaseFile, faults: Faults) -> None:
+    """Each treatment has each year of the experiment once."""
+    assert file.experiment is not None
+    first, last = file.history[-1].until, file.experiment.until
+    for line, row in table[table.duplicated(["treatment", "year"])].iterrows():
+        what = f"year {row['year']} of treatment {row['treatment']!r}"
+        faults.cell(source, line, "", what, "appears twice")
     for treatment in file.treatment:
         rows = table[table["treatment"] == treatment.name]
         if rows.empty:
-            names = table["treatment"].unique()
-            raise InputError(
-                f"{source}: no row for treatment {treatment.name!r}{nearest(treatment.name, names)}"
-            )
+            near = nearest(treatment.name, table["treatment"].unique())
+            faults.add(f"{source}: no row for treatment {treatment.name!r}{near}")
+            continue
         missing = sorted(set(range(first, last + 1)) - set(rows["year"]))
         if missing:
-            raise InputError(
-                f"{source}: treatment {treatment.name!r}: year {missing[0]} is missing; the "
+            more = f" and {len(missing) - 1} more are" if len(missing) > 1 else " is"
+            faults.add(
+                f"{source}: treatment {treatment.name!r}: year {missing[0]}{more} missing; the "
                 f"experiment runs {first} to {last}"
             )
 

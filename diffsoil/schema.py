@@ -16,6 +16,7 @@ from pydantic import (
 )
 
 from diffsoil.io import nearest
+from diffsoil.plausible import NAMES
 from diffsoil.state import CATIONS, MINERALS
 
 Percent = Annotated[float, Field(ge=0, le=100)]
@@ -434,6 +435,13 @@ class Grid(Strict):
     thickness_m: Annotated[float, Field(ge=0.005, le=1)]
 
 
+def _asked_about(names: list[str]) -> list[str]:
+    for name in names:
+        if name not in NAMES:
+            raise ValueError(f"{name!r} is never in doubt{nearest(name, NAMES)}")
+    return names
+
+
 class CaseFile(Strict):
     """A case as written."""
 
@@ -470,4 +478,9 @@ class CaseFile(Strict):
     set: dict[str, float] = {}
     free: dict[str, Free] = {}
     observations: Observations | None = None
+    plausible: Annotated[list[str], AfterValidator(_asked_about)] = Field(
+        default=[],
+        description="columns and keys whose unlikely values are meant: "
+        + "; ".join(f"{name}: {what}" for name, what in NAMES.items()),
+    )
     notes: dict[str, str] = {}

@@ -384,7 +384,7 @@ start_year = {start}
 # Made by scripts/prepare_neon.py from {folder}/layers.csv; change the script, not this file.
 
 minimum = "soft"
-
+{plausible}
 [notes]
 {notes}
 
@@ -397,6 +397,11 @@ normals = "climate/neon_{name}_normals.csv"
 
 [climate.weather]
 monthly = "climate/neon_{name}_monthly.csv"
+"""
+
+PLAUSIBLE = """
+# clay, silt and sand were measured without the carbonates, which can be more than the silt
+plausible = ["calcite_percent"]
 """
 
 FREE = """
@@ -446,12 +451,14 @@ def case_files(name: str, table: pd.DataFrame) -> dict[str, str]:
         i: NATURAL.get(str(rows["site_id"].iloc[0]), "forest") for i, rows in profiles.items()
     }
     climate = _climate_of(table, sites)
+    calcareous = any((rows["calcite"] > rows["silt_pct"]).any() for rows in profiles.values())
     text = [
         HEAD.format(
             notes="\n".join(f'{key} = "{value}"' for key, value in NOTES.items()).format(
                 natural=", ".join(sorted(set(natural.values()))), start=START, settled=SETTLED
             ),
             name=name,
+            plausible=PLAUSIBLE if calcareous else "",
             place=PLACES[name],
             folder=FOLDER,
             start=START,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from diffsoil.cases import Grid, Soil, load_case, remap, set_parameters
 from diffsoil.io import InputError
 from diffsoil.plan import build
+from diffsoil.plausible import of_climate
 from diffsoil.simulation import simulate_file
 from tests import tiny_case
 
@@ -50,7 +52,91 @@ def prior(text: str) -> dict:
     return {"case": [('[free."carbon.k_hum"]', f'[free."carbon.k_hum"]\nprior = {{ {text} }}')]}
 
 
+def scaled(name: str, by: float) -> list[tuple[str, str]]:
+    """Changes of a table that multiply the numbers of a column."""
+    header, *lines = tiny_case.texts()[name].splitlines()
+    place = header.split(",").index("precipitation_mm")
+    changes = []
+    for line in lines:
+        cells = line.split(",")
+        cells[place] = f"{float(cells[place]) * by:.5g}"
+        changes.append((line, ",".join(cells)))
+    return changes
+
+
 MISTAKES = {
+    **{
+        f"rain in {unit}": (
+            {"weather": scaled("weather.csv", by)},
+            ["weather.csv", "column 'precipitation_mm'", "m, cm, inches or mm/day", "plausible = "],
+        )
+        for unit, by in {"m": 1e-3, "cm": 0.1, "mm/day": 1 / 30.4, "inches": 1 / 25.4}.items()
+    },
+    "normals of rain in cm": (
+        {"normals": scaled("normals.csv", 0.1)},
+        ["normals.csv", "68.9 mm of rain", "565 mm of potential"],
+    ),
+    "one year of rain in m": (
+        {"weather": [c for c in scaled("weather.csv", 1e-3) if c[0].startswith("1903,")]},
+        ["weather.csv", "mm of rain in 1903", "another unit"],
+    ),
+    "temperatures in Fahrenheit": (
+        {
+            "normals": [
+                (f"{m + 1},{t}", f"{m + 1},{1.8 * t + 32:.4g}")
+                for m, t in enumerate(tiny_case.TEMPERATURE)
+            ]
+        },
+        ["normals.csv", "column 'temperature_c'", "Fahrenheit"],
+    ),
+    "code for a missing temperature": (
+        {"weather": [(JUNE_1905, cells(JUNE_1905, temperature_c="-9"))]},
+        ["weather.csv", "'temperature_c'", "-9 C in line 67", "missing value"],
+    ),
+    "code for missing rain": (
+        {"weather": [(JUNE_1905, cells(JUNE_1905, precipitation_mm="999"))]},
+        ["weather.csv", "line 67, column 'precipitation_mm'", "999", "missing value"],
+    ),
+    "evaporation in cm": (
+        {"normals": [(f",{pet}\n", f",{pet / 10}\n") for pet in tiny_case.PET]},
+        ["normals.csv", "column 'pet_mm'", "m, cm"],
+    ),
+    "clay as a fraction": (
+        {"case": [("clay_percent = 16", "clay_percent = 0.16")]},
+        ["soil.loam.horizons.0.clay_percent", "0.16 %", "fraction"],
+    ),
+    "carbon as a fraction": (
+        {"case": [("soc_percent = 1.5", "soc_percent = 0.015")]},
+        ["soil.clay.horizons.0.soc_percent", "0.015 %", "fraction"],
+    ),
+    "carbon in g/kg": (
+        {"case": [("soc_percent = 1.2", "soc_percent = 13")]},
+        ["soil.loam.horizons.0.soc_percent", "13 %", "g/kg"],
+    ),
+    "more calcite than silt": (
+        {"case": [("calcite_percent = 5", "calcite_percent = 80")]},
+        ["soil.loam.horizons.1.calcite_percent", "80 is more than silt_percent 55"],
+    ),
+    "confirmation of what is never asked about": (
+        {"case": [("minimum =", 'plausible = ["precipitation"]\nminimum =')]},
+        ["plausible", "'precipitation'", "did you mean 'precipitation_mm'?"],
+    ),
+    "no input in the history": (
+        {"case": [("plant_carbon_t_ha = 2.0\n", "")]},
+        ["land_use.crop", "neither npp nor plant_carbon_t_ha", "history.1"],
+    ),
+    "plant carbon that npp overrules": (
+        {"management": [(MANAGED_1905, MANAGED_1905.replace("crop", "forest"))]},
+        ["management.csv", "line 19", "'plant_carbon_base_t_ha'", "land use 'forest' has npp"],
+    ),
+    "plant carbon left out": (
+        {"management": [(MANAGED_1905, MANAGED_1905.replace("1.0", ""))]},
+        ["management.csv", "line 19", "'plant_carbon_base_t_ha'", "missing"],
+    ),
+    "optional column under another name": (
+        {"management": [("manure_carbon_t_ha", "manure_C_t_ha")]},
+        ["unknown column 'manure_C_t_ha', did you mean 'manure_carbon_t_ha'?"],
+    ),
     "normal prior without a scale": (
         prior('kind = "normal", location = 0.02'),
         ["free.carbon.k_hum.prior", "a normal prior needs scale"],
@@ -328,6 +414,46 @@ def test_all_faults_of_a_case_are_reported_at_once(tmp_path):
     keys = ("land_use.forest.harvest_shar", "land_use.crop.root_beta", "land_use.forest.npp")
     for words in (*keys, "key 'soil.loam.horizons.0.clay_percent' is missing"):
         assert any(words in line for line in lines)
+
+
+def test_what_is_meant_is_taken_as_it_stands(tmp_path):
+    # a desert in the case that says so
+    changes = {"case": [("minimum =", 'plausible = ["precipitation_mm"]\nminimum =')]}
+    path = tiny_case.write(tmp_path, weather=scaled("weather.csv", 0.1), **changes)
+    table = load_case(path).climate["weather"]
+    assert table.groupby("year")["precipitation_mm"].sum().max() < 110
+
+
+WORLD = {
+    # mean temperature, its half range, rain and potential evapotranspiration of a year, as round
+    # numbers
+    "Phoenix": (24, 11, 180, 1950),
+    "Niamey": (29, 4, 540, 2200),
+    "Alice Springs": (21, 8, 280, 2100),
+    "west of New Zealand": (11, 4, 5000, 600),
+    "Yakutsk": (-8, 29, 240, 560),
+    "Bergen": (8, 6, 2500, 500),
+    "Murmansk": (1, 12, 500, 390),
+    "Singapore": (28, 1, 2100, 1500),
+    "Ulaanbaatar": (0, 19, 280, 830),
+    "Albuquerque": (14, 11, 230, 1600),
+    "Rothamsted": (9, 6, 700, 560),
+}
+
+
+@pytest.mark.parametrize("place", WORLD)
+def test_climates_of_the_world_are_not_in_doubt(place):
+    mean, half_range, rain, pet = WORLD[place]
+    season = np.cos(2 * np.pi * (np.arange(12) - 6) / 12)
+    weather = pd.DataFrame(
+        {
+            "month": np.arange(1, 13),
+            "temperature_c": mean + half_range * season,
+            "precipitation_mm": rain / 12 * (1 + 0.8 * season),
+            "pet_mm": pet / 12 * (1 + 0.9 * season),
+        }
+    )
+    assert list(of_climate(weather)) == []
 
 
 def test_a_case_with_a_byte_order_mark_is_read(tmp_path):

@@ -1,0 +1,137 @@
+"""What is possible, but looks like another unit, a fraction or a code: questions to the user.
+
+Each question belongs to a column or key. A case that lists its name under ``plausible`` has
+answered it; ``diffsoil rothc`` has an option for that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+HYPER_ARID, ARID = 0.05, 0.2
+"""Rain over potential evapotranspiration of a year (UNEP 1997, World Atlas of Desertification)."""
+
+DESERT_PET = 1400.0
+"""mm/a; warm deserts evaporate more. An arid climate with less is cold and rare, and a humid one
+with its rain in cm looks the same."""
+
+NAMES = {
+    "temperature_c": "temperatures in kelvin or Fahrenheit",
+    "precipitation_mm": "rain in m, cm, inches or mm/day beside evaporation",
+    "pet_mm": "potential evapotranspiration in m, cm or mm/day beside temperature",
+    "evaporation_mm": "open-pan evaporation in m, cm or mm/day beside temperature",
+    "lower_cm": "depths in m",
+    "soc_percent": "organic carbon as a fraction or in g/kg",
+    "clay_percent": "clay as a fraction",
+    "silt_percent": "silt as a fraction",
+    "base_saturation": "base saturation as a fraction",
+    "calcite_percent": "more calcite than there is silt to hold it",
+    "soc_stock": "stocks in kg/m2",
+    "delta14c": "codes for missing values",
+    "respired_delta14c": "codes for missing values",
+    "soil_temperature": "codes for missing values",
+    "soil_mass_Mg_ha": "codes for missing values",
+    "lime_mol_m2": "codes for missing values",
+    "sd": "a standard deviation above the value, such as a percentage",
+}
+"""Columns and keys that are asked about, and what their values may look like."""
+
+
+def of_climate(weather: pd.DataFrame, evaporation: str = "pet_mm") -> Iterator[tuple[str, str]]:
+    """Doubts about a climate: column and what it looks like.
+
+    Args:
+        weather: ``temperature_c``, ``precipitation_mm`` and ``pet_mm`` of whole years by month;
+            ``year`` and ``month`` where it has several.
+        evaporation: column that the potential evapotranspiration was written in.
+    """
+    by_month = weather.groupby("month")[["temperature_c", "precipitation_mm", "pet_mm"]].mean()
+    warmth = by_month["temperature_c"]
+    mean, rain, pet = warmth.mean(), by_month["precipitation_mm"].sum(), by_month["pet_mm"].sum()
+    # the hottest places have means of 30 to 34 C, and months of 39 to 42 C
+    if mean > 31 or warmth.max() > 42:
+        yield (
+            "temperature_c",
+            f"a mean of {mean:.3g} C in the year and {warmth.max():.3g} C in the warmest month: "
+            "is this in Fahrenheit?",
+        )
+    dry = rain < HYPER_ARID * pet or (rain < ARID * pet and pet < DESERT_PET)
+    if dry:
+        yield (
+            "precipitation_mm",
+            f"{rain:.3g} mm of rain in a year beside {pet:.3g} mm of potential "
+            "evapotranspiration is a desert: is this in m, cm, inches or mm/day?",
+        )
+    # a few places on mountains have more, up to 12 000 mm
+    if rain > 6000:
+        yield "precipitation_mm", f"{rain:.4g} mm of rain in a year: is this in 0.1 mm?"
+    # places with a mean above freezing have 300 mm and more, warm ones 1000 mm
+    if pet < 100 + 10 * max(mean, 0.0) and mean > 0:
+        yield (
+            evaporation,
+            f"{pet:.3g} mm of potential evapotranspiration in a year of {mean:.3g} C: "
+            "is this in m, cm, inches or mm/day?",
+        )
+    # deserts have up to 3000 mm
+    if pet > 4000:
+        yield evaporation, f"{pet:.4g} mm of potential evapotranspiration in a year: is it yearly?"
+    if "year" in weather and not dry:
+        yield from _uneven_years(weather)
+    yield from _odd_months(weather)
+
+
+def _uneven_years(weather: pd.DataFrame) -> Iterator[tuple[str, str]]:
+    """Single years in another unit than the rest; outside of deserts rain varies less."""
+    totals = weather.groupby("year")["precipitation_mm"].sum()
+    odd = totals[(totals < totals.median() / 8) | (totals > totals.median() * 8)]
+    if len(odd):
+        yield (
+            "precipitation_mm",
+            f"{odd.iloc[0]:.3g} mm of rain in {odd.index[0]}, where the median year has "
+            f"{totals.median():.3g} mm ({len(odd)} such years): is this in another unit?",
+        )
+
+
+def _odd_months(weather: pd.DataFrame) -> Iterator[tuple[str, str]]:
+    """A temperature of exactly -9 far from those of its neighbours is a code."""
+    warmth = weather["temperature_c"].to_numpy(float)
+    around = 0.5 * (np.roll(warmth, 1) + np.roll(warmth, -1))
+    code = (warmth == -9.0) & (around > 3.0)
+    if code.any():
+        yield (
+            "temperature_c",
+            f"-9 C in line {weather.index[code][0]} between months of {around[code][0]:.3g} C "
+            f"({code.sum()} such months): is it a code for a missing value?",
+        )
+
+
+TOPSOIL_CM = 20.0
+
+
+def of_soil(variable: str, value: float, upper_cm: float) -> str:
+    """What the value of a soil property looks like, or an empty text.
+
+    Args:
+        variable: its name; others than those of :data:`NAMES` are never in doubt.
+        value: %.
+        upper_cm: upper end of its horizon or sample.
+    """
+    # deserts have 0.1 to 0.3 % in the topsoil, raw loess and sand some 0.03 % below
+    least = {"clay_percent": 1.0, "silt_percent": 1.0, "base_saturation": 1.0}
+    least["soc_percent"] = 0.1 if upper_cm < TOPSOIL_CM else 0.02
+    if 0 < value < least.get(variable, 0.0):
+        return f"{value:g} %: is it a fraction?"
+    # organic soil material begins at 12 to 18 % (FAO 2006)
+    if variable == "soc_percent" and value > 12:
+        return f"{value:g} % is an organic soil: is it in g/kg?"
+    return ""
+
+
+def of_depth(upper_cm: float, lower_cm: float) -> str:
+    """What an interval of depth looks like, or an empty text."""
+    if lower_cm < 3 or lower_cm - upper_cm < 0.5:
+        return f"{upper_cm:g} to {lower_cm:g} cm: is it in m?"
+    return ""
