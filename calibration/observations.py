@@ -14,7 +14,8 @@ that its year lies in.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import equinox as eqx
@@ -24,22 +25,22 @@ import pandas as pd
 from jaxtyping import Array, Bool, Float, Int
 
 from calibration.likelihood import ErrorModel, error_model
-from calibration.quantities import CM_PER_M, QUANTITIES, SHARES, Sample
+from calibration.quantities import CM_PER_M, QUANTITIES, Sample
 from diffsoil.cases import Case
-from diffsoil.io import InputError, nearest
+from diffsoil.io import Faults, InputError, nearest, shown
 from diffsoil.plan import Plan
+from diffsoil.plausible import of_depth, of_soil, of_stock
 from diffsoil.process import Environment
 from diffsoil.processes.pores import ORGANIC_MATTER_IN_CARBON
+from diffsoil.schema import named
+from diffsoil.tables import CODE, MISSING_CODES, SURE_CODES, Meant, read_table
 from diffsoil.tables import Column as Table
-from diffsoil.tables import read_table
 from diffsoil.time import Phase
 
 __all__ = ["ErrorModel", "Operator", "error_model", "geometry_of", "operator", "read"]
 
 UNITS = {name: quantity.unit for name, quantity in QUANTITIES.items()}
 """Variables that can be observed, and the units in which they are compared."""
-
-WRITTEN_UNITS = tuple(dict.fromkeys(u for q in QUANTITIES.values() for u in q.units))
 
 WATER = ("water", "H2O", "h2o")
 """Methods of a pH that can be compared with the soil solution's."""
@@ -58,7 +59,7 @@ COLUMNS = {
     "lower_cm": Table("float", 0, 1000, unit="cm", hint="is this in mm?"),
     "value": Table("float"),
     "sd": Table("float", 0, required=False, allow_missing=True),
-    "unit": Table("str", choices=WRITTEN_UNITS),
+    "unit": Table("str"),
     "estimated": Table("int", 0, 1, required=False),
     "basis": Table("str", choices=("fixed_depth", "equivalent_mass"), required=False),
     "soil_mass_Mg_ha": Table(
@@ -149,131 +150,162 @@ def _read_one(case: Case, plan: Plan, path: Path) -> pd.DataFrame:
     table["file"] = str(path)
     empty = table["series"] == ""
     table.loc[empty, "series"] = table.loc[empty, "site"]
-    depth = case.file.grid.layers * case.file.grid.thickness_m * CM_PER_M
-    table["member"] = [_member(path, row, plan) for _, row in table.iterrows()]
-    factors = np.ones(len(table))
-    for place, (line, row) in enumerate(table.iterrows()):
-        where = f"{path}: line {line}"
-        factors[place] = _checked_value(where, row)
-        _check_place(where, row, depth)
-        if not case.file.start_year <= row["year"] <= case.end_year:
-            before = row["year"] < case.file.start_year
-            why = "the observation is older than the history" if before else AFTER
-            raise InputError(
-                f"{where}, column 'year': {row['year']} is outside the years of the case, "
-                f"{case.file.start_year} to {case.end_year} ({why})"
-            )
+    rows = Rows(path, case, plan, Faults())
+    found = [rows.judged(line, row) for line, row in table.iterrows()]
+    rows.faults.refuse()
+    table["member"] = [member for member, _ in found]
+    factors = np.array([factor for _, factor in found])
     table["value"] = table["value"] * factors
     table["sd"] = table["sd"] * factors
     table["unit"] = [UNITS[v] for v in table["variable"]]
-    _refuse_fractions(path, table)
     return table
 
 
-def _checked_value(where: str, row: pd.Series) -> float:
-    """What one unit of a row is in the unit of its variable, if the value is possible."""
-    variable = row["variable"]
-    quantity = QUANTITIES[variable]
-    if row["unit"] not in quantity.units:
-        expected = " or ".join(repr(u) for u in quantity.units)
-        raise InputError(
-            f"{where}, column 'unit': {row['unit']!r} for {variable}, {expected} is expected"
-        )
-    factor = quantity.units[row["unit"]]
-    if not quantity.lower <= row["value"] * factor <= quantity.upper:
-        low, high = quantity.lower / factor, quantity.upper / factor
-        raise InputError(
-            f"{where}, column 'value': {row['value']:g} is outside {low:g} to {high:g} "
-            f"{row['unit']} ({quantity.likely(row['value'])})"
-        )
-    if row["sd"] == 0:
-        raise InputError(f"{where}, column 'sd': 0 is not possible; leave it empty if unknown")
-    if variable == "ph" and row["method"] not in WATER:
-        given = f"{row['method']!r}" if row["method"] else "empty"
-        raise InputError(
-            f"{where}, column 'method': {given}, a pH needs 'water': what is compared is the pH of "
-            "the soil solution; one in KCl or CaCl2 is lower and has to be converted first"
-        )
-    if np.isfinite(row["month"]) and variable != "soil_temperature":
-        raise InputError(f"{where}, column 'month': only soil_temperature is told by the month")
-    return factor
+@dataclasses.dataclass
+class Rows:
+    """Rows of one observation file, judged against the case; what is wrong is gathered."""
 
+    path: Path
+    case: Case
+    plan: Plan
+    faults: Faults
 
-def _check_place(where: str, row: pd.Series, depth: float) -> None:
-    """Refuse an interval that is not one, or that the column does not reach."""
-    if row["lower_cm"] <= row["upper_cm"]:
-        raise InputError(
-            f"{where}: upper_cm {row['upper_cm']:g} is not above lower_cm "
-            f"{row['lower_cm']:g}: is the depth interval upside down?"
-        )
-    if row["lower_cm"] > depth + 1e-6:
-        raise InputError(
-            f"{where}, column 'lower_cm': {row['lower_cm']:g} cm is below the column of the "
-            f"case, which ends at {depth:g} cm"
-        )
-    massed = np.isfinite(row["soil_mass_Mg_ha"])
-    if massed and row["upper_cm"] > 0:
-        raise InputError(
-            f"{where}, column 'soil_mass_Mg_ha': a mass counts from the surface, "
-            f"but upper_cm is {row['upper_cm']:g}"
-        )
-    if row["basis"] == "equivalent_mass" and not massed:
-        raise InputError(f"{where}, column 'soil_mass_Mg_ha': equivalent_mass needs a mass")
+    def judged(self, line: object, row: pd.Series) -> tuple[int, float]:
+        """Index of the treatment or site of a row, and its unit in that of the variable.
 
+        Neither means anything where a fault was found.
+        """
+        found: list[tuple[str, object, str]] = []
 
-def _refuse_fractions(path: Path, table: pd.DataFrame) -> None:
-    """Percentages that all are below 1 are fractions."""
-    for variable in SHARES:
-        own = table[(table["variable"] == variable) & (table["value"] > 0)]
-        if len(own) > 1 and own["value"].max() <= 1:
-            raise InputError(
-                f"{path}: line {own['line'].iloc[0]}, column 'value': all {len(own)} values of "
-                f"{variable} are at most {own['value'].max():g} %: are these fractions?"
+        def fault(column: str, value: object, what: str) -> None:
+            found.append((column, value, what))
+
+        for column in ("series", "method"):
+            try:
+                named(row[column] or "none")
+            except ValueError as error:
+                fault(column, shown(row[column]), f"is no name: {error}")
+        factor = self._value(row, fault)
+        self._place(row, fault)
+        first, last = self.case.file.start_year, self.case.end_year
+        if not first <= row["year"] <= last:
+            why = "the observation is older than the history" if row["year"] < first else AFTER
+            outside = f"is outside the years of the case, {first} to {last} ({why})"
+            fault("year", row["year"], outside)
+        member = self._member(row, fault)
+        for name, column, given, doubt in () if found else list(_doubts(row, factor)):
+            if doubt and (question := Meant(self.case.file.plausible).question(name, doubt)):
+                fault(column, given, question)
+        for one in found:
+            self.faults.cell(self.path, line, *one)
+        return member, factor
+
+    def _value(self, row: pd.Series, fault: Fault) -> float:
+        """What one unit of a row is in the unit of its variable, if the value is possible."""
+        variable, value = row["variable"], row["value"]
+        quantity = QUANTITIES[variable]
+        factor = quantity.factor(row["unit"])
+        if factor is None:
+            expected = " or ".join(repr(u) for u in quantity.units)
+            fault("unit", shown(row["unit"]), f"for {variable}, {expected} is expected")
+            return 1.0
+        if not quantity.lower <= value * factor <= quantity.upper:
+            low, high = quantity.lower / factor, quantity.upper / factor
+            likely = CODE if value in MISSING_CODES else quantity.likely(value)
+            fault("value", f"{value:g}", f"is outside {low:g} to {high:g} {row['unit']} ({likely})")
+        if row["sd"] == 0:
+            fault("sd", 0, "is not possible; leave it empty if unknown")
+        if variable == "ph" and row["method"] not in WATER:
+            fault(
+                "method",
+                shown(row["method"]) if row["method"] else "empty",
+                "a pH needs 'water': what is compared is the pH of the soil solution; one in KCl "
+                "or CaCl2 is lower and has to be converted first",
             )
+        if np.isfinite(row["month"]) and variable != "soil_temperature":
+            fault("month", "", f"only soil_temperature has a month, not {variable}")
+        return factor
+
+    def _place(self, row: pd.Series, fault: Fault) -> None:
+        """An interval that is one, and that the column reaches."""
+        upper, lower = row["upper_cm"], row["lower_cm"]
+        depth = self.case.file.grid.layers * self.case.file.grid.thickness_m * CM_PER_M
+        if lower <= upper:
+            where = f"upper_cm {upper:g} is not above lower_cm {lower:g}"
+            fault("", where, ": is the depth interval upside down?")
+        if lower > depth + 1e-6:
+            ends = f"cm is below the column of the case, which ends at {depth:g} cm"
+            fault("lower_cm", f"{lower:g}", ends)
+        massed = np.isfinite(row["soil_mass_Mg_ha"])
+        if massed and upper > 0:
+            surface = "a mass counts from the surface, but upper_cm is above 0"
+            fault("soil_mass_Mg_ha", f"{row['soil_mass_Mg_ha']:g}", surface)
+        if row["basis"] == "equivalent_mass" and not massed:
+            fault("soil_mass_Mg_ha", "", "equivalent_mass needs a mass")
+
+    def _member(self, row: pd.Series, fault: Fault) -> int:
+        site, name = row["site"], row["treatment"] or row["site"]
+        plan = self.plan
+        if site not in plan.sites:
+            fault("site", "", f"the case has no site {site!r}{nearest(site, plan.sites)}")
+            return 0
+        if name not in plan.members:
+            near = nearest(name, plan.members)
+            fault("treatment", "", f"the case has no treatment {name!r}{near}")
+            return 0
+        member = plan.members.index(name)
+        if (at := plan.sites[plan.site_of[member]]) != site:
+            fault("site", repr(site), f", but treatment {name!r} is at {at!r}")
+        return member
+
+
+type Fault = Callable[[str, object, str], None]
+
+
+def _doubts(row: pd.Series, factor: float) -> Iterator[tuple[str, str, str, str]]:
+    """What a row without faults looks like: name to confirm, column, its value and the doubt."""
+    variable, value, sd = row["variable"], row["value"], row["sd"]
+    upper, lower, mass = row["upper_cm"], row["lower_cm"], row["soil_mass_Mg_ha"]
+    given = f"{variable} {value:g} {row['unit']}"
+    if doubt := of_depth(upper, lower):
+        yield "lower_cm", "lower_cm", f"{lower:g}", doubt
+    elif value in SURE_CODES:
+        yield variable, "value", given, f"is possible, but is it {CODE}"
+    elif variable == "soc_stock":
+        yield variable, "value", given, of_stock(value * factor, upper, lower)
+    else:
+        yield variable, "value", given, of_soil(variable, value * factor, upper)
+    if mass in SURE_CODES:
+        yield "soil_mass_Mg_ha", "soil_mass_Mg_ha", f"{mass:g}", f"is possible, but is it {CODE}"
+    if QUANTITIES[variable].lower >= 0 and sd > abs(value):
+        yield "sd", "sd", f"{sd:g}", "is more than the value itself: is this a percentage?"
 
 
 def _refuse_repeated(table: pd.DataFrame) -> None:
     """One thing is observed once in all files; an estimate may stand beside a measurement."""
     key = [*THE_SAME, "estimated"]
-    repeated = [g for _, g in table.groupby(key, sort=False, dropna=False) if len(g) > 1]
-    if not repeated:
-        return
-    first, row = repeated[0].iloc[0], repeated[0].iloc[1]
+    faults = Faults()
+    for _, group in table.groupby(key, sort=False, dropna=False):
+        if len(group) > 1:
+            faults.add(_repeated(group.iloc[0], group.iloc[1]))
+    faults.refuse()
+
+
+def _repeated(first: pd.Series, row: pd.Series) -> str:
     where = f"{row['file']}: line {row['line']}"
     before = f"line {first['line']}"
     if first["file"] != row["file"]:
         before += f" of {first['file']}"
     what = f"{row['variable']} of {row['treatment'] or row['site']} in {row['year']}"
     if abs(first["value"] - row["value"]) <= SAME * abs(row["value"]):
-        raise InputError(
+        return (
             f"{where}: a second {what}, the same as {before}: remove one "
             "(average replicates before use)"
         )
-    raise InputError(
+    return (
         f"{where}: a second {what}: {row['value']:g} here, {first['value']:g} in {before}; "
         "average replicates before use, or give laboratories series of their own"
     )
-
-
-def _member(path: Path, row: pd.Series, plan: Plan) -> int:
-    if row["site"] not in plan.sites:
-        raise InputError(
-            f"{path}: line {row['line']}, column 'site': the case has no site {row['site']!r}"
-            f"{nearest(row['site'], plan.sites)}"
-        )
-    name = row["treatment"] or row["site"]
-    if name not in plan.members:
-        raise InputError(
-            f"{path}: line {row['line']}, column 'treatment': the case has no treatment {name!r}"
-            f"{nearest(name, plan.members)}"
-        )
-    member = plan.members.index(name)
-    if plan.sites[plan.site_of[member]] != row["site"]:
-        raise InputError(
-            f"{path}: line {row['line']}, column 'site': {row['site']!r}, but treatment {name!r} "
-            f"is at {plan.sites[plan.site_of[member]]!r}"
-        )
-    return member
 
 
 class Operator(eqx.Module):

@@ -8,6 +8,7 @@ saturation by exchange capacity where the column knows it, density and temperatu
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
@@ -138,8 +139,13 @@ class Quantity:
 
     @property
     def units(self) -> dict[str, float]:
-        """Every unit that may be written -> one of it in :attr:`unit`."""
+        """Every unit that may be written, in one of its spellings -> one of it in :attr:`unit`."""
         return {self.unit: 1.0, **self.also}
+
+    def factor(self, unit: str) -> float | None:
+        """One of a unit, in any spelling, in :attr:`unit`; None if it is no unit of this."""
+        by_spelling = {spelled(known): one for known, one in self.units.items()}
+        return by_spelling.get(spelled(unit))
 
     def likely(self, value: float) -> str:
         """What may have gone wrong with a value out of range, as a question."""
@@ -149,16 +155,59 @@ class Quantity:
 
 RADIOCARBON = ("radiocarbon",)
 TENTH = MappingProxyType({"g/kg": 0.1})
+SHARE = MappingProxyType({"g/kg": 0.1, "permil": 0.1, "mg/kg": 1e-4, "kg/kg": 100.0})
+"""Units of a content besides percent."""
+
+SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻−·⋅", "0123456789--  ", "^*")
+
+WORDS = {
+    "%": ("%", "percent", "per cent", "pct", "wt%", "wt %", "wt.%", "mass %", "mass%", "% w/w"),
+    "permil": ("permil", "per mil", "permille", "per mille", "‰", "o/oo", "0/00"),
+    "degC": ("degc", "c", "°c", "deg c", "degree c", "degrees c", "celsius", "degrees celsius"),
+    "1": ("1", "-", "ph", "none", "unitless", "dimensionless"),
+}
+"""Units that are words, in small letters."""
+
+PREFIXED = {"Mg": "t", "tonne": "t", "tonnes": "t", "cc": "cm3", "ml": "cm3", "dm3": "l", "L": "l"}
+"""Other names of a factor of a unit."""
+
+ELEMENT = ("C", "c", "OC", "SOC", "TOC", "carbon", "Corg", "soil")
+"""What a unit may say of the element; the variable says it."""
+
+
+def spelled(unit: str) -> str:
+    """A unit in the one spelling that stands for all of its others.
+
+    ``t C/ha``, ``Mg ha-1`` and ``tonnes per ha`` are one unit, ``g kg⁻¹`` and ``g/kg`` are one.
+    A text that is no unit comes back as it is.
+    """
+    text = " ".join(unit.translate(SUPERSCRIPTS).split())
+    for name, words in WORDS.items():
+        if text.lower() in words:
+            return name
+    above, *below = re.split(r" ?/ ?| per ", text)
+    powers: dict[str, int] = {}
+    for sign, part in ((1, above), *((-1, part) for part in below)):
+        for factor in part.split():
+            found = re.fullmatch(r"([A-Za-z]+?)(-?[0-9]?)", PREFIXED.get(factor, factor))
+            if found is None:
+                return unit
+            symbol, power = found[1], int(found[2] or 1)
+            if factor not in ELEMENT:
+                symbol = PREFIXED.get(symbol, symbol)
+                powers[symbol] = powers.get(symbol, 0) + sign * power
+    return " ".join(f"{symbol}{power}" for symbol, power in sorted(powers.items()) if power)
+
 
 QUANTITIES: dict[str, Quantity] = {
     "soc_stock": Quantity(
         "organic C", "Mg C/ha", 0.0, 2000.0, _stock,
-        also=MappingProxyType({"kg C/m2": 10.0}),
+        also=MappingProxyType({"kg C/m2": 10.0, "g C/m2": 0.01, "kg C/ha": 0.001}),
         slips=MappingProxyType({"g/m2": 0.01, "kg/ha": 0.001}),
         hint="organic carbon of a hectare is never negative", error_known=True,
     ),
     "soc_percent": Quantity(
-        "organic C", "%", 0.0, 60.0, _percent, also=TENTH, slips=TENTH,
+        "organic C", "%", 0.0, 60.0, _percent, also=SHARE, slips=TENTH,
         hint="organic matter is 58 % carbon at most", error_known=True,
     ),
     "delta14c": Quantity(
@@ -172,16 +221,16 @@ QUANTITIES: dict[str, Quantity] = {
     ),
     "bulk_density": Quantity(
         "bulk density", "g/cm3", 0.05, 2.65, _bulk_density,
-        also=MappingProxyType({"kg/m3": 0.001, "Mg/m3": 1.0}),
+        also=MappingProxyType({"kg/m3": 0.001, "Mg/m3": 1.0, "kg/l": 1.0}),
         slips=MappingProxyType({"kg/m3": 0.001, "mg/cm3": 0.001}),
         hint="minerals have 2.65 g/cm3", steps=("bulk_density",), of_volume=True,
     ),
     "clay_percent": Quantity(
-        "clay", "%", 0.0, 100.0, _clay, also=TENTH, slips=TENTH,
+        "clay", "%", 0.0, 100.0, _clay, also=SHARE, slips=TENTH,
         hint="a share of the mineral soil", steps=("clay_percent",),
     ),
     "calcite_percent": Quantity(
-        "calcite", "%", 0.0, 100.0, _calcite, also=TENTH, slips=TENTH,
+        "calcite", "%", 0.0, 100.0, _calcite, also=SHARE, slips=TENTH,
         hint="a share of the mineral soil", steps=("calcite_fraction",),
     ),
     "ph": Quantity(
@@ -196,11 +245,7 @@ QUANTITIES: dict[str, Quantity] = {
     ),
     "soil_temperature": Quantity(
         "soil temperature", "degC", -40.0, 50.0, _soil_temperature,
-        also=MappingProxyType({"C": 1.0}),
         hint="is this in kelvin or Fahrenheit?", steps=("soil_temperature",), of_volume=True,
     ),
 }  # fmt: skip
 """Variables that can be observed, by the name they have in an observation table."""
-
-SHARES = ("base_saturation", "clay_percent")
-"""Percentages that hardly ever are all below 1; fractions are."""

@@ -402,23 +402,26 @@ def _check_soils(path: Path, file: CaseFile, faults: Faults) -> None:
 
     wrong = faults.lines
 
-    def ask(where: str, name: str, doubt: str) -> None:
+    def ask(where: str, name: str, value: float, doubt: str) -> None:
         place = f"{path}: {where}.{name}: "
         known = any(line.startswith(place) for line in wrong)
         if doubt and not known and (question := meant.question(name, doubt)):
-            faults.add(place + question)
+            faults.add(f"{place}{value:g} {question}")
 
     for soil_name, soil in file.soil.items():
         for number, horizon in enumerate(soil.horizons):
             where = f"soil.{soil_name}.horizons.{number}"
             for name in HORIZON_VARIABLES:
-                ask(where, name, plausible.of_soil(name, getattr(horizon, name), horizon.upper_cm))
-            ask(where, "lower_cm", plausible.of_depth(horizon.upper_cm, horizon.lower_cm))
+                value = getattr(horizon, name)
+                ask(where, name, value, plausible.of_soil(name, value, horizon.upper_cm))
+            upper, lower = horizon.upper_cm, horizon.lower_cm
+            ask(where, "lower_cm", lower, plausible.of_depth(upper, lower))
             if file.column == "carbon" and horizon.calcite_percent > horizon.silt_percent:
                 ask(
                     where,
                     "calcite_percent",
-                    f"{horizon.calcite_percent:g} is more than silt_percent "
+                    horizon.calcite_percent,
+                    "is more than silt_percent "
                     f"{horizon.silt_percent:g}, of which calcite is a part",
                 )
 

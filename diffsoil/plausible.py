@@ -29,7 +29,7 @@ NAMES = {
     "silt_percent": "silt as a fraction",
     "base_saturation": "base saturation as a fraction",
     "calcite_percent": "more calcite than there is silt to hold it",
-    "soc_stock": "stocks in kg/m2",
+    "soc_stock": "stocks in kg/m2, g/m2 or kg/ha",
     "delta14c": "codes for missing values",
     "respired_delta14c": "codes for missing values",
     "soil_temperature": "codes for missing values",
@@ -123,15 +123,29 @@ def of_soil(variable: str, value: float, upper_cm: float) -> str:
     least = {"clay_percent": 1.0, "silt_percent": 1.0, "base_saturation": 1.0}
     least["soc_percent"] = 0.1 if upper_cm < TOPSOIL_CM else 0.02
     if 0 < value < least.get(variable, 0.0):
-        return f"{value:g} %: is it a fraction?"
+        return "is less than there is in soils: are these fractions?"
     # organic soil material begins at 12 to 18 % (FAO 2006)
     if variable == "soc_percent" and value > 12:
-        return f"{value:g} % is an organic soil: is it in g/kg?"
+        return "is that of an organic soil: is this in g/kg?"
+    return ""
+
+
+TYPICAL_DENSITY = 1.4
+"""Bulk density of a mineral soil, g/cm3, for judging stocks."""
+
+
+def of_stock(stock: float, upper_cm: float, lower_cm: float) -> str:
+    """What a stock of organic carbon (Mg/ha) looks like, or an empty text."""
+    percent = stock / (TYPICAL_DENSITY * (lower_cm - upper_cm))
+    if stock > 0 and percent < (0.15 if upper_cm < TOPSOIL_CM else 0.03):
+        return "is less than there is in soils: is this in kg/m2?"
+    if percent > 20:
+        return "is that of an organic soil: is this in g/m2 or kg/ha?"
     return ""
 
 
 def of_depth(upper_cm: float, lower_cm: float) -> str:
     """What an interval of depth looks like, or an empty text."""
     if lower_cm < 3 or lower_cm - upper_cm < 0.5:
-        return f"{upper_cm:g} to {lower_cm:g} cm: is it in m?"
+        return "is very shallow or thin: is this in m?"
     return ""

@@ -32,8 +32,12 @@ FileName = Annotated[str, Field(min_length=1)]
 NAME = re.compile(r"\w([\w .+-]{0,62}[\w+-])?")
 
 
-def _name(text: str) -> str:
-    """A name that may become part of the name of a file, a variable or a parameter."""
+def named(text: str) -> str:
+    """A name that may become part of the name of a file, a variable or a parameter.
+
+    Raises:
+        ValueError: it may not; the text says what a name is.
+    """
     if not NAME.fullmatch(text):
         raise ValueError(
             "a name begins with a letter or digit and goes on with letters, digits, '_', '-', "
@@ -42,7 +46,7 @@ def _name(text: str) -> str:
     return text
 
 
-Name = Annotated[str, AfterValidator(_name)]
+Name = Annotated[str, AfterValidator(named)]
 FileStem = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 
 

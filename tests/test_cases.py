@@ -103,15 +103,15 @@ MISTAKES = {
     ),
     "clay as a fraction": (
         {"case": [("clay_percent = 16", "clay_percent = 0.16")]},
-        ["soil.loam.horizons.0.clay_percent", "0.16 %", "fraction"],
+        ["soil.loam.horizons.0.clay_percent", "0.16 is less", "fractions"],
     ),
     "carbon as a fraction": (
         {"case": [("soc_percent = 1.5", "soc_percent = 0.015")]},
-        ["soil.clay.horizons.0.soc_percent", "0.015 %", "fraction"],
+        ["soil.clay.horizons.0.soc_percent", "0.015 is less", "fractions"],
     ),
     "carbon in g/kg": (
         {"case": [("soc_percent = 1.2", "soc_percent = 13")]},
-        ["soil.loam.horizons.0.soc_percent", "13 %", "g/kg"],
+        ["soil.loam.horizons.0.soc_percent", "13 is that", "g/kg"],
     ),
     "more calcite than silt": (
         {"case": [("calcite_percent = 5", "calcite_percent = 80")]},

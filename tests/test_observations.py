@@ -235,6 +235,32 @@ def test_other_units_are_converted(tmp_path):
     assert list(found["unit"]) == ["%", "g/cm3"]
 
 
+@pytest.mark.parametrize(
+    ("variable", "unit", "value"),
+    [
+        *(
+            ("soc_stock", unit, 40)
+            for unit in ("t C/ha", "t/ha", "Mg ha-1", "Mg C ha⁻¹", "t ha^-1", "tonnes per ha")
+        ),
+        *(("soc_stock", unit, 4) for unit in ("kg m-2", "kg C m⁻²", "kg/m²", "kg C/m^2")),
+        ("soc_stock", "g C m-2", 4000),
+        *(("soc_percent", unit, 1.4) for unit in ("percent", "wt%", "pct")),
+        *(("soc_percent", unit, 14) for unit in ("g kg-1", "g kg⁻¹", "g C/kg", "‰")),
+        *(("bulk_density", unit, 1.4) for unit in ("g cm-3", "g/cm³", "g/cc", "Mg m-3", "t/m3")),
+        ("soil_temperature", "°C", 9),
+    ],
+)
+def test_a_unit_may_be_spelled_in_many_ways(variable, unit, value):
+    quantity = QUANTITIES[variable]
+    of_variable = {"soc_stock": 40, "soc_percent": 1.4, "bulk_density": 1.4, "soil_temperature": 9}
+    assert value * quantity.factor(unit) == pytest.approx(of_variable[variable])
+
+
+@pytest.mark.parametrize("unit", ["mg/ha", "t", "kg/ha/a", "C", "", "tC", "ha/t", "m2/kg", "K"])
+def test_another_unit_is_none_of_a_stock(unit):
+    assert QUANTITIES["soc_stock"].factor(unit) is None
+
+
 def test_years_treatments_and_sites_can_be_withheld(tmp_path):
     rows = [
         observation(year=1901),
@@ -264,6 +290,24 @@ WRONG = {
     "clay in g/kg": (observation(variable="clay_percent", unit="%", value=230), "g/kg"),
     "a month of a stock": (observation().strip() + ",7\n", "only soil_temperature"),
     "before the history": (observation(year=1500), "older than the history"),
+    "a code for a missing value": (observation(value=-99), "-99 is outside .* missing value"),
+    "a code that is possible": (observation(value=999), "soc_stock 999 Mg C/ha is possible, but"),
+    "a depth in m": (observation(lower_cm=0.23), "0.23 is very shallow or thin: is this in m"),
+    "carbon as a fraction": (
+        observation(variable="soc_percent", unit="%", value=0.014),
+        "soc_percent 0.014 % is less .* are these fractions",
+    ),
+    "carbon in g/kg": (
+        observation(variable="soc_percent", unit="%", value=14),
+        "soc_percent 14 % is that of an organic soil: is this in g/kg",
+    ),
+    "a stock in kg/m2": (observation(value=4), "soc_stock 4 Mg C/ha .* is this in kg/m2"),
+    "an sd in percent": (
+        observation(variable="soc_percent", unit="%", value=1.4, sd=15),
+        "15 is more than the value itself: is this a percentage",
+    ),
+    "a slash in a series": (observation(series="lab A/B"), "'lab A/B' is no name"),
+    "an unknown unit": (observation(unit="kg"), "'kg' for soc_stock, 'Mg C/ha' or"),
     "a treatment of another site": (
         observation(site="hill", series="field"),
         "treatment 'control' is at 'field'",
@@ -290,6 +334,33 @@ def test_fractions_in_the_place_of_percent_are_noticed(tmp_path):
     rows = [observation(year=y, variable="clay_percent", unit="%", value=0.2) for y in (1901, 1902)]
     with pytest.raises(InputError, match="are these fractions"):
         table(tmp_path, rows)
+
+
+def test_all_faults_of_a_file_are_reported_at_once(tmp_path):
+    rows = [
+        observation(year=1899 + n, value=-9 if n < 3 else 40, unit="kg" if n == 4 else "Mg C/ha")
+        for n in range(5)
+    ]
+    with pytest.raises(InputError) as error:
+        table(tmp_path, [*rows, observation(treatment="contorl", year=1908)])
+    lines = str(error.value).splitlines()
+    assert [line.split("observations.csv: ")[1].split(" ", 1)[0] for line in lines] == [
+        "column",
+        "line",
+        "line",
+    ]
+    assert "column 'value': 3 values, first in line 2: -9" in lines[0]
+    assert "'kg'" in lines[1]
+    assert "did you mean 'control'" in lines[2]
+
+
+def test_what_the_case_says_is_meant_is_taken(tmp_path):
+    keep = "keep_out = []"
+    path = write_case(tmp_path, [observation(value=4)])
+    text = path.read_text().replace('keep_out = ["hill"]', keep)
+    path.write_text(text.replace("minimum =", 'plausible = ["soc_stock"]\nminimum =', 1))
+    case = load_case(path)
+    assert read(case, build(case))["value"].item() == 4
 
 
 def test_contradictions_name_both_lines(tmp_path):
