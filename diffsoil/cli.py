@@ -49,6 +49,13 @@ Settings = Annotated[
         help="process.parameter=VALUE: fix a parameter at a value; may be repeated.",
     ),
 ]
+Plausible = Annotated[
+    tuple[str, ...],
+    Parameter(
+        show_default=False,
+        help="A column or key whose unlikely values are meant; may be repeated.",
+    ),
+]
 Seed = Annotated[int, Parameter(help="Seed of the random numbers; the same seed repeats a run.")]
 
 
@@ -57,11 +64,20 @@ Seed = Annotated[int, Parameter(help="Seed of the random numbers; the same seed 
 
 @app.command
 def rothc(
-    inputs: Annotated[Path, Parameter(help="Monthly weather and carbon inputs, CSV.")],
+    inputs: Annotated[
+        Path,
+        Parameter(
+            help="Monthly weather and carbon inputs, CSV; or RothC_input.dat of the official "
+            "program, version 1 or 2, which holds its site."
+        ),
+    ],
     /,
     *,
-    site: Annotated[Path, Parameter(help="Site description, JSON.")],
+    site: Annotated[
+        Path | None, Parameter(show_default=False, help="Site description of a CSV, JSON.")
+    ] = None,
     output: Annotated[Path, Parameter(name=["-o", "--output"], help="Monthly results, CSV.")],
+    plausible: Plausible = (),
     overwrite: Overwrite = False,
     device: Device = "cpu",
 ) -> None:
@@ -69,7 +85,7 @@ def rothc(
     _use_device(device)
     from diffsoil.rothc import run_files
 
-    run_files(inputs, site, output, overwrite=overwrite)
+    run_files(inputs, site, output, overwrite=overwrite, confirmed=plausible)
 
 
 @app.command

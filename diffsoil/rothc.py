@@ -10,8 +10,10 @@ Radiocarbon is carried as an amount (carbon times activity), which is linear in 
 are made from it for output. All functions are for one site; ``jax.vmap`` gives many.
 """
 
+import dataclasses
 import json
 import math
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,11 +25,11 @@ from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int
 
-from diffsoil import io
+from diffsoil import io, plausible
 from diffsoil.io import InputError
 from diffsoil.processes import carbon, pedotransfer, rate_modifiers
 from diffsoil.state import ACTIVE, POOLS
-from diffsoil.tables import Column, read_table
+from diffsoil.tables import NOTE, Column, Meant, checked_table, number, read_table
 from diffsoil.work.files import check_output, replacing
 
 RATES = (10.0, 0.3, 0.66, 0.02)
@@ -461,7 +463,31 @@ SITE_KEYS = {
     "rm_moist": Column("int", 1, 3, required=False),
     "smd_bare": Column("int", 1, 2, required=False),
 }
-"""Keys of a site file; no other key is read."""
+"""Keys of a site file."""
+
+OPTION_KEYS = {
+    "opt_RMmoist": "rm_moist",
+    "opt_SMDbare": "smd_bare",
+    "siltper": "silt_pct",
+    "BD": "bulk_density_g_cm3",
+    "OC": "oc_pct",
+    "minRM_Moist": "min_rm_moist",
+}
+"""Names that version 2 of the official program has for keys of a site; a site file may too."""
+
+HEADER_KEYS = {"clay": "clay_pct", "depth": "depth_cm", "iom": "iom_tC_ha", **OPTION_KEYS}
+"""Names in the header of the official program's input file, besides ``nsteps``."""
+
+KEYS_OF_A_RUN = (
+    "n_input_rows",
+    "n_run_months",
+    "spinup_months_until_converged",
+    "spinup_convergence",
+    "state_after_spinup",
+    "swc_mm_after_spinup",
+    "radiocarbon_age_yr_after_spinup",
+)
+"""What a site file may say about a run of the official program; it is not read."""
 
 INPUT_COLUMNS = {
     "role": Column("str", choices=("spinup", "run")),
@@ -470,7 +496,8 @@ INPUT_COLUMNS = {
     "modern_pct": Column("float", 0.0, 1000.0, unit="% modern"),
     "tmp_c": Column("float", -60.0, 60.0, unit="degrees C", hint="is this in kelvin?"),
     "rain_mm": Column("float", 0.0, 5000.0, unit="mm a month"),
-    "evap_mm": Column("float", 0.0, 5000.0, unit="mm a month"),
+    # the official files have months of dew, down to -20.7 mm, and the official code takes them
+    "evap_mm": Column("float", -50.0, 5000.0, unit="mm a month"),
     "c_inp_tC_ha": Column("float", 0.0, 100.0, unit="t C/ha", hint="is this in g/m2 or kg/ha?"),
     "fym_tC_ha": Column("float", 0.0, 100.0, unit="t C/ha", hint="is this in g/m2 or kg/ha?"),
     "pc": Column("int", 0, 1),
@@ -478,34 +505,81 @@ INPUT_COLUMNS = {
 }
 """Columns of an input file."""
 
+OFFICIAL_COLUMNS = {
+    "year": "year",
+    "month": "month",
+    "modern": "modern_pct",
+    "Tmp": "tmp_c",
+    "Rain": "rain_mm",
+    "Evap": "evap_mm",
+    "C_inp": "c_inp_tC_ha",
+    "FYM": "fym_tC_ha",
+    "PC": "pc",
+    "DPM_RPM": "dpm_rpm",
+}
+"""Columns of the official program's input file, and what they are called in ours."""
 
-def read_site(path: str | Path) -> Site:
-    """Read a site file: a JSON object with the fields of :class:`Site`, others are not read.
+CONFIRMED = Meant((), "--plausible {} says that it is meant")
+
+
+def read_site(path: str | Path, meant: Meant = CONFIRMED) -> Site:
+    """Read a site file: a JSON object with the fields of :class:`Site`.
+
+    The options of version 2 of the official program may have their names there; what a run of it
+    was like may be told; a note of the user's own begins with ``note``.
 
     Raises:
-        InputError: the file cannot be read, a key is missing, or a value is not acceptable.
+        InputError: all that is wrong: the file cannot be read, a key is missing or unknown, or a
+            value is not acceptable.
     """
-    try:
-        # as floats, so that an integer of any length is a number or infinite
-        content = json.loads(io.read_text(path), parse_int=float)
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}: is not valid JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: a JSON object is expected, with keys such as 'clay_pct'")
-    values = {}
-    for key, column in SITE_KEYS.items():
-        if key in content:
-            values[key] = _site_value(path, key, content[key], column)
+    return _site(path, io.read_json(path), OPTION_KEYS, meant)
+
+
+def _site(
+    path: str | Path, content: Mapping[str, Any], names: Mapping[str, str], meant: Meant
+) -> Site:
+    """A site out of what a file says of it, under our names and those of ``names``."""
+    faults = io.Faults()
+    written: dict[str, str] = {}
+    unknown = []
+    for key in content:
+        own = names.get(key, key)
+        if own in written:
+            faults.add(f"{path}: keys {written[own]!r} and {key!r} say the same")
+        elif own in SITE_KEYS:
+            written[own] = key
+        elif key not in KEYS_OF_A_RUN and not key.startswith(NOTE):
+            unknown.append(key)
+    values: dict[str, Any] = {}
+    missing = []
+    for own, column in SITE_KEYS.items():
+        if own in written:
+            with faults.gathered():
+                values[own] = _site_value(path, written[own], content[written[own]], column)
         elif column.required:
-            unknown = [name for name in content if name not in SITE_KEYS]
-            raise InputError(f"{path}: key {key!r} is missing{io.nearest(key, unknown)}")
+            near = io.nearest(own, unknown)
+            unknown = [key for key in unknown if repr(key) not in near]
+            missing.append(f"key {own!r} is missing{near}")
+    if missing:
+        faults.add(f"{path}: {'; '.join(missing)}")
+    known = [*SITE_KEYS, *names]
+    for key in unknown:
+        faults.add(f"{path}: unknown key {io.shown(key)}{io.nearest(key, known)}")
     option = values.get("rm_moist", 1)
-    for key in FARINA_KEYS:
-        if option != 1 and key not in values:
-            raise InputError(f"{path}: key {key!r} is missing, rm_moist {option} needs it")
-    texture = values["clay_pct"] + values.get("silt_pct", 0.0)
+    absent = [own for own in FARINA_KEYS if own not in written]
+    if option != 1 and absent:
+        asked = written["rm_moist"]
+        own_names = asked == "rm_moist"
+        key = absent[0] if own_names else next(k for k, own in names.items() if own == absent[0])
+        faults.add(f"{path}: key {key!r} is missing, {asked} {option} needs it")
+    texture = values.get("clay_pct", 0.0) + values.get("silt_pct", 0.0)
     if texture > 100.0:
-        raise InputError(f"{path}: clay_pct + silt_pct is {texture:g}, more than 100 %")
+        faults.add(f"{path}: clay_pct + silt_pct is {texture:g}, more than 100 %")
+    for own, variable in (("clay_pct", "clay_percent"), ("oc_pct", "soc_percent")):
+        doubt = plausible.of_soil(variable, values.get(own, 0.0), 0.0)
+        if doubt and (question := meant.question(own, doubt)):
+            faults.add(f"{path}: key {written[own]!r}: {values[own]:g} {question}")
+    faults.refuse()
     return Site(**values)
 
 
@@ -517,22 +591,28 @@ def _site_value(path: str | Path, key: str, value: object, column: Column) -> An
     return int(value) if column.kind == "int" else float(value)
 
 
-def read_inputs(path: str | Path) -> pd.DataFrame:
+def read_inputs(path: str | Path, meant: Meant = CONFIRMED) -> pd.DataFrame:
     """Read an input file: twelve spin-up months from January on, then the months to run.
 
     Returns:
         The columns of ``INPUT_COLUMNS``, with the line in the file as index.
 
     Raises:
-        InputError: anything that is wrong with the file, with its line.
+        InputError: all that is wrong with the file, with its lines.
     """
-    table = read_table(path, INPUT_COLUMNS)
+    table = read_table(path, INPUT_COLUMNS, meant)
     spinup = table["role"] == "spinup"
     if spinup.sum() != 12 or not spinup.iloc[:12].all():
         raise InputError(
             f"{path}: column 'role': {spinup.sum()} spinup rows, exactly 12 are needed, "
             "before the run rows"
         )
+    _check_months(path, table, meant)
+    return table
+
+
+def _check_months(path: str | Path, table: pd.DataFrame, meant: Meant) -> None:
+    """Twelve spin-up months from January on, then months without a gap, of a likely climate."""
     for expected, (line, month) in enumerate(table["month"].iloc[:12].items(), start=1):
         if month != expected:
             raise InputError(
@@ -543,20 +623,120 @@ def read_inputs(path: str | Path) -> pd.DataFrame:
     if months.empty:
         raise InputError(f"{path}: column 'role': there is no run row")
     _check_consecutive(path, months)
-    return table
+    names = {"tmp_c": "temperature_c", "rain_mm": "precipitation_mm", "evap_mm": "pet_mm"}
+    weather = months[["year", "month", *names]].rename(columns=names)
+    weather["pet_mm"] *= EVAPORATION_PER_PAN
+    whole = weather.groupby("year")["month"].transform("size") == 12
+    own = {other: name for name, other in names.items()}
+    faults = io.Faults()
+    for name, doubt in plausible.of_climate(weather[whole]) if whole.any() else ():
+        if question := meant.question(own[name], doubt):
+            faults.add(f"{path}: column {own[name]!r}: {question}")
+    faults.refuse()
+
+
+# The official program's own input file.
+
+
+def is_official(path: str | Path) -> bool:
+    """Whether a file is an input file of the official program: its header has the site."""
+    lines = io.read_text(path).split("\n", 20)[:20]
+    return any(_names(line.split(), HEADER_KEYS) >= {"clay", "depth", "iom"} for line in lines)
+
+
+def _names(words: list[str], known: Iterable[str]) -> set[str]:
+    """Those of some names that stand in a line, in whatever case."""
+    by_lower = {name.lower(): name for name in known}
+    return {by_lower[word.lower()] for word in words if word.lower() in by_lower}
+
+
+def read_official(path: str | Path, meant: Meant = CONFIRMED) -> tuple[Site, pd.DataFrame, int]:
+    """Read an input file of the official program, version 1 or 2.
+
+    Its header names the site, with the number of months (``nsteps``, those of the spin-up among
+    them); a table follows, whose first twelve months are repeated until the soil is steady.
+
+    Returns:
+        The site, the table as :func:`read_inputs` returns it, and how many rows at its end are
+        left out because ``nsteps`` does not count them, as in the official program.
+
+    Raises:
+        InputError: all that is wrong with the file, with its lines.
+    """
+    lines = [
+        (place, line.split())
+        for place, line in enumerate(io.read_text(path).split("\n"), start=1)
+        if line.split()
+    ]
+    header: dict[str, Any] = {}
+    start = len(lines)
+    for place, (_, words) in enumerate(lines[:-1]):
+        if _names(words, OFFICIAL_COLUMNS) >= {"year", "month"}:
+            start = place
+            break
+        keys = _names(words, HEADER_KEYS)
+        if keys >= {"clay", "depth", "iom"} or "opt_RMmoist" in keys:
+            header |= _header_values(path, words, *lines[place + 1])
+    if start == len(lines):
+        raise InputError(f"{path}: there is no line 'year month modern Tmp Rain Evap ...'")
+    steps = header.pop("nsteps", None)
+    faults = io.Faults()
+    with faults.gathered():
+        site = _site(path, header, HEADER_KEYS, meant)
+    by_lower = {name.lower(): own for name, own in OFFICIAL_COLUMNS.items()}
+    names = [by_lower.get(word.lower(), word) for word in lines[start][1]]
+    whole = []
+    for line, cells in lines[start + 1 :]:
+        if len(cells) == len(names):
+            whole.append((line, cells))
+        else:
+            expected = f"where the header has {len(names)}"
+            faults.cell(path, line, "", f"{len(cells)} values", expected)
+    columns = {name: column for name, column in INPUT_COLUMNS.items() if name != "role"}
+    places, rows = [line for line, _ in whole], [cells for _, cells in whole]
+    table = checked_table(path, names, places, rows, columns, faults, meant)
+    if steps is None or steps != int(steps) or not 13 <= steps <= len(table):
+        given = "is missing" if steps is None else f"{steps:g} is not 13 to {len(table)}"
+        raise InputError(
+            f"{path}: nsteps {given}: the months in the file, the first 12 of which are the spin-up"
+        )
+    left_out = len(table) - int(steps)
+    table = table.iloc[: int(steps)]
+    _check_months(path, table, meant)
+    return site, table, left_out
+
+
+def _header_values(
+    path: str | Path, words: list[str], line: int, values: list[str]
+) -> dict[str, float]:
+    """The numbers below a line of names."""
+    by_lower = {name.lower(): name for name in (*HEADER_KEYS, "nsteps")}
+    if len(values) != len(words):
+        raise InputError(f"{path}: line {line}: {len(values)} values below {len(words)} names")
+    found = {}
+    for word, value in zip(words, values, strict=True):
+        try:
+            found[by_lower.get(word.lower(), word)] = number(value)
+        except ValueError as error:
+            raise InputError(f"{path}: line {line}, {word}: {io.shown(value)} {error}") from None
+    return found
 
 
 def _check_consecutive(path: str | Path, months: pd.DataFrame) -> None:
-    count = months["year"] * 12 + months["month"] - 1
-    for line, before, now in zip(count.index[1:], count.iloc[:-1], count.iloc[1:], strict=True):
+    count = (months["year"] * 12 + months["month"] - 1).tolist()
+    faults = io.Faults()
+    before = count[0]
+    for line, now in zip(months.index[1:], count[1:], strict=True):
         where = f"{path}: line {line}, columns 'year' and 'month'"
         if now == before:
-            raise InputError(f"{where}: {_name(now)} appears twice")
-        if now < before:
-            raise InputError(f"{where}: {_name(now)} comes after {_name(before)}")
-        if now > before + 1:
+            faults.add(f"{where}: {_name(now)} appears twice")
+        elif now < before:
+            faults.add(f"{where}: {_name(now)} comes after {_name(before)}")
+        elif now > before + 1:
             last = f" to {_name(now - 1)} are" if now > before + 2 else " is"
-            raise InputError(f"{where}: {_name(before + 1)}{last} missing")
+            faults.add(f"{where}: {_name(before + 1)}{last} missing")
+        before = max(before, now)
+    faults.refuse()
 
 
 def _name(count: int) -> str:
@@ -570,23 +750,32 @@ def _forcing(table: pd.DataFrame) -> Forcing:
 
 
 def run_files(
-    inputs: str | Path, site: str | Path, output: str | Path, overwrite: bool = False
+    inputs: str | Path,
+    site: str | Path | None,
+    output: str | Path,
+    overwrite: bool = False,
+    confirmed: Collection[str] = (),
 ) -> None:
     """Run RothC from an input file and a site file to a monthly table.
 
     Args:
-        inputs: CSV with the columns of ``INPUT_COLUMNS``.
-        site: JSON with the fields of :class:`Site`; nothing else in it has any influence.
+        inputs: CSV with the columns of ``INPUT_COLUMNS``, or the official program's own file.
+        site: JSON with the fields of :class:`Site`; None where the inputs hold the site.
         output: CSV that is written, whole or not at all, with 15 significant digits.
         overwrite: whether an existing output may be replaced.
+        confirmed: columns and keys whose unlikely values are meant.
 
     Raises:
         InputError: bad files, an output that may not or cannot be written, or a spin-up without
             a steady state.
     """
     check_output(output, overwrite)
-    table = read_inputs(inputs)
-    result = run(read_site(site), _forcing(table.iloc[:12]), _forcing(table.iloc[12:]))
+    known = (*INPUT_COLUMNS, *SITE_KEYS)
+    for name in confirmed:
+        if name not in known:
+            raise InputError(f"--plausible {name}: no such column or key{io.nearest(name, known)}")
+    soil, table = _read(inputs, site, dataclasses.replace(CONFIRMED, names=confirmed))
+    result = run(soil, _forcing(table.iloc[:12]), _forcing(table.iloc[12:]))
     if not result.spun_up:
         raise InputError(
             f"{inputs}: rows with role spinup: no steady state within {SPINUP_YEARS} years, "
@@ -594,6 +783,32 @@ def run_files(
         )
     with replacing(output, overwrite) as part:
         _monthly(table.iloc[12:], result).to_csv(part, index=False, float_format="%.15g")
+
+
+def _read(inputs: str | Path, site: str | Path | None, meant: Meant) -> tuple[Site, pd.DataFrame]:
+    """Site and months, from two files of ours or one of the official program."""
+    official = is_official(inputs)
+    if official and site is not None:
+        raise InputError(f"{inputs}: holds the site in its header; leave out --site {site}")
+    if official:
+        soil, table, left_out = read_official(inputs, meant)
+        if left_out:
+            year, month = table[["year", "month"]].iloc[-1]
+            last = f"{year}-{month:02d}"
+            print(f"diffsoil: {inputs}: {left_out} months after {last} are beyond nsteps, left out")
+        return soil, table
+    if site is None:
+        raise InputError(
+            f"{inputs}: needs --site SITE.json: it is not the official program's own file, whose "
+            "header has a line 'clay depth iom nsteps'"
+        )
+    faults = io.Faults()
+    with faults.gathered():
+        table = read_inputs(inputs, meant)
+    with faults.gathered():
+        soil = read_site(site, meant)
+    faults.refuse()
+    return soil, table
 
 
 def _monthly(months: pd.DataFrame, result: RothCOutput) -> pd.DataFrame:

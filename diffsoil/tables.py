@@ -125,6 +125,31 @@ def read_table(
     """
     faults = Faults()
     header, lines, rows = _cells(path, columns, faults)
+    return checked_table(path, header, lines, rows, columns, faults, meant)
+
+
+def checked_table(
+    path: str | Path,
+    header: list[str],
+    lines: list[int],
+    rows: list[list[str]],
+    columns: Mapping[str, Column],
+    faults: Faults,
+    meant: Meant | None = None,
+) -> pd.DataFrame:
+    """A table out of its cells, as :func:`read_table` returns it.
+
+    Args:
+        path: file, named in errors.
+        header: names of the columns.
+        lines: line in the file of each row.
+        rows: cells, as many in each row as there are names.
+        columns, meant: as for :func:`read_table`.
+        faults: what is wrong with the file already.
+
+    Raises:
+        InputError: there are faults, those among them that were there already.
+    """
     _check_header(path, header, columns, faults)
     data = {}
     for name, column in columns.items():

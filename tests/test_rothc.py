@@ -418,6 +418,15 @@ def complaint(tmp_path, table=None, site_text=None):
         (15, "pc", 0.5, "0.5 is not a whole number"),
         (15, "rain_mm", -1, "-1 is outside 0 to 5000 mm a month"),
         (15, "c_inp_tC_ha", "much", "'much' is not a number"),
+        (15, "evap_mm", -60, "-60 is outside -50 to 5000 mm a month"),
+        (15, "rain_mm", "1_6", "'1_6' has an underscore"),
+        (
+            15,
+            "rain_mm",
+            -99,
+            "-99 is outside 0 to 5000 mm a month (a code for a missing value? "
+            "leave the cell empty, or the row out)",
+        ),
         (15, "role", "rum", "'rum' is not one of spinup, run"),
         (4, "month", 1, "spin-up month 1 where 3 is expected"),
     ],
@@ -472,6 +481,11 @@ def test_missing_and_repeated_months_are_named(tmp_path, three_years, rows, expe
         ),
         (FARINA | {"bulk_density_g_cm3": 1300}, "outside 0.1 to 2.65 g/cm3 (is this in kg/m3?)"),
         ({"silt_pct": 90}, "clay_pct + silt_pct is 108.5, more than 100 %"),
+        ({"opt_RMmoist": 2} | FARINA | {"oc_pct": None}, "key 'oc_pct': null is not a number"),
+        ({"opt_RMmoist": 4}, "key 'opt_RMmoist': 4 is outside 1 to 3"),
+        ({"opt_RMoist": 1}, "unknown key 'opt_RMoist', did you mean 'opt_RMmoist'?"),
+        ({"clay_pct": 0.185}, "fractions? (--plausible clay_pct says that it is meant)"),
+        ({"siltper": 50, "silt_pct": 50}, "keys 'siltper' and 'silt_pct' say the same"),
     ],
 )
 def test_bad_site_value_is_named_by_its_key(tmp_path, changes, expected):
@@ -489,6 +503,95 @@ def test_bad_site_value_is_named_by_its_key(tmp_path, changes, expected):
 )
 def test_bad_site_file_is_explained(tmp_path, text, expected):
     assert complaint(tmp_path, site_text=text).startswith(expected)
+
+
+OFFICIAL = INPUTS.parent / "official"
+V1, V2 = OFFICIAL / "v1_RothC_input.dat", OFFICIAL / "v2_RothC_input.dat"
+
+
+def test_the_official_programs_own_file_gives_its_published_results(tmp_path):
+    run_files(V1, None, tmp_path / "out.csv")
+    found = pd.read_csv(tmp_path / "out.csv").rename(columns={"deltaC_permil": "deltaC"})
+    published = pd.read_csv(OFFICIAL / "v1_month_results.csv")
+    assert len(found) == len(published) == 840 - 12
+    for name in published:
+        # 14C passes through 0 permil, where nothing is relative
+        atol = 1e-9 if name == "deltaC" else 0
+        np.testing.assert_allclose(found[name], published[name], rtol=1e-9, atol=atol)
+
+
+def test_a_month_of_dew_is_taken_as_the_official_code_takes_it():
+    _, table, _ = rothc.read_official(V1)
+    assert table["evap_mm"].min() == -20.7
+
+
+def test_version_2_of_the_official_file_has_options_in_its_header(tmp_path):
+    site, table, left_out = rothc.read_official(V2)
+    assert (site.rm_moist, site.smd_bare, left_out, len(table)) == (1, 1, 0, 840)
+    found = [site.clay_pct, site.depth_cm, site.iom_tC_ha, site.silt_pct, site.min_rm_moist]
+    np.testing.assert_allclose(found, [23.4, 23.0, 3.0041, 58.6, 0.2])
+    np.testing.assert_allclose([site.bulk_density_g_cm3, site.oc_pct], [1.27, 0.94])
+    assert site == rothc.read_site(_written(tmp_path, V2))
+
+
+def _written(folder, official):
+    """The site of an official file as a site file, with the official names of the options."""
+    lines = official.read_text().splitlines()
+    options = dict(zip(lines[3].split(), map(float, lines[4].split()), strict=True))
+    keys = ("clay_pct", "depth_cm", "iom_tC_ha", "nsteps", "siltper", "BD", "OC", "minRM_Moist")
+    site = dict(zip(keys, map(float, lines[7].split()), strict=True))
+    del site["nsteps"]
+    path = folder / "site.json"
+    path.write_text(json.dumps(site | options))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("13.0\t25.0", "13,0\t25.0", "line 5, clay: '13,0' has a comma"),
+        ("13.0\t25.0", "0.13\t25.0", "key 'clay': 0.13 is less than there is in soils"),
+        ("13.0\t", "", "line 5: 3 values below 4 names"),
+        ("840", "900", "nsteps 900 is not 13 to 840"),
+        ("1939\t3\t97.5\t5.46", "1939\t3\t97.5\twarm", "line 22, column 'tmp_c': 'warm' is not"),
+        ("1939\t3\t97.5", "1939\t3", "line 22: 9 values where the header has 10"),
+        ("1939\t3\t97.5", "1939\t4\t97.5", "1939-03 is missing"),
+        ("modern\tTmp", "modern\tTemp", "column 'tmp_c' is missing, did you mean 'Temp'?"),
+        ("year  month    modern", "yr  month    modern", "no line 'year month modern"),
+    ],
+)
+def test_a_slip_in_an_official_file_is_named(tmp_path, old, new, expected):
+    text = V1.read_text()
+    assert old in text
+    path = tmp_path / "RothC_input.dat"
+    path.write_text(text.replace(old, new, 1))
+    with pytest.raises(InputError) as caught:
+        run_files(path, None, tmp_path / "out.csv")
+    assert f"{path}: " in str(caught.value)
+    assert expected in str(caught.value)
+
+
+def test_months_beyond_nsteps_are_left_out_and_said_to_be(tmp_path, capsys):
+    path = tmp_path / "RothC_input.dat"
+    path.write_text(V1.read_text().replace("840", "36", 1))
+    run_files(path, None, tmp_path / "out.csv")
+    assert len(pd.read_csv(tmp_path / "out.csv")) == 24
+    assert "804 months after 1940-12 are beyond nsteps" in capsys.readouterr().out
+
+
+def test_a_site_file_belongs_to_our_table_alone(tmp_path):
+    with pytest.raises(InputError, match=r"holds the site in its header; leave out --site"):
+        run_files(V1, SITE, tmp_path / "out.csv")
+    with pytest.raises(InputError, match=r"inputs.csv: needs --site SITE.json"):
+        run_files(INPUTS, None, tmp_path / "out.csv")
+
+
+def test_rain_in_another_unit_is_asked_about_and_can_be_meant(tmp_path, three_years):
+    table = three_years.assign(rain_mm=three_years["rain_mm"] / 10)
+    text = complaint(tmp_path, table)
+    assert text.startswith("column 'rain_mm': ")
+    assert text.endswith("(--plausible rain_mm says that it is meant)")
+    run_files(tmp_path / "inputs.csv", SITE, tmp_path / "out.csv", confirmed=["rain_mm"])
 
 
 def test_missing_files_are_named(tmp_path):
