@@ -17,6 +17,7 @@ import xarray as xr
 
 from calibration.importance import LEAST_EFFECTIVE, TRUSTED, Weights
 from diffsoil.parameters import Parameter
+from diffsoil.tables import read_written
 
 QUANTILES = {"q05": 0.05, "q25": 0.25, "q50": 0.50, "q75": 0.75, "q95": 0.95}
 
@@ -167,7 +168,7 @@ def checks(
 
 def read(folder: Path) -> pd.DataFrame:
     """The checks of a finished fit."""
-    table = pd.read_csv(folder / "checks.csv")
+    table = read_written(folder / "checks.csv", COLUMNS)
     table["passed"] = table["passed"].astype(str).str.lower() == "true"
     return table
 

@@ -34,6 +34,7 @@ from calibration.sites import Sites
 from diffsoil.cases import find_case
 from diffsoil.fingerprint import difference, fingerprint
 from diffsoil.io import InputError, nearest
+from diffsoil.tables import read_written
 from diffsoil.work import arrays
 from diffsoil.work.files import replacing
 from diffsoil.work.folder import Kind, OutputFolder
@@ -236,7 +237,7 @@ class Study:
         """Evidence and leave-one-profile-out of all variants."""
         path = self.folder / "evidence.csv"
         if path.exists() and (self.folder / "loo.csv").exists():
-            return pd.read_csv(path, index_col="variant")
+            return read_written(path, ("variant", "log_evidence", "elpd_gain")).set_index("variant")
         model = self.model
         rows, pointwise = [], {}
         for variant in self.variants:
@@ -288,7 +289,7 @@ class Study:
         """Density of each profile given the others: by weights, or fitted anew where they fail."""
         path = self.folder / f"loo_{_file(variant)}.csv"
         if path.exists():
-            return pd.read_csv(path)
+            return read_written(path, ("profile", "elpd", "pareto_k", "refitted"))
         every = self.model.given(emulator, VARIANTS[variant])
         loo = leave_one_out(self.model.profile_log_likelihoods(drawn, every))
         loo.insert(0, "profile", self.sites.names)
@@ -325,7 +326,7 @@ class Study:
                 _write(path, table)
         if not path.exists():
             return pd.DataFrame(), pd.DataFrame()
-        table = pd.read_csv(path)
+        table = read_written(path, ("variant", "value", *QUANTILES))
         summary = pd.DataFrame(
             [{"variant": v} | scores(rows) for v, rows in table.groupby("variant", sort=False)]
         )
@@ -336,7 +337,7 @@ class Study:
         """NUTS on the column itself for a few profiles, beside NUTS on their emulator."""
         path = self.folder / "direct.csv"
         if path.exists():
-            return pd.read_csv(path)
+            return read_written(path, ())
         if not self.sizes.direct:
             return pd.DataFrame()
         covers = sorted(set(self.sites.cover))

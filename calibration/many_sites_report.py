@@ -19,6 +19,7 @@ from scipy.stats import gaussian_kde
 from calibration.hierarchy import PROTECTION, Draws, Hierarchy
 from calibration.plots import BLUE, DPI, GREEN, GREY, ORANGE
 from diffsoil import html
+from diffsoil.tables import read_written
 from diffsoil.work.files import replacing
 
 if TYPE_CHECKING:
@@ -239,7 +240,7 @@ def write(
 ) -> None:
     """Draw all pictures and write ``report.html``."""
     folder, sites = study.folder, study.sites
-    predictions = pd.read_csv(folder / "predictions.csv")
+    predictions = read_written(folder / "predictions.csv", ("site", "value", "q05", "q50", "q95"))
     cover = dict(zip(sites.names, sites.cover, strict=True))
     pictures = {
         "profiles": _save(profiles_figure(predictions, cover), folder / "profiles.png"),
@@ -248,8 +249,8 @@ def write(
     }
     if len(withheld):
         pictures["withheld"] = _save(withheld_figure(withheld), folder / "withheld.png")
-    corrections = pd.read_csv(folder / "corrections.csv")
-    summary = pd.read_csv(folder / "summary.csv")
+    corrections = read_written(folder / "corrections.csv", ("variant",))
+    summary = read_written(folder / "summary.csv", ())
     text = [
         html.section(
             "What protects the carbon?",

@@ -476,6 +476,11 @@ def _check_ground(path: Path, file: CaseFile) -> None:
                     "needs the minerals of every horizon"
                 )
             known(horizon.mineralogy, f"{where}.mineralogy")
+            if "base_saturation" not in horizon.model_fields_set:
+                raise InputError(
+                    f'{path}: {where}.base_saturation: missing, a case with column = "whole_soil" '
+                    "starts from it; 0 is a soil without any base"
+                )
             if horizon.calcite_percent > horizon.silt_percent:
                 raise InputError(
                     f"{path}: {where}.calcite_percent: {horizon.calcite_percent:g} is more than "
@@ -630,12 +635,14 @@ def read_atmosphere(path: Path, first: int, last: int) -> pd.DataFrame:
 def _check_months(file: Path, table: pd.DataFrame) -> None:
     number = (table["year"] * 12 + table["month"] - 1).tolist()
     faults = Faults()
-    for line, before, now in zip(table.index[1:], number[:-1], number[1:], strict=True):
+    before = number[0]
+    for line, now in zip(table.index[1:], number[1:], strict=True):
         if now <= before:
             again = "appears twice" if now == before else f"comes after {_month(before)}"
             faults.cell(file, line, "", f"month {_month(now)}", again)
         elif now > before + 1:
             faults.cell(file, line, "", f"month {_month(before + 1)}", "is missing")
+        before = max(before, now)
     faults.refuse()
 
 

@@ -301,3 +301,33 @@ def number(cell: str) -> float:
         if re.fullmatch(f"[+-]?({pattern})", cell, re.IGNORECASE):
             raise ValueError(fault)
     raise ValueError("is not a number")
+
+
+def read_written(
+    path: str | Path,
+    columns: Collection[str],
+    again: str = "remove it to make it again",
+    as_text: bool = False,
+) -> pd.DataFrame:
+    """Read a table that this program has written.
+
+    Args:
+        path: CSV file.
+        columns: names that it has to have.
+        again: what the user can do where it is damaged.
+        as_text: whether cells stay text, to the last digit.
+
+    Raises:
+        InputError: it is not there, was cut off or damaged, or lacks a column.
+    """
+    text = read_text(path)
+    try:
+        kept: dict[str, Any] = {"dtype": str, "keep_default_na": False} if as_text else {}
+        table = pd.read_csv(StringIO(text), **kept)
+    except ValueError as error:  # pandas' own errors are
+        raise InputError(f"{path}: is damaged ({error}); {again}") from error
+    absent = [name for name in columns if name not in table]
+    if absent or not text.endswith("\n"):
+        why = f"column {absent[0]!r} is missing" if absent else "its end is missing"
+        raise InputError(f"{path}: is damaged: {why}; {again}")
+    return table

@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 import pandas as pd
 
 from diffsoil.io import InputError
+from diffsoil.tables import read_written
 from diffsoil.work.files import replacing
 from diffsoil.work.folder import Kind, OutputFolder
 from sensitivity.indices import COLUMNS
@@ -61,15 +62,16 @@ def read_table(folder: Path, name: str, columns: Sequence[str]) -> pd.DataFrame:
         kinds["year"] = float  # ends of parts of the run
     if not path.is_file():
         return pd.DataFrame({c: pd.Series(dtype=kind) for c, kind in kinds.items()})
+    again = "choose another folder, or --overwrite"
+    table = read_written(path, columns, again, as_text=True)[list(columns)]
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)[list(columns)]
         for column, kind in kinds.items():
             if kind is not str:  # the digits that were written, exactly
                 numbers = table[column].replace("", "nan").astype(float)
                 table[column] = numbers.astype(kind)
         return table
-    except (ValueError, KeyError) as error:
-        raise InputError(f"{path}: is damaged; choose another folder, or --overwrite") from error
+    except ValueError as error:
+        raise InputError(f"{path}: is damaged; {again}") from error
 
 
 STUDY = "study.json"

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from diffsoil.io import InputError, data_path, nearest, read_json
-from diffsoil.tables import Column, Meant, read_table
+from diffsoil.tables import Column, Meant, read_table, read_written
 from diffsoil.work.files import check_output, replacing
 
 COLUMNS = {
@@ -164,6 +164,21 @@ def test_a_code_for_missing_values_within_the_range_is_asked_about(table):
     with pytest.raises(InputError, match=r'-999 is possible, .* \(plausible = \["value"\] in'):
         read_table(path, columns, Meant())
     assert read_table(path, columns, Meant(["value"]))["value"].tolist() == [1.5, -999]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", "is damaged"),
+        ("a,b\n1,2\n3", "is damaged: its end is missing"),
+        ("a\n1\n", "is damaged: column 'b' is missing"),
+        ("a,b\n1,2\n3,4,5\n", "is damaged"),
+    ],
+)
+def test_a_table_of_ours_that_was_cut_off_is_named(table, text, expected):
+    path = table(text)
+    with pytest.raises(InputError, match=f"{path}: {expected}.*; remove it to make it again"):
+        read_written(path, ["a", "b"])
 
 
 @pytest.mark.parametrize(
