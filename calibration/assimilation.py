@@ -29,9 +29,10 @@ from jaxtyping import Float
 from calibration import checks, compatibility, importance, maximum, prediction, store, workflow
 from calibration.observations import read as read_observations
 from calibration.problem import Problem
+from diffsoil import plausible
 from diffsoil.cases import Case, find_case, load_case, read_case
 from diffsoil.fingerprint import checksum, checksum_of, files_of, fingerprint
-from diffsoil.io import InputError
+from diffsoil.io import InputError, nearest
 from diffsoil.plan import build
 from diffsoil.schema import names_of
 from diffsoil.work import arrays
@@ -99,6 +100,7 @@ def assimilate_case(
     overwrite: bool = False,
     resume: bool = False,
     drivers: Path | None = None,
+    confirmed: Sequence[str] = (),
 ) -> int:
     """Bring new observations into a fit, and write a whole fit to a folder.
 
@@ -113,6 +115,8 @@ def assimilate_case(
         overwrite, resume: what to do with a folder that holds something already.
         drivers: case with longer weather and management, for observations after the last year
             of the fit; see :func:`staged`.
+        confirmed: names as under ``plausible`` in a case; they hold for the new rows, and join
+            those of the case.
 
     Returns:
         Exit code: 0, or 1 with ``strict`` and a failed check.
@@ -127,7 +131,7 @@ def assimilate_case(
     inputs = [fit, observations, *([find_case(drivers)] if drivers else [])]
     place = store.folder_of(output, overwrite, resume, inputs)
     with tempfile.TemporaryDirectory() as folder:
-        old = staged(found, Path(folder), drivers)
+        old = staged(found, Path(folder), drivers, confirmed)
         column = found.column(old)
         new_rows = check_new(old, Path(observations))
         say(f"{old.file.title}: fit of {sum(_fitted_rows(found))} observations")
@@ -403,7 +407,9 @@ def _fitted_rows(found: store.Fit) -> np.ndarray:
     return np.asarray(found.tree["constant_data"]["fitted"].to_numpy(), bool)
 
 
-def staged(found: store.Fit, folder: Path, drivers: Path | None = None) -> Case:
+def staged(
+    found: store.Fit, folder: Path, drivers: Path | None = None, confirmed: Sequence[str] = ()
+) -> Case:
     """The case of a fit with all its files in a folder, and longer drivers if there are any.
 
     Args:
@@ -412,14 +418,22 @@ def staged(found: store.Fit, folder: Path, drivers: Path | None = None) -> Case:
         drivers: case whose experiment (last year, weather, management) takes the place of that
             of the fit; nothing else of it is used. That it tells the same of the past is seen
             when the first draw predicts what the fit has stored.
+        confirmed: names that join those under ``plausible``.
 
     Raises:
         InputError: there is no experiment, it ends sooner, or does not know the treatments.
     """
     old = found.case()
     document = tomlkit.parse(found.text)
+    meant = [*old.file.plausible, *confirmed]
     if drivers is not None:
-        _replace_drivers(document, old, drivers)
+        meant += _replace_drivers(document, old, drivers)
+    for name in confirmed:
+        if name not in plausible.NAMES:
+            near = nearest(name, plausible.NAMES)
+            raise InputError(f"--plausible {name}: this is never in doubt{near}")
+    if meant:
+        document["plausible"] = list(dict.fromkeys(meant))
     for table, key in files_of(document):
         known = Path(str(table[key]))
         source = old.resolve(str(known))
@@ -431,8 +445,12 @@ def staged(found: store.Fit, folder: Path, drivers: Path | None = None) -> Case:
     return read_case(folder / "case.toml", tomlkit.dumps(document))
 
 
-def _replace_drivers(document: tomlkit.TOMLDocument, old: Case, drivers: Path) -> None:
-    """Put the experiment of another case in the place of a case's own."""
+def _replace_drivers(document: tomlkit.TOMLDocument, old: Case, drivers: Path) -> list[str]:
+    """Put the experiment of another case in the place of a case's own.
+
+    Returns:
+        What that case says to be meant.
+    """
     longer = load_case(drivers)
     for case in (old, longer):
         if case.file.experiment is None:
@@ -454,6 +472,7 @@ def _replace_drivers(document: tomlkit.TOMLDocument, old: Case, drivers: Path) -
         monthly = longer.file.climate[name].monthly
         assert monthly is not None  # the case has been checked
         document["climate"][name] = {"monthly": str(longer.resolve(monthly).resolve())}
+    return longer.file.plausible
 
 
 def _managed(case: Case) -> set[str]:

@@ -311,6 +311,7 @@ def assimilate(
     strict: Annotated[
         bool, Parameter(show_default=False, help="Exit with 1 when a check of the fit fails.")
     ] = False,
+    plausible: Plausible = (),
     overwrite: Overwrite = False,
     resume: Annotated[
         bool,
@@ -333,6 +334,7 @@ def assimilate(
         overwrite=overwrite,
         resume=resume,
         drivers=drivers,
+        confirmed=plausible,
     )
 
 

@@ -298,6 +298,14 @@ def longer_drivers(folder, until: int, swap: tuple[str, str] = ("", "")):
     return path
 
 
+def test_what_is_meant_stays_with_the_fit(fit, tmp_path):
+    found = store.load(fit)
+    case = assimilation.staged(found, tmp_path, confirmed=["soc_stock"])
+    assert case.file.plausible == ["soc_stock"]
+    with pytest.raises(InputError, match=r"--plausible soc: .* did you mean 'soc_stock'"):
+        assimilation.staged(found, tmp_path, confirmed=["soc"])
+
+
 def test_years_after_the_last_one_come_with_their_drivers(fit, tmp_path):
     new = tmp_path / "new.csv"
     new.write_text(HEADER + row(1914, 40.6))
