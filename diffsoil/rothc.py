@@ -30,7 +30,7 @@ from diffsoil.io import InputError
 from diffsoil.processes import carbon, pedotransfer, rate_modifiers
 from diffsoil.state import ACTIVE, POOLS
 from diffsoil.tables import NOTE, Column, Meant, checked_table, number, read_table
-from diffsoil.work.files import check_output, replacing
+from diffsoil.work.files import OutputFile, table_with
 
 RATES = (10.0, 0.3, 0.66, 0.02)
 """Decomposition rates of DPM, RPM, BIO and HUM, 1/a."""
@@ -769,20 +769,22 @@ def run_files(
         InputError: bad files, an output that may not or cannot be written, or a spin-up without
             a steady state.
     """
-    check_output(output, overwrite)
+    read = [inputs, *([site] if site is not None else [])]
+    target = OutputFile(output, overwrite, like=table_with("Year", "Month"), inputs=read)
     known = (*INPUT_COLUMNS, *SITE_KEYS)
     for name in confirmed:
         if name not in known:
             raise InputError(f"--plausible {name}: no such column or key{io.nearest(name, known)}")
     soil, table = _read(inputs, site, dataclasses.replace(CONFIRMED, names=confirmed))
-    result = run(soil, _forcing(table.iloc[:12]), _forcing(table.iloc[12:]))
-    if not result.spun_up:
-        raise InputError(
-            f"{inputs}: rows with role spinup: no steady state within {SPINUP_YEARS} years, "
-            "decomposition is too slow (always frozen?)"
-        )
-    with replacing(output, overwrite) as part:
-        _monthly(table.iloc[12:], result).to_csv(part, index=False, float_format="%.15g")
+    with target:
+        result = run(soil, _forcing(table.iloc[:12]), _forcing(table.iloc[12:]))
+        if not result.spun_up:
+            raise InputError(
+                f"{inputs}: rows with role spinup: no steady state within {SPINUP_YEARS} years, "
+                "decomposition is too slow (always frozen?)"
+            )
+        with target.writing() as part:
+            _monthly(table.iloc[12:], result).to_csv(part, index=False, float_format="%.15g")
 
 
 def _read(inputs: str | Path, site: str | Path | None, meant: Meant) -> tuple[Site, pd.DataFrame]:

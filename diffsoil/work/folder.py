@@ -269,8 +269,11 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _holds_something(path: Path) -> bool:
+    """Whether there is more in a folder than a run leaves that is killed as it begins."""
     try:
-        return any(p.name != LOCK for p in path.iterdir())
+        return any(
+            p.name != LOCK and not fnmatch.fnmatchcase(p.name, TEMPORARY) for p in path.iterdir()
+        )
     except FileNotFoundError:
         return False
     except OSError as error:
