@@ -5,7 +5,7 @@ else is refused and never touched. Of a folder of ours only files that its kind 
 removed: whatever else lies there is somebody's, and then nothing is replaced.
 
 New results are written in the folder itself. Results that replace others are written in its
-subfolder ``.new`` and put in place at the end, by a few renames within the folder that the next
+subfolder ``.diffsoil.new`` and put in place at the end, by a few renames within the folder that the next
 run finishes if they are cut off. So nothing beside the folder is needed or touched.
 """
 
@@ -28,7 +28,8 @@ from diffsoil.work.files import REFUSALS, TEMPORARY, replacing
 from diffsoil.work.lock import Lock
 
 FORMAT = 1
-MARKER, LOCK, NEW, OLD = ".diffsoil.json", ".diffsoil.lock", ".new", ".old"
+MARKER, LOCK = ".diffsoil.json", ".diffsoil.lock"
+NEW, OLD = ".diffsoil.new", ".diffsoil.old"
 OURS = (MARKER, LOCK)
 MOST_NAMES = 3
 
@@ -210,15 +211,15 @@ class OutputFolder:
             self._lock.release()
             if error is not None:
                 self._unmake()
-        said = ""
         if isinstance(error, InputError):
-            said = str(error)
+            said = list(error.faults)
         elif isinstance(error, OSError) and error.errno in REFUSALS:
-            said = f"{self.given}: cannot be written: {reason(error)}"
-        if said and self._kept and not self.kind.grows:
-            said += f"; finished work is kept in {self.given}, go on with --resume"
-        if said:
-            raise InputError(said) from error
+            said = [f"{self.given}: cannot be written: {reason(error)}"]
+        else:
+            return
+        if self._kept and self.kind.resumable:
+            said[-1] += f"; finished work is kept in {self.given}, go on with --resume"
+        raise InputError(said) from error
 
     def _publish(self) -> None:
         marker = _read_marker(self.work) or {}
