@@ -27,8 +27,10 @@ demo: $(STAMP) ## calibrate Rothamsted quickly, and let a loess develop, into de
 test: $(STAMP) ## run the tests on two cores
 	$(PYTHON) -m pytest -n 2 --dist loadfile
 
-robust: $(STAMP) ## two thousand extreme soils, parameters from all over their bounds
+robust: $(STAMP) ## extreme soils, mutants of cases and tables, runs killed at any moment
 	$(PYTHON) scripts/robust.py
+	$(PYTHON) -m pytest -m slow tests/test_mutants.py
+	$(PYTHON) scripts/robust_kill.py
 
 lint: $(STAMP) ## check style and formatting
 	$(PYTHON) -m ruff check .
