@@ -22,12 +22,12 @@ def coarser(case: Case, years: int) -> Case:
         InputError: no phase can have a longer step than it has.
     """
     document = tomlkit.parse(case.text)
-    start = case.file.start_year
     found = case
     changed = False
-    for number, phase in enumerate(case.file.history):
-        length = phase.until - start
-        start = phase.until
+    for number, (phase, (first, last)) in enumerate(
+        zip(case.file.history, case.file.spans(), strict=True)
+    ):
+        length = last - first + 1
         steps = [s for s in range(years, phase.step_years, -1) if length % s == 0]
         for step in steps:
             document["history"][number]["step_years"] = step

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from diffsoil import parameters, plausible
 from diffsoil.column import Column, needed_by, standard_column, whole_soil_column
+from diffsoil.formats import upgrade
 from diffsoil.io import Faults, InputError, data_path, nearest, parse_toml, read_text
 from diffsoil.processes import npp
 from diffsoil.processes.erosion import ContinuousErosion
@@ -139,7 +140,7 @@ class Case:
         """Last calendar year simulated."""
         if self.file.experiment:
             return self.file.experiment.until
-        return self.file.history[-1].until - 1
+        return self.file.history[-1].until
 
     def priors(self) -> dict[str, parameters.Prior | None]:
         """The parameters that the case frees, with its own priors where it has them."""
@@ -265,7 +266,24 @@ def read_case(path: Path, text: str) -> Case:
             in the case are looked for first.
         text: TOML.
     """
-    file = validated(path, CaseFile, parse_toml(path, text))
+    content = parse_toml(path, text)
+    written = upgrade(content)
+    try:
+        return _checked(path, text, content)
+    except InputError as error:
+        raise InputError(_as_written(line, written) for line in error.faults) from error
+
+
+def _as_written(fault: str, written: Mapping[str, object]) -> str:
+    """A fault that names the value that stands in the file, where that has an older format."""
+    for where, value in written.items():
+        if f": {where}:" in fault:
+            return f"{fault} (written as {value} in an older format)"
+    return fault
+
+
+def _checked(path: Path, text: str, content: dict[str, Any]) -> Case:
+    file = validated(path, CaseFile, content)
     faults = Faults()
     for check in (_check_names, _check_times, _check_inputs):
         check(path, file, faults)
@@ -348,20 +366,18 @@ def _check_names(path: Path, file: CaseFile, faults: Faults) -> None:
 
 
 def _check_times(path: Path, file: CaseFile, faults: Faults) -> None:
-    start = file.start_year
-    for number, phase in enumerate(file.history):
-        length = phase.until - start
-        if length <= 0:
+    """Phases follow one another, and slow steps fill them."""
+    for number, (phase, (first, last)) in enumerate(zip(file.history, file.spans(), strict=True)):
+        if last < first:
             faults.add(
-                f"{path}: history.{number}.until: {phase.until} is not after {start}, "
-                "where the phase begins"
+                f"{path}: history.{number}.until: {last} is before {first}, where the phase begins"
             )
-        elif length % phase.step_years:
+        elif (last - first + 1) % phase.step_years:
             faults.add(
                 f"{path}: history.{number}.step_years: {phase.step_years} does not divide the "
-                f"{length} years of the phase"
+                f"{last - first + 1} years of the phase, {first} to {last}"
             )
-        start = phase.until
+    start = file.history[-1].until + 1
     if file.experiment and file.experiment.until < start:
         faults.add(
             f"{path}: experiment.until: {file.experiment.until} is before {start}, "
@@ -508,7 +524,7 @@ def erosion_events(path: Path, file: CaseFile) -> list[int]:
     if file.erosion == "continuous":
         return []
     phases = [
-        (f"history.{number}", phase.until, phase.step_years, phase.erosion_mm_a)
+        (f"history.{number}", phase.until + 1, phase.step_years, phase.erosion_mm_a)
         for number, phase in enumerate(file.history)
     ]
     if file.experiment:
@@ -517,7 +533,7 @@ def erosion_events(path: Path, file: CaseFile) -> list[int]:
     events: list[int] = []
     start = began = file.start_year
     before = 0.0
-    for where, until, step, rate in phases:
+    for where, end, step, rate in phases:
         if rate != before:
             began, before = start, rate
         if rate > 0:
@@ -528,21 +544,21 @@ def erosion_events(path: Path, file: CaseFile) -> list[int]:
                     f"{layer / rate:g} years, which is not a multiple of step_years {step}"
                 )
             first = began + interval * ((start - began) // interval + 1)
-            here = range(first, until + 1, interval)
+            here = range(first, end + 1, interval)
             if here and (here[0] - start) % step:
                 raise InputError(
                     f"{path}: {where}.erosion_mm_a: the layer of {layer:g} mm that {rate:g} has "
                     f"taken by {here[0]} goes within a slow step of step_years {step}"
                 )
             events += here
-        start = until
+        start = end
     return [year for year in events if year < start]
 
 
 def _check_amendments(path: Path, file: CaseFile, number: int) -> None:
     """What is added fits the slow steps, and goes to one depth in each of them."""
     phase = file.history[number]
-    start = file.history[number - 1].until if number else file.start_year
+    start, last = file.spans()[number]
     depths: dict[int | None, float] = {}
     for place, amendment in enumerate(phase.amendments):
         where = f"{path}: history.{number}.amendments.{place}"
@@ -555,10 +571,8 @@ def _check_amendments(path: Path, file: CaseFile, number: int) -> None:
                 f"{where}.every_years: {every} is neither a multiple nor a divisor of "
                 f"step_years {step}"
             )
-        if year is not None and not start <= year < phase.until:
-            raise InputError(
-                f"{where}.year: {year} is outside the phase, {start} to {phase.until - 1}"
-            )
+        if year is not None and not start <= year <= last:
+            raise InputError(f"{where}.year: {year} is outside the phase, {start} to {last}")
         if year is not None and (year - start) % step:
             raise InputError(
                 f"{where}.year: {year} is not the start of a slow step, {start} + a multiple of "
@@ -654,7 +668,7 @@ def _check_covered(path: Path, file: CaseFile, name: str, weather: pd.DataFrame 
     """The weather of an experiment reaches over all of its years."""
     if weather is None or file.experiment is None:  # it could not be read
         return
-    first, last = file.history[-1].until, file.experiment.until
+    first, last = file.history[-1].until + 1, file.experiment.until
     for year in dict.fromkeys((first, last)):
         if (weather["year"] == year).sum() != 12:
             raise InputError(
@@ -698,7 +712,7 @@ def _read_management(path: Path, file: CaseFile) -> pd.DataFrame | None:
 def _check_rows(source: Path, table: pd.DataFrame, file: CaseFile, faults: Faults) -> None:
     """Each treatment has each year of the experiment once."""
     assert file.experiment is not None
-    first, last = file.history[-1].until, file.experiment.until
+    first, last = file.history[-1].until + 1, file.experiment.until
     for line, row in table[table.duplicated(["treatment", "year"])].iterrows():
         what = f"year {row['year']} of treatment {row['treatment']!r}"
         faults.cell(source, line, "", what, "appears twice")

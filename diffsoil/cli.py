@@ -120,6 +120,38 @@ def list_cases() -> None:
 
 
 @app.command
+def migrate(
+    case: Case,
+    /,
+    *,
+    output: Annotated[
+        Path | None,
+        Parameter(name=["-o", "--output"], help="Write the case here instead of printing it."),
+    ] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Print a case of an older format in the present one; comments stay.
+
+    The file itself stays as it is; to replace it, name it as the output, with --overwrite. Files
+    that the case names are looked for beside the new one, or among the shipped data.
+    """
+    from diffsoil.cases import find_case, read_case
+    from diffsoil.formats import migrated
+    from diffsoil.io import read_text, replacing
+
+    path = find_case(case)
+    text = read_text(path)
+    file, new = read_case(path, text).file, migrated(text, path)
+    if read_case(path, new).file != file:
+        raise RuntimeError(f"{path}: would not mean the same in the present format")
+    if output is None:
+        print(new, end="")
+        return
+    with replacing(output, overwrite) as unfinished:
+        unfinished.write_text(new, encoding="utf-8")
+
+
+@app.command
 def simulate(
     case: Case,
     /,
@@ -504,7 +536,8 @@ def sensitivity(
             name="--target",
             show_default=False,
             help="QUANTITY[@YEAR], such as soc_stock_0_100@8000, ph[0-25]@12000, calcite_depth, "
-            "recovery_years[topsoil]; may be repeated. Default: what suits the case.",
+            "recovery_years[topsoil]; YEAR is a calendar year of the case. May be repeated. "
+            "Default: what suits the case.",
         ),
     ] = (),
     parameter: Annotated[
@@ -603,7 +636,8 @@ def prune(
     target: Annotated[
         tuple[str, ...],
         Parameter(
-            help="Output that has to stay, e.g. soc_stock_0_100 (in every year); may be repeated."
+            help="Output that has to stay, e.g. soc_stock_0_100 (in every year) or "
+            "soc_stock_0_100@1990 (at the end of that calendar year); may be repeated."
         ),
     ],
     tolerance: Annotated[float, Parameter(help="Largest relative error of a target.")] = 0.01,

@@ -82,7 +82,7 @@ def build(case: Case) -> Plan:
     """Arrays of a case; nothing is computed yet."""
     file = case.file
     history = [_phase(case, of.by_site, of.years, of.step) for of in _stretches(case)]
-    start = file.history[-1].until
+    start = file.history[-1].until + 1
     experiment = None
     if file.experiment:
         years = np.arange(start, file.experiment.until + 1)
@@ -122,9 +122,9 @@ def _stretches(case: Case) -> list[_Stretch]:
     and computed once.
     """
     found: list[_Stretch] = []
-    start = case.file.start_year
-    for number, phase in enumerate(case.file.history):
-        years = np.arange(start, phase.until, phase.step_years)
+    spans = case.file.spans()
+    for number, (phase, (first, last)) in enumerate(zip(case.file.history, spans, strict=True)):
+        years = np.arange(first, last + 1, phase.step_years)
         by_site = []
         for site in case.sites:
             use = at_site(phase.land_use, site)
@@ -136,7 +136,6 @@ def _stretches(case: Case) -> list[_Stretch]:
             before.by_site = [{k: np.concatenate([a[k], b[k]]) for k in a} for a, b in pairs]
         else:
             found.append(_Stretch(phase.step_years, years, by_site))
-        start = phase.until
     return found
 
 

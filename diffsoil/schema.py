@@ -331,7 +331,7 @@ def names_of(given: BySite) -> tuple[str, ...]:
 
 
 class HistoryPhase(Strict):
-    """A stretch of history under constant climate that ends with the year before ``until``."""
+    """A stretch of history under constant climate, up to and including ``until``."""
 
     until: Year
     step_years: Annotated[int, Field(ge=1, le=1000)]
@@ -449,7 +449,7 @@ def _asked_about(names: list[str]) -> list[str]:
 class CaseFile(Strict):
     """A case as written."""
 
-    format: Literal[1]
+    format: Literal[2]
     name: FileStem
     title: str
     start_year: Year
@@ -488,3 +488,9 @@ class CaseFile(Strict):
         + "; ".join(f"{name}: {what}" for name, what in NAMES.items()),
     )
     notes: dict[str, str] = {}
+
+    def spans(self) -> list[tuple[int, int]]:
+        """First and last calendar year of each phase of history."""
+        lasts = [phase.until for phase in self.history]
+        firsts = [self.start_year, *(last + 1 for last in lasts[:-1])]
+        return list(zip(firsts, lasts, strict=True))

@@ -376,7 +376,7 @@ NOTES = {
     "input": "plant carbon is not measured; round magnitudes, with a factor for each profile",
 }
 
-HEAD = """format = 1
+HEAD = """format = 2
 name = "neon_{name}"
 title = "NEON silty profiles, {place}"
 start_year = {start}
@@ -476,7 +476,13 @@ def case_files(name: str, table: pd.DataFrame) -> dict[str, str]:
         for kind in dict.fromkeys((natural[i], use[i])):
             text.append(f'{i}_{kind} = {{ input_group = "{i}", {LAND_USES[kind]} }}')
     for until, of in ((SETTLED, natural), (FIRST, use)):
-        text += ["", "[[history]]", f"until = {until}", "step_years = 50", 'climate = "normals"']
+        text += [
+            "",
+            "[[history]]",
+            f"until = {until - 1}",
+            "step_years = 50",
+            'climate = "normals"',
+        ]
         text += ["[history.land_use]", *[f'{i} = "{i}_{of[i]}"' for i in ids]]
     management = f"{FOLDER}/{name}_management.csv"
     text += ["", "[experiment]", f"until = {LAST}", 'climate = "weather"']

@@ -63,7 +63,6 @@ def judge(
     for name in ("draw", "year"):
         table[name] = table[name].astype("Int64")
     table["draw"] = table["draw"].mask(table["draw"] < 0)
-    table["year"] = table["year"].mask(table["year"] == 0)
     return table, failed
 
 

@@ -160,14 +160,14 @@ class Search:
         return np.stack(found, axis=1)
 
     def worst_years(self, place: int, values: np.ndarray, full: np.ndarray) -> np.ndarray:
-        """Year of the largest error of runs of a case, [run, target]; 0 where it has none."""
+        """Year of the largest error of runs of a case, [run, target]; NaN where it has none."""
         found = []
         targets = self.full[place].targets
         both = zip(targets, self.split(place, values), self.split(place, full), strict=True)
         for target, own, of_full in both:
             of_members = [errors(a, b) for a, b in zip(own, of_full, strict=True)]
             worst = np.nan_to_num(np.max(of_members, axis=0)).argmax(axis=1)
-            found.append(np.array(target.years)[worst])
+            found.append(np.array(target.years, float)[worst])
         return np.stack(found, axis=1)
 
     def at_defaults(self, sets: Sequence[Iterable[str]]) -> list[np.ndarray]:

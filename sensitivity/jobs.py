@@ -122,7 +122,7 @@ def description(
         "case": str(problem.case.path),
         "title": problem.case.file.title,
         "content": fingerprint(problem.case),
-        "end": _end(problem),
+        "end": problem.case.end_year,
         "outputs": [of.text for of in problem.outputs],
         "units": [of.quantity.unit for of in problem.outputs],
         "inputs": [
@@ -147,10 +147,10 @@ def description(
     }
 
 
-def _end(problem: Problem) -> int:
-    plan = problem.model.plan
-    phases = [*plan.history, *([plan.experiment] if plan.experiment else [])]
-    return sum(phase.years for phase in phases)
+def _windows(problem: Problem) -> np.ndarray:
+    """Calendar years with which the windows of time end."""
+    before, end = problem.case.file.start_year - 1, problem.case.end_year
+    return np.linspace(before, end, WINDOWS + 1)[1:]
 
 
 _KEYS = ("content", "outputs", "inputs", "prior", "laws")
@@ -309,13 +309,12 @@ class Job:
                 "ruling": "share of soil and time in which a modifier is the lowest",
                 "seconds": "time of the row, s, without compiling",
                 "gradient": "derivative of each output by each input"}  # fmt: skip
-        end = _end(self.problem)
         coordinates = {
             "row": np.arange(len(self.x)),
             "input": names,
             "output": texts,
             "depth": list(COMPARTMENTS),
-            "window": np.linspace(0, end, WINDOWS + 1)[1:],
+            "window": _windows(self.problem),
             "ruler": list(RULERS),
         }
         variables = {
@@ -387,8 +386,7 @@ class Job:
             return pd.DataFrame(columns=COLUMNS_OF["ruling"])
         shares = shares[known]
         low, high = np.quantile(shares, [0.025, 0.975], axis=0)
-        end = _end(self.problem)
-        years = np.linspace(0, end, WINDOWS + 1)[1:]
+        years = _windows(self.problem)
         index = pd.MultiIndex.from_product(
             [list(COMPARTMENTS), years, RULERS], names=["depth", "year", "ruler"]
         )

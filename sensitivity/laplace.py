@@ -22,7 +22,7 @@ from diffsoil.cases import Case
 from diffsoil.io import InputError, nearest
 from sensitivity import laws
 from sensitivity.journal import Journal
-from sensitivity.outputs import STOCKS
+from sensitivity.outputs import STOCKS, ages, spaced_years
 from sensitivity.worth import Runs, evaluate, of_case
 
 FURTHEST = 6.0
@@ -190,8 +190,7 @@ def of_cases(
 
 
 def _observed(texts: Sequence[str], case: Case) -> list[str]:
-    end = case.end_year - case.file.start_year + 1
-    years = [round(end * (i + 1) / YEARS) for i in range(YEARS)]
+    years = spaced_years(ages(case, case.sites[0]), YEARS)
     found: dict[str, None] = {}
     for text in texts:
         found |= dict.fromkeys([f"{text}@{y}" for y in years] if text in STOCKS else [text])

@@ -45,19 +45,22 @@ GEOMETRY = ("thickness", "depth_top")
 
 @dataclasses.dataclass(frozen=True)
 class Course:
-    """What a run recorded, phase after phase, of one column.
+    """What a run recorded, phase after phase, of one column; years are calendar years.
 
     Attributes:
         phases: each with what was recorded in it: yearly quantities with a leading axis of
             years, variables with one of slow steps.
+        first_year: of the run.
     """
 
     phases: Sequence[tuple[Phase, Environment]]
+    first_year: int = 1
 
     @cached_property
     def ends(self) -> list[int]:
-        """Last year of each phase, counted from 1."""
-        return np.cumsum([phase.years for phase, _ in self.phases]).tolist()
+        """Last year of each phase."""
+        lengths = np.cumsum([phase.years for phase, _ in self.phases])
+        return (self.first_year - 1 + lengths).tolist()
 
     def yearly(self, name: str) -> Float[Array, "year ..."]:
         """A yearly quantity at the ends of all years."""
@@ -76,7 +79,7 @@ class Course:
         """A yearly quantity at the end of a year, or a variable of the slow step it lies in."""
         number = int(np.searchsorted(self.ends, year))
         phase, record = self.phases[number]
-        inside = year - 1 - (self.ends[number] - phase.years)
+        inside = year - 1 - (self.ends[number] - phase.years)  # years of the phase before it
         if yearly:
             return record[name][inside]
         step = inside // phase.years_per_step
@@ -101,7 +104,7 @@ class Quantity(abc.ABC):
 
     @abc.abstractmethod
     def read(self, course: Course, year: int) -> Float[Array, ""]:
-        """The number at the end of a year, counted from 1."""
+        """The number at the end of a calendar year."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -199,7 +202,7 @@ class CalciteDepth(Quantity):
 
     def read(self, course: Course, year: int) -> Float[Array, ""]:
         """See :class:`Quantity`."""
-        parent = course.at("calcite_fraction", 1)[-1]
+        parent = course.at("calcite_fraction", course.first_year)[-1]
         there = safe.divide(course.at("calcite_fraction", year), parent, otherwise=1.0)
         return jnp.sum(course.at("thickness", year) * jnp.clip(1.0 - there, 0.0, 1.0))
 
@@ -234,7 +237,8 @@ class Recovery(Quantity):
     def read(self, course: Course, year: int) -> Float[Array, ""]:
         """See :class:`Quantity`."""
         stock = course.stock(self.stock)
-        lack = self.share * stock[self.level_year - 1] - stock[self.from_year - 1 : self.end_year]
+        level = stock[self.level_year - course.first_year]
+        lack = self.share * level - stock[self.from_year - course.first_year :]
         lacking = lack > 0.0
         last = lack.size - 1 - jnp.argmax(lacking[::-1])
         before, after = lack[last], lack[jnp.minimum(last + 1, lack.size - 1)]
@@ -249,7 +253,7 @@ class Output:
 
     Attributes:
         name: as asked for, without the year.
-        year: of the run, counted from 1; None where the output has none of its own.
+        year: calendar year; None where the output has none of its own.
         quantity: how it is read.
     """
 
@@ -269,7 +273,7 @@ class Output:
 
     def read(self, course: Course) -> Float[Array, ""]:
         """The number."""
-        return self.quantity.read(course, self.year or course.ends[-1])
+        return self.quantity.read(course, course.ends[-1] if self.year is None else self.year)
 
 
 # From text.
@@ -277,12 +281,13 @@ class Output:
 
 @dataclasses.dataclass(frozen=True)
 class Ages:
-    """Years of a run that outputs refer to when none is given, counted from 1.
+    """Calendar years that outputs refer to when none is given.
 
-    ``agriculture`` and ``recovery`` (the last year of each) are None for a case without;
-    ``early`` and ``late`` are years of the natural phase.
+    ``start`` and ``end`` are those of the run; ``agriculture`` and ``recovery`` (the last year of
+    each) are None for a case without; ``early`` and ``late`` are years of the natural phase.
     """
 
+    start: int
     early: int
     late: int
     agriculture: int | None
@@ -293,30 +298,29 @@ class Ages:
 def ages(case: Case, site: str) -> Ages:
     """The phases of a site's history: natural, then another land use, then nature again."""
     file = case.file
-    start = file.start_year
-    uses = [(p.until - start, p.land_use) for p in file.history]
+    start, end = file.start_year, case.end_year
     stretches: list[tuple[int, str]] = []
-    for until, use in uses:
-        name = at_site(use, site)
+    for phase in file.history:
+        name = at_site(phase.land_use, site)
         if stretches and stretches[-1][1] == name:
             stretches.pop()
-        stretches.append((until, name))
-    end = case.end_year - start + 1
+        stretches.append((phase.until, name))
     natural = stretches[0][0]
+    length = natural - start + 1
     last_use = stretches[-1][1]
     comes_back = len(stretches) > 2 and last_use == stretches[0][1] and not file.experiment
     agriculture = stretches[-2][0] if comes_back else end if natural < end else None
-    early = 1000 if natural >= 4000 else max(1, natural // 4)
-    return Ages(early, natural, agriculture, end if comes_back else None, end)
+    early = start - 1 + (1000 if length >= 4000 else max(1, length // 4))
+    return Ages(start, early, natural, agriculture, end if comes_back else None, end)
 
 
 def default_texts(case: Case, site: str) -> list[str]:
     """Stocks early and late in nature, after agriculture, times of recovery, calcite."""
     when = ages(case, site)
-    years = [when.early, when.late, *([when.agriculture] if when.agriculture else [])]
+    years = [y for y in (when.early, when.late, when.agriculture) if y is not None]
     stocks = ("soc_stock_0_100", "soc_stock_0_25", "soc_stock_25_100")
     texts = [f"{stock}@{year}" for stock in stocks for year in years]
-    if when.recovery:
+    if when.recovery is not None:
         texts += [f"recovery_years[{name}]" for name in COMPARTMENTS]
     if case.whole_soil:
         texts.append(f"calcite_depth@{when.end}")
@@ -327,8 +331,8 @@ def parse(texts: Iterable[str], case: Case, site: str, years: int, option: str) 
     """Outputs from their texts.
 
     Args:
-        texts: ``QUANTITY[@YEAR]``; without a year what changes in time is read at ``years``
-            equally spaced ones, the last one included.
+        texts: ``QUANTITY[@YEAR]``, a calendar year; without one what changes in time is read at
+            ``years`` equally spaced ones, the last one included.
         case: that is run.
         site: whose history it is.
         years: how many.
@@ -349,10 +353,9 @@ def parse(texts: Iterable[str], case: Case, site: str, years: int, option: str) 
                 raise InputError(f"{where}: a recovery time has no year")
             at: list[int | None] = [None]
         elif after:
-            at = [_year(after, when.end, where)]
+            at = [_year(after, when, where)]
         else:
-            spaced = np.linspace(0, when.end, years + 1)[1:]
-            at = list(dict.fromkeys(max(1, round(float(y))) for y in spaced))
+            at = list(spaced_years(when, years))
         for year in at:
             output = Output(name, year, quantity)
             found[output.text] = output
@@ -361,13 +364,22 @@ def parse(texts: Iterable[str], case: Case, site: str, years: int, option: str) 
     return list(found.values())
 
 
-def _year(text: str, end: int, where: str) -> int:
+def spaced_years(when: Ages, count: int) -> tuple[int, ...]:
+    """So many calendar years at equal distances, of which the last is that of the run."""
+    length = when.end - when.start + 1
+    ends = np.linspace(0, length, count + 1)[1:]
+    return tuple(dict.fromkeys(when.start - 1 + max(1, round(float(y))) for y in ends))
+
+
+def _year(text: str, when: Ages, where: str) -> int:
     try:
         year = int(text)
     except ValueError:
         raise InputError(f"{where}: {text!r} is no year") from None
-    if not 1 <= year <= end:
-        raise InputError(f"{where}: year {year} is outside of the run, 1 to {end}")
+    if not when.start <= year <= when.end:
+        raise InputError(
+            f"{where}: calendar year {year} is outside of the case, {when.start} to {when.end}"
+        )
     return year
 
 
@@ -416,8 +428,8 @@ def _recovery(inside: str, when: Ages, where: str) -> Recovery:
         if not 0.0 < share <= 2.0:
             raise InputError(f"{where}: share {share:g} is outside 0 to 2")
     if len(rest) == 3:
-        level, begin = (_year(text, when.end, where) for text in rest[1:])
-    elif when.recovery and when.agriculture:
+        level, begin = (_year(text, when, where) for text in rest[1:])
+    elif when.recovery is not None and when.agriculture is not None:
         level, begin = when.late, when.agriculture
     else:
         raise InputError(

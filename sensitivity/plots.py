@@ -179,7 +179,7 @@ def elasticity_course(own: pd.DataFrame, title: str) -> Figure | None:
     ax.axhline(0.0, color="black", lw=0.7, zorder=2)
     ax.margins(x=0.0)
     _label_ends(ax, ends, years[-1])
-    ax.set_xlabel("year of the run")
+    ax.set_xlabel("calendar year")
     ax.set_ylabel("elasticity (% of the stock per % of the input)")
     ax.set_title(title, fontsize=10)
     ax.spines[["top", "right"]].set_visible(False)
@@ -296,7 +296,7 @@ def indices_course(own: pd.DataFrame, method: str, title: str) -> Figure | None:
         ends.append((float(line["value"].iloc[-1]), name, colour))
     ax.margins(x=0.0)
     _label_ends(ax, ends, float(rows["year"].max()))
-    ax.set_xlabel("year of the run")
+    ax.set_xlabel("calendar year")
     ax.set_ylabel(WORDS[method].split("\n(")[0].replace("\n", " "))
     ax.set_title(title, fontsize=10)
     ax.spines[["top", "right"]].set_visible(False)
@@ -366,14 +366,15 @@ def ruling(own: pd.DataFrame, title: str) -> Figure | None:
         table = own[own["depth"] == depth].pivot_table(
             index="year", columns="ruler", values="share"
         )[rulers]
-        years = np.concatenate([[0.0], table.index.to_numpy(float)])
+        ends = table.index.to_numpy(float)
+        years = np.concatenate([[2.0 * ends[0] - ends[1]], ends])  # the windows are equally long
         steps = np.concatenate([table.to_numpy()[:1], table.to_numpy()])
         ax.stackplot(years, steps.T, colors=[colours[r] for r in rulers], step="pre", lw=0)
         ax.set_title(depth, fontsize=9)
         ax.set_ylabel("share")
         ax.set_ylim(0.0, 1.0)
         ax.margins(x=0.0)
-    axes[-1].set_xlabel("year of the run")
+    axes[-1].set_xlabel("calendar year")
     handles = [Patch(color=colours[r], label=words[r]) for r in rulers]
     figure.legend(handles=handles, loc="outside right center", fontsize=8, frameon=False)
     figure.suptitle(title, fontsize=10)

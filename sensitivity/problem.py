@@ -117,7 +117,8 @@ class Model(eqx.Module):
         phases = list(zip(ready.history, kept, strict=True))
         if ready.experiment is not None:
             phases.append((ready.experiment, of_experiment))
-        return Course([jax.tree.map(lambda leaf: leaf[0], phase) for phase in phases])
+        one = [jax.tree.map(lambda leaf: leaf[0], phase) for phase in phases]
+        return Course(one, plan.start_year)
 
     def read(
         self, x: Float[Array, " input"]
@@ -158,8 +159,8 @@ def ruling(course: Course) -> Float[Array, "compartment window ruler"]:
     Each layer counts with its thickness inside the compartment, each slow step with its years
     in the window; where no modifier is below 1, ``none`` rules.
     """
-    end = course.ends[-1]
-    borders = np.linspace(0, end, WINDOWS + 1)
+    length = sum(phase.years for phase, _ in course.phases)
+    borders = np.linspace(0, length, WINDOWS + 1)
     total = jnp.zeros((len(COMPARTMENTS), WINDOWS, len(RULERS)))
     start = 0
     for phase, record in course.phases:
@@ -167,7 +168,7 @@ def ruling(course: Course) -> Float[Array, "compartment window ruler"]:
         inside = np.minimum(edges[None, 1:], borders[1:, None]) - np.maximum(
             edges[None, :-1], borders[:-1, None]
         )
-        weight = jnp.asarray(np.clip(inside, 0, None) / (end / WINDOWS))
+        weight = jnp.asarray(np.clip(inside, 0, None) / (length / WINDOWS))
         modifiers = jnp.stack([record[f"modifier_{name}"] for name in MECHANISMS])
         lowest = jnp.where(
             jnp.min(modifiers, axis=0) < 1.0 - UNPROTECTED, jnp.argmin(modifiers, axis=0) + 1, 0

@@ -46,12 +46,12 @@ class Target:
     Attributes:
         text: as asked for.
         outputs: what is read; empty for a stock in every year.
-        years: year of each value, counted from 1; 0 where it has none.
+        years: calendar year of each value; None where it has none.
     """
 
     text: str
     outputs: tuple[Output, ...]
-    years: tuple[int, ...]
+    years: tuple[int | None, ...]
 
     @property
     def yearly(self) -> set[str]:
@@ -84,10 +84,9 @@ def targets(texts: Iterable[str], case: Case) -> tuple[Target, ...]:
     site = case.sites[0]
     for text in dict.fromkeys(texts):
         outputs = tuple(parse([text], case, site, YEARS, "--target"))
-        years = tuple(output.year or 0 for output in outputs)
+        years = tuple(output.year for output in outputs)
         if text in STOCKS:
-            end = case.end_year - case.file.start_year + 1
-            outputs, years = (), tuple(range(1, end + 1))
+            outputs, years = (), tuple(range(case.file.start_year, case.end_year + 1))
         found.append(Target(text, outputs, years))
     return tuple(found)
 
@@ -124,7 +123,8 @@ class Runs(eqx.Module):
             phases = [_one(pair, site) for pair in zip(ready.history, kept, strict=True)]
             if ready.experiment is not None:
                 phases.append(_one((ready.experiment, of_experiment), member))
-            parts += [target.read(Course(phases)) for target in self.targets]
+            course = Course(phases, self.plan.start_year)
+            parts += [target.read(course) for target in self.targets]
         return jnp.concatenate(parts)
 
 
@@ -343,7 +343,7 @@ def table(
         read: which values.
         totals: from :func:`total_indices`, of the same values.
     """
-    years = [(t.text.partition("@")[0], year or None) for t in runs.targets for year in t.years]
+    years = [(t.text.partition("@")[0], year) for t in runs.targets for year in t.years]
     tables = []
     for place, i in enumerate(read):
         output, year = years[i]

@@ -8,10 +8,10 @@ from diffsoil.cases import Case, read_case
 from diffsoil.io import data_path
 
 CLOSED = """
-format = 1
+format = 2
 name = "closed"
 title = "One layer, every month the same"
-start_year = 0
+start_year = 1
 minimum = "hard"
 protection = []
 

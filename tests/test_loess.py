@@ -117,7 +117,7 @@ def test_ten_years_in_a_step_are_as_good_as_one(farmed, tmp_path):
         path = tmp_path / f"{step}.toml"
         path.write_text(
             text.replace("step_years = 10", f"step_years = {step}").replace(
-                "start_year = 0", "start_year = 7000"
+                "start_year = 1", "start_year = 7001"
             )
         )
         stocks.append(simulate(path).values["soc_stock_0_100"][0])

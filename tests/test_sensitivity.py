@@ -140,7 +140,7 @@ def test_calcite_depth_is_that_of_a_sharp_front_and_even_in_between():
 
 
 def test_phases_of_a_history_give_the_years_of_the_default_outputs(case):
-    assert ages(case, "loess") == Ages(50, 200, 280, 500, 500)
+    assert ages(case, "loess") == Ages(1, 50, 200, 280, 500, 500)
     texts = default_texts(case, "loess")
     assert {"soc_stock_0_25@50", "soc_stock_0_100@200", "soc_stock_25_100@280"} <= set(texts)
     assert {"recovery_years[topsoil]", "calcite_depth@500"} <= set(texts)
@@ -159,7 +159,7 @@ def test_an_output_without_a_year_is_read_at_equally_spaced_ones(case):
         ("base_saturaton[0-25]", "did you mean 'base_saturation'"),
         ("ph@100", "needs a depth interval"),
         ("ph[25-0]", "no interval"),
-        ("soc_stock_0_25@501", "outside of the run, 1 to 500"),
+        ("soc_stock_0_25@501", "outside of the case, 1 to 500"),
         ("soc_stock_0_25@late", "'late' is no year"),
         ("recovery_years[topsol]", "did you mean 'topsoil'"),
         ("recovery_years[topsoil]@300", "has no year"),
@@ -328,6 +328,6 @@ def test_a_factor_that_a_case_cannot_have_says_why(case, tmp_path):
 def test_a_case_with_treatments_needs_one_of_them():
     with pytest.raises(InputError, match="choose one with --treatment"):
         Problem("rothamsted")
-    problem = Problem("rothamsted", ["soc_stock_0_25@100"], treatment="broadbalk_nil")
+    problem = Problem("rothamsted", ["soc_stock_0_25@1990"], treatment="broadbalk_nil")
     assert problem.name == "rothamsted/broadbalk_nil"
     assert problem.model.plan.members == ("broadbalk_nil",)

@@ -75,7 +75,7 @@ def test_a_run_is_a_case_with_its_land_use_its_erosion_and_its_additions() -> No
     assert (extensive.land_use, extensive.amendments[0].mol_m2) == ("extensive", 1.88)
     assert {a.material for a in intensive.amendments} == {"calcite", "potassium"}
     (rock,) = recovery.amendments
-    assert (rock.material, rock.kg_m2, rock.year) == ("goethite", 2.5, 10_000)
+    assert (rock.material, rock.kg_m2, rock.year) == ("goethite", 2.5, 10_001)
     (eroded,) = study.chosen(["dry-p-agricultural-E1-E2-E3"])
     case = study.case(eroded)
     assert [p.erosion_mm_a for p in case.file.history] == [0.05, 0.5, 5.0]

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import tomlkit
 
 from diffsoil.cases import Case, find_case, read_case
+from diffsoil.formats import migrated
 from diffsoil.io import InputError, data_path, nearest, read_text, read_toml
 from diffsoil.schema import Amendment, HistoryPhase, Strict
 from diffsoil.validation import validated
@@ -53,7 +54,7 @@ class Rocks(Strict):
 
 
 class Description(Strict):
-    """The description as written."""
+    """The description as written; ``until`` is the last year of each phase."""
 
     format: Literal[1]
     case: str
@@ -146,7 +147,7 @@ class Study:
         return tuple(s for s in self.scenarios if not names or s.name in names)
 
     def until(self, scenario: Scenario) -> int:
-        """Years that a run lasts."""
+        """Last year of a run, and the number of its years."""
         return self.description.recovery_until if scenario.recovery else self.description.until[-1]
 
     def settings(self, protection: str) -> dict[str, float]:
@@ -162,7 +163,7 @@ class Study:
 
     def text(self, scenario: Scenario) -> str:
         """A run as the text of a case."""
-        document = tomlkit.parse(self.base.text)
+        document = tomlkit.parse(migrated(self.base.text, self.base.path))
         document["name"] = scenario.name
         document["title"] = f"{self.base.file.title}: {scenario.name}"
         values = document.setdefault("set", {})
@@ -210,7 +211,7 @@ class Study:
 
     def _rock(self, material: str) -> dict[str, Any]:
         rocks = self.description.rocks
-        rock = {"material": material, "kg_m2": rocks.kg_m2, "year": self.description.until[-1]}
+        rock = {"material": material, "kg_m2": rocks.kg_m2, "year": self.description.until[-1] + 1}
         return rock | ({"size": rocks.size[material]} if material in rocks.size else {})
 
 
@@ -244,6 +245,11 @@ def _check(study: Study) -> None:
 
     if not study.base.whole_soil:
         raise InputError(f'{study.base.path}: column: the study needs "whole_soil"')
+    if file.start_year != 1:
+        raise InputError(
+            f"{study.base.path}: start_year: the years of the study begin with 1, the case with "
+            f"{file.start_year}"
+        )
     for bioclimate in description.bioclimate.values():
         known("climate", bioclimate.climate, file.climate)
         known("land use", bioclimate.vegetation, file.land_use)
