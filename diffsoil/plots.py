@@ -26,6 +26,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from diffsoil.formats import upgrade
 from diffsoil.io import InputError, nearest
 from diffsoil.processes.geometry import MG_PER_HA_M
 from diffsoil.processes.protection import MECHANISMS
@@ -135,7 +136,20 @@ def read_run(path: str | Path) -> xr.Dataset:
     missing = {"treatment", "year", "output_year", "depth_m"} - set(found.coords)
     if missing or not str(found.attrs.get("source", "")).startswith("diffsoil"):
         raise InputError(f"{path}: is no run of diffsoil simulate")
-    return found
+    return _in_calendar_years(found)
+
+
+def _in_calendar_years(run: xr.Dataset) -> xr.Dataset:
+    """The run with calendar years along both axes of time, as files of older programs have beside.
+
+    In those ``year`` counts the years of the run from 1, and ``calendar_year`` belongs to it.
+    """
+    beside = {"year": "calendar_year", "output_year": "output_calendar_year"}
+    if not set(beside.values()) <= set(run.coords):
+        return run
+    counted = {f"{name}_of_run": (name, run[name].to_numpy()) for name in beside}
+    calendar = {name: run[old].to_numpy() for name, old in beside.items()}
+    return run.drop_vars(beside.values()).assign_coords(counted | calendar)
 
 
 def plot_file(run: str | Path, output: str | Path, overwrite: bool = False) -> dict[str, Path]:
@@ -212,8 +226,9 @@ def save(figure: Figure, path: Path) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Phase:
-    """A stretch of the run, in years of the run, and the events of erosion in it.
+    """A stretch of the run and the events of erosion in it.
 
+    It begins with the end of the calendar year ``start``, and ends with that of ``end``;
     ``interval`` is the number of years from one removed layer to the next, 1 for none.
     """
 
@@ -225,12 +240,13 @@ class Phase:
 
 def phases(run: xr.Dataset) -> list[Phase]:
     """Phases of a run as its case tells them; none where it holds no case."""
-    case = tomllib.loads(run.attrs.get("case", ""))
+    case = {"format": 1} | tomllib.loads(run.attrs.get("case", ""))
+    upgrade(case)
     last = float(run["year"][-1])
     found: list[Phase] = []
-    start = 0.0
+    start, before = _begin(run), case.get("start_year", 0) - 1
     for phase in case.get("history", []):
-        end = min(float(phase["until"]) - case.get("start_year", 0), last)
+        end = min(start + phase["until"] - before, last)
         rate = phase.get("erosion_mm_a", 0)
         use = phase.get("land_use")
         words = [use.replace("_", " ") if isinstance(use, str) else "history"]
@@ -240,10 +256,15 @@ def phases(run: xr.Dataset) -> list[Phase]:
             if case.get("erosion", "events") == "events":
                 interval = max(1, round(1000.0 * case["grid"]["thickness_m"] / rate))
         found.append(Phase(start, end, ", ".join(words), interval))
-        start = end
+        start, before = end, phase["until"]
     if start < last and found:
         found.append(Phase(start, last, "experiment"))
     return found
+
+
+def _begin(run: xr.Dataset) -> float:
+    """The calendar year with the end of which the run begins."""
+    return float(run["year"][0]) - 1.0
 
 
 def _member(run: xr.Dataset, treatment: str) -> xr.Dataset:
@@ -284,7 +305,8 @@ class Pixels:
         year: index of the output year, [column].
         layer: index of the layer, [row, column].
         below: whether the pixel lies below the column, [row, column].
-        extent: first and last year, largest depth (m) and 0, as matplotlib takes them.
+        extent: the years that the run begins and ends with, largest depth (m) and 0, as
+            matplotlib takes them.
     """
 
     year: np.ndarray
@@ -303,12 +325,14 @@ def pixels(member: xr.Dataset, rows: int = ROWS, columns: int = COLUMNS) -> Pixe
     ends = member["output_year"].to_numpy().astype(float)
     bottom = np.cumsum(_thickness(member), axis=1)
     depth = float(bottom.max())
-    time = (np.arange(columns) + 0.5) / columns * ends[-1]
+    begin = _begin(member)
+    time = begin + (np.arange(columns) + 0.5) / columns * (ends[-1] - begin)
     year = np.minimum(np.searchsorted(ends, time), ends.size - 1)
     middle = (np.arange(rows) + 0.5) / rows * depth
     layer = np.sum(bottom[year][None, :, :] <= middle[:, None, None], axis=-1)
     last = bottom.shape[1] - 1
-    return Pixels(year, np.minimum(layer, last), layer > last, (0.0, float(ends[-1]), depth, 0.0))
+    extent = (begin, float(ends[-1]), depth, 0.0)
+    return Pixels(year, np.minimum(layer, last), layer > last, extent)
 
 
 def _grid(panels: int, columns: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
@@ -375,7 +399,7 @@ def _dress(figure: Figure, axes: list[Axes], member: xr.Dataset, columns: int, w
         if i % columns == 0:
             ax.set_ylabel("depth (m)", fontsize=8)
         if i >= len(axes) - columns:
-            ax.set_xlabel("year of the run", fontsize=8)
+            ax.set_xlabel("calendar year", fontsize=8)
     figure.suptitle(f"{_headline(member)}: {what}", fontsize=10, x=0.01, ha="left")
 
 
@@ -551,8 +575,8 @@ def stocks_through_time(run: xr.Dataset, treatment: str) -> Figure | None:
         handles.append(Line2D([], [], color=GREY, lw=0.5, label="each year; bold: mean of the\n"
                               "years between two removed layers"))  # fmt: skip
     handles += _shade(ax, stretches)
-    ax.set(xlim=(0, years[-1]), ylim=(0, None))
-    ax.set_xlabel("year of the run", fontsize=8)
+    ax.set(xlim=(_begin(member), years[-1]), ylim=(0, None))
+    ax.set_xlabel("calendar year", fontsize=8)
     ax.set_ylabel("organic carbon (Mg C/ha)", fontsize=8)
     ax.spines[["top", "right"]].set_visible(False)
     ax.legend(
@@ -570,7 +594,7 @@ def _shade(ax: Axes, stretches: list[Phase]) -> list[Patch]:
     handles = []
     for phase, colour in zip(stretches, colours, strict=True):
         ax.axvspan(phase.start, phase.end, color=colour, alpha=0.7, lw=0)
-        label = f"{phase.start:.0f}-{phase.end:.0f}: {phase.label}"
+        label = f"{phase.start:.0f} to {phase.end:.0f}: {phase.label}"
         handles.append(Patch(color=colour, alpha=0.7, label=label))
     return handles
 
@@ -578,17 +602,18 @@ def _shade(ax: Axes, stretches: list[Phase]) -> list[Patch]:
 # Profiles.
 
 
-def profiles(
-    run: xr.Dataset,
-    treatment: str,
-    years: Sequence[int] = (0, 1000, 3000, 6000, 12000),
-) -> Figure | None:
+AGES = (0, 1000, 3000, 6000, 12000)
+"""Years since the run began, at which profiles are shown."""
+
+
+def profiles(run: xr.Dataset, treatment: str, years: Sequence[int] | None = None) -> Figure | None:
     """Depth profiles at some years, and the minerals at the end.
 
     Args:
         run: what ``diffsoil simulate`` wrote.
         treatment: name of the treatment, or of the site.
-        years: years of the run; the next output year is shown, the last one always.
+        years: calendar years, by default at :data:`AGES`; the next output year is shown, the
+            last one always.
 
     Returns:
         None for a run that holds nothing of it.
@@ -601,7 +626,8 @@ def profiles(
     if not panels:
         return None
     ends = member["output_year"].to_numpy()
-    chosen = [int(np.searchsorted(ends, year)) for year in years if year < ends[-1]]
+    wanted = [_begin(member) + age for age in AGES] if years is None else years
+    chosen = [int(np.searchsorted(ends, year)) for year in wanted if year < ends[-1]]
     chosen = list(dict.fromkeys([*chosen, ends.size - 1]))
     colours = colormaps["viridis"](np.linspace(0.92, 0.0, len(chosen)))
     bottom = np.cumsum(_thickness(member), axis=1)

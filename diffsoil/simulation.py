@@ -214,8 +214,8 @@ def _simulated(case: Case, column: Column, plan: Plan, progress: Progress) -> Tr
         column=column,
         members=plan.members,
         sites=tuple(plan.sites[i] for i in plan.site_of),
-        year=np.arange(1, pieces.years + 1),
-        output_year=np.concatenate(pieces.output_year),
+        year=plan.start_year + np.arange(pieces.years),
+        output_year=plan.start_year - 1 + np.concatenate(pieces.output_year),
         values={name: np.concatenate(parts, axis=1) for name, parts in pieces.values.items()},
         balances=pieces.balances,
     )

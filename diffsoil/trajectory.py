@@ -1,10 +1,12 @@
 """The life of a column as arrays, and as a file: names, units and owners of all results.
 
-A file has two time axes. ``year`` counts the simulated years from 1, and the state of year y is
-that at its end. ``output_year`` is a part of those years, at which values by layer are kept: in
-history the ends of slow steps, thinned to be at least :data:`OUTPUT_INTERVAL` years apart; in
-the experiment every year. What is derived (temperature, water, modifiers) belongs to the slow
-step that ends with the output year. What no process of the column computes is not in the file.
+A file has two time axes, both in calendar years of the case. ``year`` has every simulated year,
+and the state of year y is that at its end. ``output_year`` is a part of those years, at which
+values by layer are kept: in history the ends of slow steps, thinned to be at least
+:data:`OUTPUT_INTERVAL` years apart; in the experiment every year. ``year_of_run`` and
+``output_year_of_run`` count the same years from 1. What is derived (temperature, water,
+modifiers) belongs to the slow step that ends with the output year. What no process of the column
+computes is not in the file.
 """
 
 from __future__ import annotations
@@ -143,8 +145,8 @@ class Trajectory:
         case, column: what was simulated, and with which parameters.
         members: names of the treatments, or of the sites of a case without treatments.
         sites: the site of each member.
-        year: years of the run, from 1, [year].
-        output_year: the years with values by layer, [output_year].
+        year: calendar years of the run, [year].
+        output_year: the calendar years with values by layer, [output_year].
         values: results by name, [member, *dims], see :data:`RESULTS`.
         balances: largest relative closure error of all members and years, by what is kept:
             carbon and water, and where the whole soil develops calcium, solids and elements.
@@ -179,7 +181,7 @@ class Trajectory:
         middle = (np.arange(grid.layers) + 0.5) * grid.thickness_m
         labels = {t.name: t.label or t.name for t in self.case.file.treatment}
         before = self.case.file.start_year - 1
-        calendar = {"units": "year", "long_name": "calendar year"}
+        counted = {"units": "year", "long_name": "year of the run, from 1"}
         return {
             "treatment": ("treatment", list(self.members), {"long_name": "treatment, or site"}),
             "site": ("treatment", list(self.sites), {"long_name": "site"}),
@@ -188,14 +190,14 @@ class Trajectory:
                 [labels.get(m, m) for m in self.members],
                 {"long_name": "treatment in words"},
             ),
-            "year": ("year", self.year, {"units": "year", "long_name": "year of the run"}),
-            "calendar_year": ("year", before + self.year, calendar),
+            "year": ("year", self.year, {"units": "year", "long_name": "calendar year"}),
+            "year_of_run": ("year", self.year - before, counted),
             "output_year": (
                 "output_year",
                 self.output_year,
-                {"units": "year", "long_name": "year of the run with values by layer"},
+                {"units": "year", "long_name": "calendar year with values by layer"},
             ),
-            "output_calendar_year": ("output_year", before + self.output_year, calendar),
+            "output_year_of_run": ("output_year", self.output_year - before, counted),
             "depth_m": (
                 "depth_m",
                 middle,

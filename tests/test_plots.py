@@ -99,6 +99,26 @@ def test_maps_are_empty_below_a_column_that_shrinks(run):
     assert np.isnan(picture[15:, 10:]).all()
 
 
+def test_a_run_of_an_older_program_is_read_in_calendar_years(run, tmp_path):
+    new = run.assign_coords(
+        year=run["year"] + 1599,
+        year_of_run=("year", run["year"].to_numpy()),
+        output_year=run["output_year"] + 1599,
+        output_year_of_run=("output_year", run["output_year"].to_numpy()),
+    )
+    old = run.assign_coords(
+        calendar_year=("year", new["year"].to_numpy()),
+        output_calendar_year=("output_year", new["output_year"].to_numpy()),
+    )
+    old.to_netcdf(tmp_path / "old.nc", engine="h5netcdf")
+    found = plots.read_run(tmp_path / "old.nc")
+    xr.testing.assert_equal(found, new)
+    member = found.isel(treatment=0)
+    assert plots.pixels(member, 30, 20).extent[:2] == (1599.0, 1699.0)
+    (ax,) = plots.stocks_through_time(found, "nil").axes
+    assert (ax.get_xlim(), ax.get_xlabel()) == ((1599.0, 1699.0), "calendar year")
+
+
 def test_phases_come_from_the_case(run):
     first, second = plots.phases(run)
     assert (first.start, first.end, first.label, first.interval) == (0, 60, "steppe", 1)

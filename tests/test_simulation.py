@@ -67,11 +67,11 @@ def test_every_variable_has_a_unit_a_name_and_an_owner(results):
         assert coordinate.dtype.kind in "UOT" or coordinate.attrs["units"], name
 
 
-def test_years_count_from_the_start_and_know_their_calendar(results):
-    years = tiny_case.END - tiny_case.START + 1
-    np.testing.assert_array_equal(results["year"], np.arange(1, years + 1))
-    assert results["calendar_year"].values[[0, -1]].tolist() == [1600, 1911]
-    output = results["output_calendar_year"].values
+def test_years_are_those_of_the_calendar_and_are_counted_beside(results):
+    np.testing.assert_array_equal(results["year"], np.arange(1600, 1912))
+    np.testing.assert_array_equal(results["year_of_run"], np.arange(1, 313))
+    output = results["output_year"].values
+    np.testing.assert_array_equal(results["output_year_of_run"], output - 1599)
     np.testing.assert_array_equal(output[:10], np.arange(1619, 1800, 20))
     np.testing.assert_array_equal(output[10:20], np.arange(1809, 1900, 10))
     np.testing.assert_array_equal(output[20:], np.arange(1900, 1912))
@@ -138,9 +138,9 @@ def test_a_case_without_treatments_has_its_sites_as_members(tmp_path):
     path = tiny_case.write(tmp_path, case=[(experiment, ""), ("step_years = 20", "step_years = 1")])
     results = simulate(path, treatments=["hill"]).to_xarray()
     assert results["treatment"].values.tolist() == results["site"].values.tolist() == ["hill"]
-    assert results["calendar_year"].values[-1] == 1899
+    assert results["year"].values[[0, -1]].tolist() == [1600, 1899]
     # ten years lie between the output years of a history in yearly steps
-    np.testing.assert_array_equal(results["output_year"], np.arange(10, 301, 10))
+    np.testing.assert_array_equal(results["output_year"], np.arange(1609, 1900, 10))
     assert results.attrs["balance_carbon"] < 1e-10
     assert results.attrs["balance_water"] < 1e-10
 

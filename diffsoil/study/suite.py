@@ -388,7 +388,7 @@ def template(study: Study, scenarios: Sequence[Scenario]) -> xr.Dataset:
         dims = ("scenario", *result.dims)
         nothing = np.broadcast_to(np.nan, [size[d] for d in dims])
         variables[name] = (dims, nothing, {"units": result.unit, "long_name": result.long_name})
-    of_year = {"units": "year", "long_name": "year of the run"}
+    of_year = {"units": "year", "long_name": "calendar year, from 1"}
     coordinates = {
         "scenario": [s.name for s in scenarios],
         **{
@@ -401,7 +401,7 @@ def template(study: Study, scenarios: Sequence[Scenario]) -> xr.Dataset:
         "output_year": (
             "output_year",
             np.arange(OUTPUT_INTERVAL, years + 1, OUTPUT_INTERVAL),
-            {"units": "year", "long_name": "year of the run with profiles"},
+            {"units": "year", "long_name": "calendar year with profiles"},
         ),
         "depth_m": (
             "depth_m",
