@@ -500,6 +500,7 @@ def select(plan: Plan, names: list[str]) -> Plan:
         experiment=chosen(plan.experiment, of_member),
         iom=plan.iom[of_site],
         ground=chosen(plan.ground, of_site),
+        horizons=chosen(plan.horizons, of_site),
     )
 
 

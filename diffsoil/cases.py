@@ -17,12 +17,10 @@ from diffsoil.formats import upgrade
 from diffsoil.io import Faults, InputError, data_path, nearest, parse_toml, read_text
 from diffsoil.processes import npp
 from diffsoil.processes.erosion import ContinuousErosion
-from diffsoil.processes.exchange import ExchangeCapacity
 from diffsoil.processes.minerals import CALCITE_MASS, MOLAR_MASS
 from diffsoil.processes.oxides import KineticIron, Oxides
 from diffsoil.processes.pores import ORGANIC_MATTER_IN_CARBON
 from diffsoil.processes.richards import Richards, SimulatedRichards
-from diffsoil.processes.texture import Texture
 from diffsoil.schema import (
     BySite,
     CaseFile,
@@ -35,7 +33,8 @@ from diffsoil.schema import (
     Soil,
     names_of,
 )
-from diffsoil.state import CATIONS, MINERALS, SOLUTES
+from diffsoil.start import KG_M3, check_room
+from diffsoil.state import MINERALS
 from diffsoil.tables import Column as Table
 from diffsoil.tables import Meant, read_table
 from diffsoil.validation import validated
@@ -47,11 +46,6 @@ MOST_YEARS = 100_000
 """Years of a case: more than any soil of the last glaciation needs."""
 MOST_VALUES = 2e8
 """Years times members times layers, of which each recorded variable takes 8 bytes."""
-
-KG_M3 = 1e3
-"""kg/m3 in a g/cm3."""
-MMOL = 1e3
-"""mmol in a mol."""
 
 HORIZON_VARIABLES = (
     "clay_percent",
@@ -502,11 +496,6 @@ def _check_ground(path: Path, file: CaseFile) -> None:
                     f"{path}: {where}.calcite_percent: {horizon.calcite_percent:g} is more than "
                     f"silt_percent {horizon.silt_percent:g}, of which calcite is a part"
                 )
-            if _mineral_bulk_density(horizon) is None:
-                raise InputError(
-                    f"{path}: {where}.soc_percent: {horizon.soc_percent:g} at bulk_density "
-                    f"{horizon.bulk_density:g} leaves no room for minerals"
-                )
     if file.deposition.dust_mineralogy is not None:
         known(file.deposition.dust_mineralogy, "deposition.dust_mineralogy")
 
@@ -732,8 +721,12 @@ def _check_rows(source: Path, table: pd.DataFrame, file: CaseFile, faults: Fault
 
 
 def _check_parameters(case: Case) -> None:
-    table = case.column().parameters()
+    column = case.column()
+    table = column.parameters()
     faults = Faults()
+    if case.whole_soil:
+        with faults.gathered():
+            check_room(column, case.file.soil, case.path)
     for name in case.file.free:
         if name not in table and not name.startswith("observation."):
             faults.add(f"{case.path}: free: no parameter {name!r}{nearest(name, table)}")
@@ -765,8 +758,7 @@ def remap(soil: Soil, grid: Grid) -> dict[str, np.ndarray]:
 
     Bulk density is averaged by volume, everything else by soil mass.
     """
-    edges = np.arange(grid.layers + 1) * grid.thickness_m * 100
-    share = np.stack([_share(edges, h.upper_cm, h.lower_cm) for h in soil.horizons])
+    share = layer_shares(soil, grid)
     density = np.array([h.bulk_density for h in soil.horizons])
     mass = share * density[:, None]
     values = {"bulk_density": mass.sum(axis=0)}
@@ -775,6 +767,12 @@ def remap(soil: Soil, grid: Grid) -> dict[str, np.ndarray]:
             of_horizon = np.array([getattr(h, name) for h in soil.horizons])
             values[name] = (mass * of_horizon[:, None]).sum(axis=0) / mass.sum(axis=0)
     return values
+
+
+def layer_shares(soil: Soil, grid: Grid) -> np.ndarray:
+    """Share of each layer of the grid in each horizon, [horizon, layer]."""
+    edges = np.arange(grid.layers + 1) * grid.thickness_m * 100
+    return np.stack([_share(edges, h.upper_cm, h.lower_cm) for h in soil.horizons])
 
 
 def _share(edges: np.ndarray, upper: float, lower: float) -> np.ndarray:
@@ -834,73 +832,33 @@ def composition(
 def laid_down(case: Case, horizon: Horizon) -> dict[str, np.ndarray]:
     """A layer of one horizon, as thick as the layers of the grid, before any humus.
 
-    Keys: ``minerals`` [mineral, size], ``calcite`` and ``labile`` [solute] as in
-    :class:`diffsoil.state.Ground`, ``mass`` (kg/m2), ``volume`` (m) and ``cec_offset``
-    (mmol/kg).
+    Keys: ``minerals`` [mineral, size] and ``calcite`` as in :class:`diffsoil.state.Ground`. What
+    depends on parameters besides is in :mod:`diffsoil.start`.
     """
-    defaults = parameters.declared((ExchangeCapacity,))
-    base, of_clay, of_carbon = (
-        defaults[f"cec.{name}"].default for name in ("mineral", "clay", "carbon")
-    )
+    assert horizon.mineralogy is not None  # the case has been checked
     organic = ORGANIC_MATTER_IN_CARBON * horizon.soc_percent / 100
     mass = horizon.bulk_density * (1 - organic) * KG_M3 * case.file.grid.thickness_m
-    density = _mineral_bulk_density(horizon)
-    assert density is not None  # the case has been checked
-    assert horizon.mineralogy is not None
     minerals, calcite = composition(
         horizon.clay_percent,
         horizon.silt_percent,
         horizon.calcite_percent,
         case.file.mineralogy[horizon.mineralogy],
     )
-    mineral_cec = base + of_clay * horizon.clay_percent / 100
-    offset = 0.0
-    if horizon.cec_mmol_kg is not None:
-        offset = horizon.cec_mmol_kg - mineral_cec - of_carbon * horizon.soc_percent / 100
-    # the history starts without humus, so its share of the exchanger is not there yet
-    cec = max(mineral_cec + offset + of_carbon * horizon.iom_percent / 100, 0.0)
-    shares = [getattr(horizon.exchange, name) for name in CATIONS]
-    bases = cec / MMOL * horizon.base_saturation / 100 * np.array(shares)
-    labile = np.zeros(len(SOLUTES))
-    labile[: len(CATIONS)] = bases
-    values = {
-        "minerals": mass * minerals,
-        "calcite": mass * calcite,
-        "labile": mass * labile,
-        "mass": mass,
-        "volume": mass / (density * KG_M3),
-        "cec_offset": offset,
-    }
-    return {name: np.asarray(value) for name, value in values.items()}
-
-
-def _mineral_bulk_density(horizon: Horizon) -> float | None:
-    """Bulk density of a horizon without its humus (Adams 1973); None if humus fills it all."""
-    light = parameters.declared((Texture,))["texture.organic_density"].default
-    organic = ORGANIC_MATTER_IN_CARBON * horizon.soc_percent / 100
-    room = 1 / horizon.bulk_density - organic / light
-    return (1 - organic) / room if room > 0 and organic < 1 else None
+    return {"minerals": mass * minerals, "calcite": np.asarray(mass * calcite)}
 
 
 def initial_ground(case: Case, site: str) -> dict[str, np.ndarray]:
     """The soil of a site on the layers of the grid, as :func:`laid_down`, conserving mass.
 
-    ``mineral_bulk_density`` (g/cm3) takes the place of mass and volume; the layer is the last
-    axis of everything.
+    The layer is the last axis of everything.
     """
-    grid = case.file.grid
     soil = case.file.soil[case.file.site[site]]
-    edges = np.arange(grid.layers + 1) * grid.thickness_m * 100
-    share = np.stack([_share(edges, h.upper_cm, h.lower_cm) for h in soil.horizons])
+    share = layer_shares(soil, case.file.grid)
     each = [laid_down(case, horizon) for horizon in soil.horizons]
-    each = [of | {"cec_offset": of["mass"] * of["cec_offset"]} for of in each]
-    total = {
+    return {
         name: sum(of[name][..., None] * part for of, part in zip(each, share, strict=True))
         for name in each[0]
     }
-    mass, volume = total.pop("mass"), total.pop("volume")
-    total["cec_offset"] = total["cec_offset"] / mass
-    return total | {"mineral_bulk_density": mass / (volume * KG_M3)}
 
 
 def yearly_npp(use: LandUse, weather: pd.DataFrame) -> float:

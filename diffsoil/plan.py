@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 
 import equinox as eqx
@@ -14,12 +15,12 @@ import pandas as pd
 from jaxtyping import Array
 
 from diffsoil.cases import (
-    MMOL,
     Case,
     composition,
     erosion_events,
     initial_ground,
     laid_down,
+    layer_shares,
     prescribed,
     read_atmosphere,
     yearly_npp,
@@ -32,6 +33,7 @@ from diffsoil.processes.minerals import ATOMIC_WEIGHT, CALCITE_MASS, G_PER_KG, M
 from diffsoil.processes.vegetation import Vegetation
 from diffsoil.processes.water import MM_PER_M
 from diffsoil.schema import Amendment, LandUse, Treatment, at_site
+from diffsoil.start import MMOL, Horizons, at_start, check_room, horizons
 from diffsoil.state import (
     BUDGET,
     CATIONS,
@@ -58,7 +60,8 @@ class Plan(eqx.Module):
     The phases of ``history`` have a leading axis of sites, ``experiment`` one of treatments;
     ``site_of`` tells which site's history a treatment parts from. ``iom`` is inert carbon by
     site and layer, Mg/ha. ``ground`` is the mineral soil at the start, by site, where it
-    develops. Without treatments every site is its own member.
+    develops, and ``horizons`` what its exchanger and its density are computed from. Without
+    treatments every site is its own member.
     """
 
     members: tuple[str, ...] = eqx.field(static=True)
@@ -68,6 +71,7 @@ class Plan(eqx.Module):
     experiment: Phase | None
     iom: Array
     ground: Ground | None
+    horizons: Horizons | None
     start_year: int = eqx.field(static=True)
     experiment_year: int = eqx.field(static=True)
     radiocarbon: bool = eqx.field(static=True)
@@ -91,7 +95,7 @@ def build(case: Case) -> Plan:
     iom = np.stack([_iom(case, site) for site in case.sites])
     members = tuple(t.name for t in file.treatment) or tuple(case.sites)
     site_of = tuple(case.sites.index(t.site) for t in file.treatment)
-    return Plan(
+    plan = Plan(
         members=members,
         sites=tuple(case.sites),
         site_of=site_of or tuple(range(len(case.sites))),
@@ -99,9 +103,40 @@ def build(case: Case) -> Plan:
         experiment=experiment,
         iom=jnp.asarray(iom),
         ground=_ground(case) if case.whole_soil else None,
+        horizons=_horizons(case) if case.whole_soil else None,
         start_year=file.start_year,
         experiment_year=start,
         radiocarbon=file.radiocarbon_atmosphere is not None,
+    )
+    return settled(case.column(), plan)
+
+
+def settled(column: Column, plan: Plan) -> Plan:
+    """The plan with the exchanger and the density that a column gives the soil at the start.
+
+    Args:
+        column: with the parameters to use; they may be traced.
+        plan: of any parameters.
+    """
+    if plan.horizons is None:
+        return plan
+    assert plan.ground is not None
+    start = jax.vmap(partial(at_start, column))(plan.horizons)
+    given = {
+        "parent_labile": start.parent_labile,
+        "cec_offset": start.cec_offset,
+        "mineral_bulk_density": start.mineral_bulk_density,
+    }
+
+    def of(phase: Phase, sites: Sequence[int]) -> Phase:
+        own = {name: value[jnp.asarray(sites)] for name, value in given.items()}
+        return dataclasses.replace(phase, constant=phase.constant | own)
+
+    return dataclasses.replace(
+        plan,
+        ground=eqx.tree_at(lambda ground: ground.labile, plan.ground, start.labile),
+        history=tuple(of(phase, range(len(plan.sites))) for phase in plan.history),
+        experiment=None if plan.experiment is None else of(plan.experiment, plan.site_of),
     )
 
 
@@ -143,9 +178,12 @@ def check(plan: Plan, column: Column, case: Case) -> None:
     """Refuse a column that does not fit a case, before anything is computed.
 
     Raises:
-        InputError: a process needs what neither the case nor another process provides, or the
-            column has other groups of plant input than the case.
+        InputError: a process needs what neither the case nor another process provides, the
+            column has other groups of plant input than the case, or its humus is so light that a
+            horizon has no room for minerals.
     """
+    if case.whole_soil:
+        check_room(column, case.file.soil, case.path)
     for process in column.processes:
         if isinstance(process, Vegetation) and sorted(process.input_factor) != case.input_groups:
             raise InputError(
@@ -171,6 +209,7 @@ def prepare_plan(
     """
     not_ahead = tuple(sorted({name.split(".")[0] for name in free}))
     keep = tuple(sorted(keep))
+    plan = settled(column, plan)
     states = initial_state(column, plan)
     history = []
     for phase in plan.history:
@@ -222,6 +261,7 @@ def run(
     Returns:
         Final states by member, the records of the history phases, the record of the experiment.
     """
+    plan = settled(column, plan)
     states = initial_state(column, plan)
     kept = []
     for phase in plan.history:
@@ -317,12 +357,21 @@ def _ground(case: Case) -> Ground:
     return jax.tree.map(lambda *x: jnp.stack(x), *[_site_ground(case, s) for s in case.sites])
 
 
+def _horizons(case: Case) -> Horizons:
+    """The horizons of all sites."""
+    grid = case.file.grid
+    soils = [case.file.soil[case.file.site[site]] for site in case.sites]
+    most = max(len(soil.horizons) for soil in soils)
+    each = [horizons(soil, grid, most, layer_shares(soil, grid)) for soil in soils]
+    return jax.tree.map(lambda *x: jnp.stack(x), *each)
+
+
 def _site_ground(case: Case, site: str) -> Ground:
     soil = initial_ground(case, site)
     return Ground(
         minerals=jnp.asarray(soil["minerals"]),
         calcite=jnp.asarray(soil["calcite"]),
-        labile=jnp.asarray(soil["labile"]),
+        labile=jnp.zeros((len(SOLUTES), case.file.grid.layers)),  # see settled
         ph=jnp.where(soil["calcite"] > 0, PH_CALCAREOUS, PH_LEACHED),
         respiration=jnp.zeros(case.file.grid.layers),
         gained=jnp.zeros(len(BUDGET)),
@@ -334,7 +383,6 @@ def _material(case: Case, site: str, steps: int) -> dict[str, np.ndarray]:
     """What the soil of a site is made of, what lies below it and what falls on it."""
     soil = case.file.soil[case.file.site[site]]
     parent = laid_down(case, soil.horizons[-1])
-    start = initial_ground(case, site)
     fallen = case.file.deposition
     dust: tuple[np.ndarray, float] = (np.zeros((len(MINERALS), len(SIZES))), 0.0)
     if fallen.dust_mineralogy is not None:
@@ -347,11 +395,8 @@ def _material(case: Case, site: str, steps: int) -> dict[str, np.ndarray]:
     unit = {name: "mmol_m2_a" if name == "silicon" else "mmolc_m2_a" for name in SOLUTES}
     rain = [getattr(fallen, f"{name}_{unit[name]}") for name in SOLUTES]
     values = {
-        "mineral_bulk_density": start["mineral_bulk_density"],
-        "cec_offset": start["cec_offset"],
         "parent_minerals": parent["minerals"],
         "parent_calcite": parent["calcite"],
-        "parent_labile": parent["labile"],
         "dust_minerals": fallen.dust_g_m2_a / G_PER_KG * dust[0],
         "dust_calcite": np.asarray(fallen.dust_g_m2_a / G_PER_KG * dust[1]),
         "deposited_solutes": np.array(rain) / MMOL,

@@ -173,6 +173,7 @@ def select(plan: Plan, members: Collection[str], source: object) -> Plan:
         experiment=part(plan.experiment, chosen),
         iom=plan.iom[jnp.asarray(sites)],
         ground=part(plan.ground, sites),
+        horizons=part(plan.horizons, sites),
     )
 
 

@@ -12,7 +12,6 @@ from jaxtyping import Array, Float
 from diffsoil.parameters import UNIFORM, Parameter, Prior, lognormal, normal
 from diffsoil.plan import Plan
 from diffsoil.processes.minerals import CALCITE_MASS, MOLAR_MASS
-from diffsoil.state import CATIONS
 from diffsoil.time import Phase
 
 Change = Callable[[Plan, Float[Array, ""]], Plan]
@@ -62,25 +61,22 @@ def _plus(x: Array, offset: Array) -> Array:
     return x + offset
 
 
-def _material(change: Callable[..., tuple[Array, Array, Array]]) -> Change:
+def _material(change: Callable[..., tuple[Array, Array]]) -> Change:
     """Change what the soil is made of at the start, and the parent material below with it.
 
     Args:
-        change: of minerals [..., mineral, size], calcite [...] and labile bases [..., solute],
-            and a value, gives those anew.
+        change: of minerals [..., mineral, size], calcite [...] and a value, gives those anew.
     """
 
     def of_plan(plan: Plan, value: Float[Array, ""]) -> Plan:
         ground = plan.ground
         assert ground is not None  # of a whole soil
-        minerals = jnp.moveaxis(ground.minerals, -1, 1)
-        labile = jnp.moveaxis(ground.labile, -1, 1)
-        minerals, calcite, labile = change(minerals, ground.calcite, labile, value)
-        now = (jnp.moveaxis(minerals, 1, -1), calcite, jnp.moveaxis(labile, 1, -1))
-        new = eqx.tree_at(lambda g: (g.minerals, g.calcite, g.labile), ground, now)
+        minerals, calcite = change(jnp.moveaxis(ground.minerals, -1, 1), ground.calcite, value)
+        now = (jnp.moveaxis(minerals, 1, -1), calcite)
+        new = eqx.tree_at(lambda g: (g.minerals, g.calcite), ground, now)
 
         def one(phase: Phase) -> Phase:
-            names = ("parent_minerals", "parent_calcite", "parent_labile")
+            names = ("parent_minerals", "parent_calcite")
             parent = change(*[phase.constant[name] for name in names], value)
             constant = phase.constant | dict(zip(names, parent, strict=True))
             return dataclasses.replace(phase, constant=constant)
@@ -90,30 +86,26 @@ def _material(change: Callable[..., tuple[Array, Array, Array]]) -> Change:
     return of_plan
 
 
-def _calcite(
-    minerals: Array, calcite: Array, labile: Array, factor: Array
-) -> tuple[Array, Array, Array]:
+def _calcite(minerals: Array, calcite: Array, factor: Array) -> tuple[Array, Array]:
     """Other minerals make room, so that a layer keeps its mass."""
     others = jnp.einsum("m,...ms->...", jnp.asarray(MOLAR_MASS), minerals)
     scale = 1.0 - (factor - 1.0) * CALCITE_MASS * calcite / others
-    return minerals * scale[..., None, None], calcite * factor, labile
+    return minerals * scale[..., None, None], calcite * factor
 
 
-def _clay(
-    minerals: Array, calcite: Array, labile: Array, factor: Array
-) -> tuple[Array, Array, Array]:
+def _clay(minerals: Array, calcite: Array, factor: Array) -> tuple[Array, Array]:
     """Silt and sand (without calcite) make room, so that a layer keeps its mass."""
     masses = jnp.einsum("m,...ms->...s", jnp.asarray(MOLAR_MASS), minerals)
     coarse = 1.0 - (factor - 1.0) * masses[..., 0] / (masses[..., 1] + masses[..., 2])
     scale = jnp.stack([jnp.broadcast_to(factor, coarse.shape), coarse, coarse], axis=-1)
-    return minerals * scale[..., None, :], calcite, labile
+    return minerals * scale[..., None, :], calcite
 
 
-def _bases(
-    minerals: Array, calcite: Array, labile: Array, factor: Array
-) -> tuple[Array, Array, Array]:
-    """Exchangeable bases alone; anions and silicon stay."""
-    return minerals, calcite, labile.at[..., : len(CATIONS)].multiply(factor)
+def _base_saturation(plan: Plan, factor: Float[Array, ""]) -> Plan:
+    """Exchangeable bases alone; :func:`diffsoil.plan.settled` computes them from the horizons."""
+    assert plan.horizons is not None  # of a whole soil
+    bases = plan.horizons.bases * factor
+    return eqx.tree_at(lambda of: of.horizons.bases, plan, bases)
 
 
 def _factor(
@@ -193,7 +185,7 @@ FACTORS: dict[str, Factor] = {
             "initial.base_saturation", (0.2, 1.0), UNIFORM,
             "from leached to what the case says",
             "factor on the exchangeable bases at the start and below",
-            _material(_bases), whole_soil=True,
+            _base_saturation, whole_soil=True,
         ),
     )
 }  # fmt: skip

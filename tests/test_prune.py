@@ -116,8 +116,8 @@ def test_rows_of_worth_have_the_form_of_all_indices(case, found):
     table = worth.table(of, runs, case.name, [99, 299])
     assert tuple(table.columns) == COLUMNS
     assert set(table["index"]) == {"worth", "interaction", "integrated_gradient"}
-    assert set(table["year"]) == {100, 300}
-    of_heat = table.query("parameter == 'heat' and index == 'worth' and year == 300")
+    assert set(table["year"]) == {1699, 1899}
+    of_heat = table.query("parameter == 'heat' and index == 'worth' and year == 1899")
     assert of_heat["value"].item() == of.single[of.names.index("heat"), 299]
 
 

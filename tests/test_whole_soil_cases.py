@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from diffsoil.cases import erosion_events, load_case
 from diffsoil.io import InputError
-from diffsoil.plan import build, check, initial_state
+from diffsoil.plan import build, check, initial_state, prepare_plan, settled
 from diffsoil.processes.erosion import ContinuousErosion, Erosion
 from diffsoil.processes.minerals import (
     ATOMIC_WEIGHT,
@@ -18,6 +20,7 @@ from diffsoil.processes.minerals import (
 )
 from diffsoil.processes.oxides import KineticIron
 from diffsoil.processes.richards import SimulatedRichards
+from diffsoil.processes.texture import mixed_bulk_density
 from diffsoil.state import CATIONS, ELEMENTS, MINERALS, SIZES, VARIABLES
 from tests import tiny_case
 
@@ -464,6 +467,58 @@ def test_the_exchanger_at_the_start_holds_its_bases(tmp_path):
     np.testing.assert_array_equal(plan.ground.ph[0], [5.5, 5.5, 7.8, 7.8, 7.8, 7.8])
     density = series(plan.history[0], "mineral_bulk_density")[0]
     np.testing.assert_allclose(density[[0, 5]], [1.3, 1.22], rtol=1e-12)
+
+
+def capacity_of_clay(column, plan) -> np.ndarray:
+    """CEC of the mineral soil of the first site at the start, mmol/kg."""
+    start = settled(column, plan)
+    values = {name.removeprefix("cec."): v for name, v in column.values().items()}
+    clay = np.array([20, 20, 0.4 * 20 + 0.6 * 16, 16, 16, 16]) / 100
+    return values["mineral"] + values["clay"] * clay + start.history[0].constant["cec_offset"][0]
+
+
+@pytest.mark.parametrize("where", ["the case", "the column"])
+def test_the_exchanger_at_the_start_is_that_of_the_parameters_that_are_used(where, tmp_path):
+    values = {"cec.clay": 400.0, "cec.mineral": 10.0, "texture.organic_density": 0.3}
+    humus = ("soc_percent = 0\nbase", "soc_percent = 2\nbase")
+    if where == "the case":
+        text = "\n".join(f'"{name}" = {value}' for name, value in values.items())
+        case = load_case(write(tmp_path, humus, case=f"{CASE}\n[set]\n{text}\n"))
+        column, plan = case.column(), build(case)
+    else:  # set by hand, or free
+        case = load_case(write(tmp_path, humus))
+        column, plan = case.column().with_parameters(values), build(case)
+        plan = prepare_plan(column, plan)
+    labile = np.asarray(plan.ground.labile)[0]
+    mass = (1 - 0.02 * 1.724) * 1300 * THICKNESS
+    np.testing.assert_allclose(labile[:4, 0].sum(), 0.09 * 0.6 * mass, rtol=1e-12)
+    np.testing.assert_allclose(labile[:4, 5].sum(), 0.090 * 1220 * THICKNESS, rtol=1e-12)
+    found = np.asarray(capacity_of_clay(column, plan))
+    np.testing.assert_allclose(found[[0, 5]], [90, 90], rtol=1e-12)
+    density = np.asarray(plan.history[0].constant["mineral_bulk_density"])[0]
+    mixed = mixed_bulk_density(*map(jnp.asarray, (2 * 1.724, density[0], 0.3)))
+    np.testing.assert_allclose(mixed, 1.3, rtol=1e-12)
+
+
+def test_what_is_measured_of_the_exchanger_does_not_depend_on_free_parameters(tmp_path):
+    case = load_case(write(tmp_path))
+    column, plan = case.column(), build(case)
+
+    def bases(clay: float) -> jax.Array:
+        of = column.with_parameters({"cec.clay": clay})
+        return initial_state(of, settled(of, plan)).ground.labile[0, :4].sum(axis=0)
+
+    slope = np.asarray(jax.jacfwd(bases)(jnp.asarray(196.0)))
+    # 60 % of the exchanger of the upper horizon, which is that of its clay; 90 mmol/kg below
+    np.testing.assert_allclose(slope[0], 0.2e-3 * 0.6 * 1300 * THICKNESS, rtol=1e-12)
+    np.testing.assert_allclose(slope[3:], 0.0, atol=1e-18)
+
+
+def test_lighter_humus_that_leaves_no_room_is_refused_before_the_run(tmp_path):
+    case = load_case(write(tmp_path, ("soc_percent = 0\nbase", "soc_percent = 7\nbase")))
+    column = case.column().with_parameters({"texture.organic_density": 0.15})
+    with pytest.raises(InputError, match=r"soc_percent: 7 .*organic_density is 0\.15"):
+        check(build(case), column, case)
 
 
 def test_humus_takes_room_that_minerals_then_lack(tmp_path):
