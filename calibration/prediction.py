@@ -13,6 +13,7 @@ import pandas as pd
 from jaxtyping import Float, Int
 
 from calibration.chunks import Chunks
+from calibration.likelihood import SMALLEST_SD
 from calibration.problem import Prediction, Problem
 
 QUANTILES = {"q05": 0.05, "q25": 0.25, "q50": 0.50, "q75": 0.75, "q95": 0.95}
@@ -205,20 +206,51 @@ def _described(
 def measured_columns(
     problem: Problem, draws: Predicted, columns: slice, seed: int
 ) -> Float[np.ndarray, "draw some"]:
-    """Draws of what would be measured at some observations."""
-    # an observation has the same random numbers whatever is drawn together with it
+    """Draws of what would be measured at some observations, with the errors of the likelihood.
+
+    An observation has the same random numbers whatever is drawn together with it.
+    """
     expected, sd = draws.rows("expected", columns), draws.rows("sd", columns)
     found = np.empty_like(expected)
     errors = problem.errors
-    for place, column in enumerate(range(len(problem.table))[columns]):
+    chosen = range(len(problem.table))[columns]
+    shared = _shared(problem, draws, chosen, seed)
+    for place, column in enumerate(chosen):
         rng = np.random.default_rng([seed, column])
         middle, width = expected[:, place], sd[:, place]
         dof = errors.dof[column]
         size = len(middle)
         away = rng.standard_normal(size) if np.isinf(dof) else rng.standard_t(dof, size)
+        error = away * width
+        if column in shared:
+            alone = float(errors.sd[column] ** 2) + SMALLEST_SD**2
+            scatter = np.sqrt(np.maximum(width**2 - alone, 0.0))
+            error = scatter * shared[column] + np.sqrt(alone) * rng.standard_normal(size)
         if errors.logarithmic[column]:
             middle = np.maximum(middle, 1e-9)
-            found[:, place] = middle * np.exp(away * width / middle)
+            found[:, place] = middle * np.exp(error / middle)
         else:
-            found[:, place] = middle + away * width
+            found[:, place] = middle + error
+    return found
+
+
+def _shared(
+    problem: Problem, draws: Predicted, chosen: range, seed: int
+) -> dict[int, Float[np.ndarray, " draw"]]:
+    """Standard normal errors of the rows of repeated plots, each going on from the year before."""
+    found: dict[int, np.ndarray] = {}
+    years = np.asarray(problem.errors.year)
+    for block in problem.errors.blocks:
+        rows = block[block >= 0]
+        if not any(row in chosen for row in rows):
+            continue
+        memory = np.maximum(draws.rows("memory", slice(rows[0], rows[0] + 1))[:, 0], 1e-3)
+        now, before = np.zeros(len(draws)), -np.inf
+        for row in rows:  # by year
+            kept = np.exp(-(years[row] - before) / memory)
+            fresh = np.random.default_rng([seed, row]).standard_normal(len(draws))
+            now = kept * now + np.sqrt(1.0 - kept**2) * fresh
+            before = years[row]
+            if row in chosen:
+                found[int(row)] = now
     return found

@@ -49,6 +49,7 @@ class Prediction(NamedTuple):
     the error is log-normal) of a measurement of it, ``sd`` its error; ``topsoil`` the stock of
     the uppermost 23 cm by member and year, Mg C/ha. ``log_likelihood`` of each observation sums
     up to the joint one, ``left_out`` is that of each given all others of its repeated plot.
+    ``memory`` is the time over which errors of a plot are correlated, years, 0 where they are not.
     """
 
     latent: Float[Array, " obs"]
@@ -57,6 +58,7 @@ class Prediction(NamedTuple):
     topsoil: Float[Array, "member year"]
     log_likelihood: Float[Array, " obs"]
     left_out: Float[Array, " obs"]
+    memory: Float[Array, " obs"]
 
 
 def observation_parameters(
@@ -269,6 +271,7 @@ class Problem:
             topsoil=topsoil,
             log_likelihood=terms,
             left_out=left_out,
+            memory=spread.memory,
         )
 
     def spread(self, x: Float[Array, " parameter"], expected: Float[Array, " obs"]) -> Spread:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -11,9 +12,10 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from calibration import prediction
 from calibration.likelihood import SMALLEST_SD, ErrorModel, Spread
 from calibration.observations import Operator, read
-from calibration.problem import Problem
+from calibration.problem import Prediction, Problem
 from calibration.quantities import QUANTITIES
 from diffsoil.cases import load_case
 from diffsoil.io import InputError
@@ -204,6 +206,31 @@ def test_simulated_errors_have_the_covariance_that_is_stated():
     drawn = jax.jit(jax.vmap(lambda key: model.draw(key, EXPECTED, spread)))(keys)
     found = np.cov(np.asarray(drawn).T)
     np.testing.assert_allclose(found, model.covariance(EXPECTED, spread), atol=0.15)
+
+
+@pytest.mark.parametrize("logarithmic", [False, True])
+def test_predicted_measurements_have_the_covariance_of_the_likelihood(logarithmic):
+    model = correlated(logarithmic=np.full(4, logarithmic))
+    spread = model.spread(jnp.asarray([0.1]), EXPECTED, jnp.asarray([5.0]))
+    count = 20000
+    of_draws = {
+        name: np.repeat(np.asarray(value)[None], count, axis=0)
+        for name, value in zip(
+            Prediction._fields,
+            (EXPECTED, EXPECTED, spread.total, EXPECTED, EXPECTED, EXPECTED, spread.memory),
+            strict=True,
+        )
+    }
+    draws = prediction.in_memory(Prediction(**of_draws))
+    known = SimpleNamespace(errors=model, table=range(4))
+    drawn = prediction.measured_columns(known, draws, slice(0, 4), 7)
+    found = np.cov(model.symmetric(drawn).T)
+    full = model.covariance(EXPECTED, spread)
+    sd = np.sqrt(np.diag(full))
+    np.testing.assert_allclose(found / np.outer(sd, sd), full / np.outer(sd, sd), atol=0.03)
+    # whatever is drawn together
+    some = prediction.measured_columns(known, draws, slice(1, 3), 7)
+    np.testing.assert_array_equal(some, drawn[:, 1:3])
 
 
 def test_a_filled_up_block_leaves_other_rows_alone():
