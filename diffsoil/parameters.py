@@ -167,18 +167,17 @@ def with_values[T](processes: tuple[T, ...], values: Mapping[str, Any]) -> tuple
     Raises:
         KeyError: a name that no process declares.
     """
-    left = dict(values)
+    known = declared(processes)
+    for name in values:
+        if name not in known:
+            raise KeyError(name)
     changed = []
     for process in processes:
-        for name in [n for n in left if n.split(".")[0] == process.name]:  # type: ignore[attr-defined]
+        for name in [n for n in values if n.split(".")[0] == process.name]:  # type: ignore[attr-defined]
             _, field, *label = name.split(".", 2)
-            new = jnp.asarray(left.pop(name), dtype=float)
-            if not hasattr(process, field):
-                raise KeyError(name)
+            new = jnp.asarray(values[name], dtype=float)
             if label:
                 new = getattr(process, field) | {label[0]: new}
             process = eqx.tree_at(operator.attrgetter(field), process, new)
         changed.append(process)
-    if left:
-        raise KeyError(next(iter(left)))
     return tuple(changed)

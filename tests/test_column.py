@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from diffsoil.cases import load_case
-from diffsoil.column import Column
+from diffsoil.column import Column, standard_column
 from diffsoil.io import InputError
 from diffsoil.plan import build, check, initial_state, prepare_plan, run
 from diffsoil.processes.carbon import BIO_SHARE, Carbon, co2_ratio, plant_shares
@@ -200,6 +200,23 @@ def test_an_input_factor_acts_on_its_own_group(column, in_loop):
     grown = np.asarray(stocks(trees, in_loop)) - before
     cleared = in_loop.members.index("cleared")
     assert grown[cleared] > 2 * grown[in_loop.members.index("control")] > 0
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "vegetation.input_factor.typo",
+        "vegetation.input_factor",
+        "vegetation.input_factor.plants.more",
+        "protection.minimum",
+        "water.spin_up_years",
+        "carbon.k_humus",
+        "humus.k",
+    ],
+)
+def test_a_column_takes_values_of_declared_parameters_only(name):
+    with pytest.raises(KeyError, match=name):
+        standard_column().with_parameters({"carbon.k_hum": 0.02, name: 1.0})
 
 
 def test_a_removed_process_equals_its_neutral_value(column, short):
