@@ -33,7 +33,7 @@ class Process(eqx.Module):
     reads: ClassVar[tuple[str, ...]] = ()
     """Fields of the state that :meth:`slow` reads or changes."""
     changes: ClassVar[tuple[str, ...]] = ()
-    """Fields of the state that :meth:`year` changes."""
+    """Fields of the state that :meth:`year` reads or changes."""
     costly: ClassVar[bool] = False
     """Whether :meth:`slow` is worth reusing for some slow steps under the same weather."""
     indispensable: ClassVar[str] = ""

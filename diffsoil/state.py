@@ -96,6 +96,10 @@ class State(eqx.Module):
         return jnp.sum(self.carbon) + jnp.sum(self.litter)
 
 
+ORGANIC = ("carbon", "litter", "radiocarbon", "litter_radiocarbon")
+"""Fields of the state that what moves organic matter moves together."""
+
+
 def empty_state(
     layers: int,
     iom: Float[Array, " layer"],
@@ -129,9 +133,10 @@ def empty_state(
 class Variable:
     """A named quantity of the environment of a column.
 
-    ``neutral`` stands in for what a removed process would have provided; without one the
-    process needs a stand-in of its own (:meth:`diffsoil.process.Process.stand_in`), or else
-    cannot be removed where another process needs the variable.
+    ``neutral`` stands in for what a removed process would have provided, or a case that has
+    nothing to say of it; without one the process needs a stand-in of its own
+    (:meth:`diffsoil.process.Process.stand_in`), or else cannot be removed where another process
+    needs the variable.
     """
 
     dims: tuple[str, ...]
@@ -172,7 +177,9 @@ VARIABLES: dict[str, Variable] = {
     "manure_input": Variable((), "Mg ha-1", "carbon of farmyard manure in a year"),
     "manure_months": Variable(MONTH, "1", "share of the yearly manure in each month"),
     "plough_depth": Variable((), "m", "depth that is ploughed each year, 0 for none"),
-    "atmosphere_14c": Variable((), "1", "14C activity of fresh plant carbon (1 = modern)"),
+    "atmosphere_14c": Variable(
+        (), "1", "14C activity of fresh plant carbon (1 = modern)", neutral=1.0
+    ),
     # given by the case where the whole soil develops
     "mineral_bulk_density": Variable(LAYER, "g cm-3", "bulk density of the soil without humus"),
     "cec_offset": Variable(LAYER, "mmol kg-1", "CEC beyond that of clay and organic carbon"),

@@ -137,16 +137,20 @@ YEARLY: dict[str, Callable[[State, Environment], Array]] = {
 """Quantities that can be recorded at the end of each year."""
 
 
-def _ahead(column: Column, available: set[str], not_ahead: Collection[str]) -> tuple[Process, ...]:
+def _ahead(
+    column: Column, state: State, available: set[str], not_ahead: Collection[str]
+) -> tuple[Process, ...]:
     """Processes whose slow part follows from what is available, in order.
 
-    A state field that no other process touches (soil water) may be stepped ahead with them.
+    A state field that no other process touches (soil water) may be stepped ahead with them, and
+    one that the state does not have (the ground of a prescribed soil) is in nobody's way.
     """
+    there = {f.name for f in dataclasses.fields(state) if getattr(state, f.name) is not None}
     touched = [field for p in column.processes for field in {*p.reads, *p.changes}]
     available = set(available)
     found = []
     for process in column.processes:
-        alone = all(touched.count(field) == 1 for field in process.reads)
+        alone = all(touched.count(field) == 1 for field in there & {*process.reads})
         known = set(process.needs) <= available
         new = not set(process.provides) <= available
         if alone and known and new and process.name not in not_ahead:
@@ -219,9 +223,9 @@ def prepare(
         and the state with the fields stepped ahead at the end of the phase.
     """
     given = phase.constant | _neutral(column, state.water.size)
-    once = _ahead(column, set(given), not_ahead)
+    once = _ahead(column, state, set(given), not_ahead)
     state, constant = _slow(once, state, given, max(phase.years, 1))
-    often = _ahead(column, set(constant) | set(phase.series), not_ahead)
+    often = _ahead(column, state, set(constant) | set(phase.series), not_ahead)
 
     def step(carry: State, entry: Environment) -> tuple[State, Environment]:
         after, environment = _slow(often, carry, constant | entry, phase.years_per_step)

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 
 from diffsoil.parameters import lognormal, normal, parameter
 from diffsoil.process import Environment, Process
-from diffsoil.state import ACTIVE, State
+from diffsoil.state import ACTIVE, ORGANIC, State
 
 BIO_SHARE = 0.46
 """Share of BIO in the decomposed carbon that stays in the soil; the rest is HUM."""
@@ -203,8 +203,9 @@ class Carbon(Process):
         "manure_carbon",
     )
     provides: ClassVar[tuple[str, ...]] = ("annual_map", "annual_co2", "annual_input")
-    yearly_needs: ClassVar[tuple[str, ...]] = needs + provides
-    changes: ClassVar[tuple[str, ...]] = ("carbon", "litter", "ground")
+    yearly_needs: ClassVar[tuple[str, ...]] = (*needs, *provides, "atmosphere_14c")
+    reads: ClassVar[tuple[str, ...]] = ("radiocarbon",)
+    changes: ClassVar[tuple[str, ...]] = (*ORGANIC, "added", "respired", "ground")
     indispensable: ClassVar[str] = "all results are about its carbon"
 
     k_dpm: Float[Array, ""] = parameter(

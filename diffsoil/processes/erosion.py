@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 from diffsoil.parameters import lognormal, parameter
 from diffsoil.process import Environment, Process
 from diffsoil.processes.texture import element_totals, mineral_masses
-from diffsoil.state import Ground, State
+from diffsoil.state import ORGANIC, Ground, State
 
 PARENT = ("parent_minerals", "parent_calcite", "parent_labile")
 
@@ -106,12 +106,12 @@ class Erosion(Process):
 
     name: ClassVar[str] = "erosion"
     needs: ClassVar[tuple[str, ...]] = ("removed_layers", *PARENT)
-    reads: ClassVar[tuple[str, ...]] = ("ground", "carbon", "litter")
+    reads: ClassVar[tuple[str, ...]] = ("ground", *ORGANIC, "eroded")
 
     def slow(self, state: State, environment: Environment, years: int) -> tuple[State, Environment]:
         """See :class:`diffsoil.process.Process`."""
         removed = environment["removed_layers"]
-        share = jnp.full_like(state.water, 1.0) * removed
+        share = jnp.ones_like(state.carbon[0]) * removed
         return eroded(state, environment, share, removed), {}
 
 
@@ -120,7 +120,7 @@ class ContinuousErosion(Process):
 
     name: ClassVar[str] = "erosion"
     needs: ClassVar[tuple[str, ...]] = ("erosion_rate", "mineral_bulk_density", *PARENT)
-    reads: ClassVar[tuple[str, ...]] = ("ground", "carbon", "litter")
+    reads: ClassVar[tuple[str, ...]] = ("ground", *ORGANIC, "eroded")
 
     factor: Float[Array, ""] = parameter(
         1.0, unit="1", lower=0.0, upper=5.0, prior=lognormal(1.0, 0.4),

@@ -13,7 +13,7 @@ from diffsoil.parameters import lognormal, parameter
 from diffsoil.process import Environment, Process
 from diffsoil.processes.geometry import overlap
 from diffsoil.processes.vegetation import surface_layers
-from diffsoil.state import State
+from diffsoil.state import ORGANIC, State
 
 
 def mix(
@@ -88,7 +88,8 @@ class Fauna(Process):
     )
     provides: ClassVar[tuple[str, ...]] = ("fauna_fraction", "fauna_share")
     yearly_needs: ClassVar[tuple[str, ...]] = provides
-    changes: ClassVar[tuple[str, ...]] = ("carbon", "litter")
+    reads: ClassVar[tuple[str, ...]] = ("ground",)
+    changes: ClassVar[tuple[str, ...]] = ORGANIC
 
     rate: Float[Array, ""] = parameter(
         11.9, unit="Mg ha-1 a-1", lower=0.0, upper=100.0, prior=lognormal(11.9, 0.6),
@@ -140,13 +141,15 @@ class Plough(Process):
     """Yearly ploughing: the ploughed depth becomes uniform and takes up any litter layer."""
 
     name: ClassVar[str] = "plough"
+    needs: ClassVar[tuple[str, ...]] = ("plough_fraction", "bulk_density")
     yearly_needs: ClassVar[tuple[str, ...]] = (
         "plough_fraction",
         "soil_mass",
         "bulk_density",
         "thickness",
     )
-    changes: ClassVar[tuple[str, ...]] = ("carbon", "litter")
+    reads: ClassVar[tuple[str, ...]] = ("ground",)
+    changes: ClassVar[tuple[str, ...]] = (*ORGANIC, "ground")
 
     def slow(self, state: State, environment: Environment, years: int) -> tuple[State, Environment]:
         """See :class:`diffsoil.process.Process`."""
