@@ -137,7 +137,8 @@ def migrate(
     """
     from diffsoil.cases import find_case, read_case
     from diffsoil.formats import migrated
-    from diffsoil.io import read_text, replacing
+    from diffsoil.io import read_text
+    from diffsoil.work.files import replacing
 
     path = find_case(case)
     text = read_text(path)
