@@ -322,15 +322,53 @@ def error_parameters(table: pd.DataFrame, case: Case) -> dict[str, Parameter]:
     return dict(sorted(errors.items())) | dict(sorted(found.items()))
 
 
-def error_model(table: pd.DataFrame, methods: tuple[str, ...], case: Case) -> ErrorModel:
+class Part(NamedTuple):
+    """A part of an error that a fit finds: of a series, or of a variable of it."""
+
+    name: str
+    variable: str
+    kind: str
+
+
+class FoundErrors(NamedTuple):
+    """What a fit finds of errors: the parts by what they are of, and their parameters."""
+
+    parts: tuple[Part, ...]
+    parameters: dict[str, Parameter]
+
+
+def found_errors(table: pd.DataFrame, case: Case) -> FoundErrors:
+    """The fitted parts of the errors of a table, and what tells which rows they are for."""
+    parameters = error_parameters(table, case)
+    texts = error_texts(table, case)
+    rows = [
+        Part(_name(row, case), str(row["variable"]), text.fitted)
+        for (_, row), text in zip(table.iterrows(), texts, strict=True)
+    ]
+    parts = dict.fromkeys(p for p in rows if ERROR + p.name in parameters and p.kind != "none")
+    return FoundErrors(tuple(parts), parameters)
+
+
+def error_model(
+    table: pd.DataFrame,
+    methods: tuple[str, ...],
+    case: Case,
+    before: FoundErrors | None = None,
+) -> ErrorModel:
     """The error model of a table; every fitted series has its own fitted part.
 
     A series of which nothing is fitted has the mean of those of its variable that are, for a
     model that is some percent off where it was fitted is no better elsewhere; or, where there are
     none or the case states an error for the series itself, what the case says is typical.
+
+    Args:
+        table: observations.
+        methods: laboratory methods with a factor.
+        case: what states the errors.
+        before: what a fit of other observations has found, in the place of what this table would.
     """
     texts = error_texts(table, case)
-    parameters = error_parameters(table, case)
+    parts, parameters = before or found_errors(table, case)
     names = [_name(row, case) for _, row in table.iterrows()]
     series = tuple(n.removeprefix(ERROR) for n in parameters if n.startswith(ERROR))
     memories = tuple(n.removeprefix(MEMORY) for n in parameters if n.startswith(MEMORY))
@@ -341,13 +379,14 @@ def error_model(table: pd.DataFrame, methods: tuple[str, ...], case: Case) -> Er
 
     of_series, assumed, said = one_hot(names, series), np.zeros(len(table)), []
     for place, (name, text) in enumerate(zip(names, texts, strict=True)):
-        if name in series or text.fitted == "none":
+        own = {part.kind for part in parts if part.name == name}
+        if text.fitted in {*own, "none"}:
             said.append(describe(text))
-        elif alike := _alike(table, names, texts, series, place, case):
+        elif alike := _alike(table, texts, parts, place, case):
             of_series[place] = one_hot(alike, series).mean(axis=0)
             said.append(describe(text, f"the mean fitted {text.fitted} part of other series"))
         else:
-            assumed[place] = text.typical
+            of_series[place], assumed[place] = 0.0, text.typical
             said.append(describe(text, f"an assumed {text.fitted} part of {text.typical:g}"))
     fitted = table["fitted"].to_numpy()
     with_memory = [n if t.autocorrelation else "" for n, t in zip(names, texts, strict=True)]
@@ -373,9 +412,8 @@ def error_model(table: pd.DataFrame, methods: tuple[str, ...], case: Case) -> Er
 
 def _alike(
     table: pd.DataFrame,
-    names: list[str],
     texts: list[ErrorText],
-    series: tuple[str, ...],
+    parts: tuple[Part, ...],
     place: int,
     case: Case,
 ) -> list[str]:
@@ -383,9 +421,8 @@ def _alike(
     listed = case.file.observations
     if listed and table["series"].iloc[place] in listed.errors:
         return []
-    of = zip(names, table["variable"], texts, strict=True)
     wanted = (table["variable"].iloc[place], texts[place].fitted)
-    return list(dict.fromkeys(n for n, v, t in of if n in series and (v, t.fitted) == wanted))
+    return list(dict.fromkeys(p.name for p in parts if (p.variable, p.kind) == wanted))
 
 
 def _blocks(table: pd.DataFrame, chosen: np.ndarray) -> np.ndarray:

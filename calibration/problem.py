@@ -19,11 +19,12 @@ from calibration.likelihood import (
     ERROR,
     MEMORY,
     ErrorModel,
+    FoundErrors,
     Spread,
     error_model,
     error_parameters,
 )
-from calibration.observations import LAYERS, Operator, geometry_of, operator, read
+from calibration.observations import LAYERS, THE_SAME, Operator, geometry_of, operator, read
 from calibration.priors import Priors
 from calibration.quantities import QUANTITIES
 from diffsoil.cases import Case, load_case
@@ -61,11 +62,43 @@ class Prediction(NamedTuple):
     memory: Float[Array, " obs"]
 
 
+@dataclasses.dataclass(frozen=True)
+class Known:
+    """What a fit knows of measurements.
+
+    ``table`` has its observations, ``errors`` the parts of their errors that it found, and
+    ``methods`` names the laboratory methods that have a factor in it.
+    """
+
+    table: pd.DataFrame
+    errors: FoundErrors
+    methods: tuple[str, ...]
+
+    def fitted(self, table: pd.DataFrame) -> pd.Series:
+        """Which observations of another table the fit was fitted to."""
+        own = self.table[self.table["fitted"]]
+        return _labels(table).isin(set(_labels(own)))
+
+
+def _labels(table: pd.DataFrame) -> pd.Series:
+    """What tells an observation from all others, as one text."""
+    rows = table[[*THE_SAME, "value"]].itertuples(index=False)
+    return pd.Series(["|".join(map(str, row)) for row in rows], index=table.index, dtype=str)
+
+
 def observation_parameters(
-    table: pd.DataFrame, methods: tuple[str, ...], case: Case
+    table: pd.DataFrame,
+    methods: tuple[str, ...],
+    case: Case,
+    errors: dict[str, Parameter] | None = None,
 ) -> dict[str, Parameter]:
-    """Parameters of the error model: fitted errors by series, a factor by method."""
-    found = error_parameters(table, case)
+    """Parameters of the error model: fitted errors by series, a factor by method.
+
+    Args:
+        table, methods, case: see :func:`calibration.likelihood.error_model`.
+        errors: those of a fit of other observations, in the place of those of the table.
+    """
+    found = dict(error_parameters(table, case) if errors is None else errors)
     for method in methods:
         found[METHOD + method] = Parameter(
             name=METHOD + method,
@@ -88,6 +121,9 @@ class Problem:
         column: the column to calibrate; the case's own if not given.
         free: full names of the parameters to calibrate; the case's own list if not given.
             Error parameters of the fitted series are always free.
+        before: what another fit knows of measurements; its error parameters stand in the place
+            of those that the observations of this case would have, and only what it was fitted to
+            is marked as fitted.
 
     Attributes:
         names: free parameters, in the order of every parameter vector here.
@@ -102,6 +138,7 @@ class Problem:
         case: Case | str | Path,
         column: Column | None = None,
         free: Mapping[str, Prior | None] | None = None,
+        before: Known | None = None,
     ) -> None:
         self.case = case if isinstance(case, Case) else load_case(case)
         self.column = column or self.case.column()
@@ -111,7 +148,13 @@ class Problem:
         listed = self.case.file.observations
         methods = tuple(listed.method_factors) if listed else ()
         self._check_methods(methods)
-        self.parameters = self._free_parameters(free, methods)
+        found = None
+        if before is not None:
+            self.table["fitted"] = before.fitted(self.table)
+            found = before.errors
+            there = [m for m in before.methods if m in set(self.table["method"])]
+            methods = tuple(dict.fromkeys((*methods, *there)))
+        self.parameters = self._free_parameters(free, methods, found and found.parameters)
         self.names = tuple(p.name for p in self.parameters)
         self.coordinates = Coordinates(self.parameters, self.column, plan)
         self.priors = Priors(self.parameters)
@@ -125,7 +168,7 @@ class Problem:
         _refuse_unmoved(self.table, self.case, _phases(plan), observed)
         geometry = {} if self.case.whole_soil else self._geometry(observed)
         self.operator: Operator = operator(self.table, self.case, plan, geometry, self.first_year)
-        self.errors: ErrorModel = error_model(self.table, methods, self.case)
+        self.errors: ErrorModel = error_model(self.table, methods, self.case, found)
         self._fitted = jnp.asarray(self.table["fitted"].to_numpy())
         self._topsoil: Array | None = None
         if geometry:
@@ -152,10 +195,13 @@ class Problem:
                 )
 
     def _free_parameters(
-        self, free: Mapping[str, Prior | None] | None, methods: tuple[str, ...]
+        self,
+        free: Mapping[str, Prior | None] | None,
+        methods: tuple[str, ...],
+        errors: dict[str, Parameter] | None,
     ) -> list[Parameter]:
         declared = self.column.parameters()
-        of_errors = observation_parameters(self.table, methods, self.case)
+        of_errors = observation_parameters(self.table, methods, self.case, errors)
         listed = dict(free) if free is not None else self.case.priors()
         values = self.column.values()
         chosen = {}

@@ -37,13 +37,13 @@ from calibration import (
 )
 from calibration.problem import Problem
 from calibration.slow_step import coarser
+from calibration.transfer import transfer
 from calibration.whitened import Draws, Whitened, side_by_side
 from diffsoil._runtime import release_memory
-from diffsoil.cases import Case, load_case, set_parameters
+from diffsoil.cases import load_case, set_parameters
 from diffsoil.column import Column
 from diffsoil.fingerprint import case_files, checksum, fingerprint
 from diffsoil.io import InputError
-from diffsoil.parameters import Prior
 from diffsoil.work import arrays
 from diffsoil.work.files import check_output, replacing, write_netcdf
 from diffsoil.work.folder import OutputFolder
@@ -708,20 +708,20 @@ def predict_case(
 ) -> None:
     """Predict the observations of a case with the posterior of a fit, and write a CSV.
 
-    A parameter that the case frees and the fit does not know (the input of a new site) is drawn
-    from its prior.
+    See :func:`calibration.transfer.transfer` for what of the fit holds in the case. A parameter
+    that the fit does not know (the input of a new site) is drawn from its prior. The column
+    ``fitted`` says which observations the fit was fitted to.
     """
     say = Clock()
     check_output(output, overwrite)
     read = load_case(case)
     found = store.load(fit)
     names, values = found.names, found.draws
-    column = read.column()
-    fixed = {n: v for n, v in found.settings.set.items() if n in column.parameters()}
-    column = set_parameters(column, fixed, found.file, "set")
-    found.check_parameters(column)
+    carried = transfer(found, read)
+    for note in carried.notes:
+        say(note)
     compatibility.check_same_model(found)
-    problem = Problem(read, column, free=_free_for(read, names))
+    problem = Problem(read, carried.column, free=carried.free, before=carried.known)
     wanted = min(draws or PREDICTED_DRAWS, len(values))
     chosen = values[np.linspace(0, len(values) - 1, wanted).astype(int)]
     prior = np.asarray(problem.priors.sample(jax.random.key(seed), wanted))
@@ -737,10 +737,3 @@ def predict_case(
     with replacing(output, overwrite) as part:
         prediction.table(problem, predicted, seed).to_csv(part, index=False)
     say(f"done: {output}")
-
-
-def _free_for(case: Case, names: list[str]) -> dict[str, Prior | None]:
-    """What is free in a prediction: all that the fit knows here, and what the case frees."""
-    known = case.column().parameters()
-    own = case.priors()
-    return own | {name: own.get(name) for name in names if name in known}

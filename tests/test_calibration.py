@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +14,8 @@ from calibration import identifiability, maximum, nuts, prediction, store, workf
 from calibration.observations import Operator
 from calibration.priors import Priors, Transform
 from calibration.problem import Problem
+from calibration.transfer import transfer
+from diffsoil.cases import Case, load_case
 from diffsoil.column import standard_column
 from diffsoil.io import InputError
 from diffsoil.parameters import UNIFORM, Parameter, lognormal, normal
@@ -363,6 +367,99 @@ def test_prediction_of_every_observation_with_ordered_quantiles(case, fit, tmp_p
     quantiles = table[["q05", "q25", "q50", "q75", "q95"]].to_numpy()
     assert (np.diff(quantiles, axis=1) >= 0).all()
     assert (table["sd"] >= table["latent_sd"] * 0.9).all()
+    fitted = pd.read_csv(fit / "predictions.csv")["fitted"]
+    np.testing.assert_array_equal(table["fitted"], fitted)
+    assert fitted.sum() == len(rows()) - 3
+
+
+# Another case.
+
+
+@pytest.fixture
+def elsewhere(tmp_path):
+    """A way to write the case of another site, with observations of its own series."""
+
+    def write(*changes: tuple[str, str], add: str = ""):
+        mine = [observation(year=y, series="elsewhere") for y in (1903, 1909)]
+        path = write_case(tmp_path, mine)
+        text = path.read_text()
+        for old, new in (('keep_out = ["hill"]\n', ""), *changes):
+            assert old in text, old
+            text = text.replace(old, new)
+        path.write_text(text + add)
+        return load_case(path)
+
+    return write
+
+
+def with_set(fit, text: str) -> store.Fit:
+    """The fit as if its case had set something."""
+    found = store.load(fit)
+    return dataclasses.replace(found, text=f"{found.text}\n[set]\n{text}\n")
+
+
+def test_what_a_fit_has_fixed_holds_in_another_case(fit, elsewhere):
+    found = with_set(fit, '"carbon.k_rpm" = 0.25')
+    carried = transfer(found, elsewhere())
+    assert float(carried.column.values()["carbon.k_rpm"]) == 0.25
+    assert "taken over from the fit: carbon.k_rpm = 0.25" in carried.notes
+    same = transfer(found, elsewhere(add='[set]\n"carbon.k_rpm" = 0.25\n'))
+    assert not any("k_rpm" in note for note in same.notes)
+    with pytest.raises(InputError, match=r"carbon.k_rpm = 0.3, but the fit was made with 0.25"):
+        transfer(found, elsewhere(add='[set]\n"carbon.k_rpm" = 0.3\n'))
+
+
+def test_a_case_that_differs_from_that_of_the_fit_says_so(fit, elsewhere):
+    found = with_set(fit, '"carbon.k_rpm" = 0.25')
+    case = elsewhere(
+        ('minimum = "hard"', 'minimum = "soft"'),
+        add='[free."carbon.k_rpm"]\n[set]\n"carbon.k_dpm" = 9\n"manure.factor" = 0.9\n',
+    )
+    carried = transfer(found, case)
+    assert "carbon.k_rpm" not in carried.free
+    assert carried.notes == (
+        "minimum: 'soft' here, 'hard' in the fit",
+        "taken over from the fit: carbon.k_rpm = 0.25",
+        "free in this case, fixed in the fit: carbon.k_rpm",
+        "set in this case, drawn from the fit: manure.factor",
+        "set in this case alone: carbon.k_dpm = 9 (the fit: 10)",
+    )
+
+
+def test_an_input_that_the_fit_does_not_know_is_drawn_and_one_that_it_knows_is_not(
+    fit, elsewhere, tmp_path, capsys
+):
+    other = [('input_group = "crop"', 'input_group = "barley"'), ("{ crop =", "{ barley =")]
+    other += [('[free."vegetation.input_factor.crop"]', "")]
+    case = elsewhere(*other)
+    carried = transfer(store.load(fit), case)
+    factor = "vegetation.input_factor."
+    assert factor + "barley" in carried.free
+    assert factor + "yield" not in carried.free
+    output = tmp_path / "prediction.csv"
+    workflow.predict_case(case.path, fit, output, draws=60)
+    assert f"drawn from their priors: {factor}barley\n" in capsys.readouterr().out
+    table = pd.read_csv(output)
+    assert not table["fitted"].any()
+    assert (table["latent_sd"] > 0.1 * table["latent_mean"]).all()
+    fixed = elsewhere(*other, add=f'[set]\n"{factor}barley" = 1.2\n')
+    assert factor + "barley" not in transfer(store.load(fit), fixed).free
+
+
+def test_a_new_series_is_as_far_off_as_the_fitted_ones_of_its_variable(fit, elsewhere):
+    def error(case: Case) -> tuple[Problem, np.ndarray]:
+        carried = transfer(store.load(fit), case)
+        found = Problem(case, carried.column, carried.free, carried.known)
+        x = found.defaults.at[found.names.index("observation.error.field")].set(0.013)
+        return found, np.asarray(found.spread(x, jnp.asarray([40.0, 40.0])).scatter)
+
+    problem, scatter = error(elsewhere())
+    assert "observation.error.elsewhere" not in problem.names
+    np.testing.assert_allclose(scatter, 0.013 * 40)
+    stated = elsewhere(add="[observations.errors.elsewhere]\ntypical = 0.2\n")
+    np.testing.assert_allclose(error(stated)[1], 0.2 * 40)
+    other = '[observations.errors.soc_stock]\nfitted = "absolute"\ntypical = 3.0\n'
+    np.testing.assert_allclose(error(elsewhere(add=other))[1], 3.0)
 
 
 WRONG = {

@@ -1,0 +1,103 @@
+"""A fit carried to another case: what of it holds there, and where the two differ."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+
+from calibration import store
+from calibration.likelihood import found_errors
+from calibration.observations import read
+from calibration.problem import Known
+from diffsoil.cases import Case, set_parameters
+from diffsoil.column import Column
+from diffsoil.io import InputError
+from diffsoil.parameters import Prior
+from diffsoil.plan import build
+
+INPUT_FACTOR = "vegetation.input_factor."
+
+CHOICES = ("column", "protection", "minimum", "without", "water", "erosion", "dissolved_iron")
+"""Keys of a case that choose processes."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Transfer:
+    """A fit and the case that it is carried to.
+
+    Attributes:
+        column: of the case, with the values that the fit kept fixed.
+        free: what is drawn: parameters of the fit, and those that it does not know, with priors.
+        known: what the fit knows of measurements.
+        notes: where the case differs from that of the fit, in one line each.
+    """
+
+    column: Column
+    free: Mapping[str, Prior | None]
+    known: Known
+    notes: tuple[str, ...]
+
+
+def transfer(fit: store.Fit, case: Case) -> Transfer:
+    """Carry a fit to a case, perhaps of another site.
+
+    The values that the fit kept fixed (``[set]`` of its case, ``--set``) are taken over. Its free
+    parameters have its draws; an input group that it does not know, and whatever else the case
+    frees, has a prior.
+
+    Raises:
+        diffsoil.io.InputError: the case sets a parameter to another value than the fit did.
+    """
+    of_fit = fit.case()
+    fixed = {**of_fit.file.set, **fit.settings.set}
+    fixed = {name: value for name, value in fixed.items() if name not in fit.names}
+    table = case.column().parameters()
+    for name, value in case.file.set.items():
+        if name in fixed and not math.isclose(value, fixed[name], rel_tol=1e-9):
+            raise InputError(
+                f"{case.path}: set: {name} = {value:g}, but the fit was made with "
+                f"{fixed[name]:g} ({fit.file.parent}); take it out of [set], or calibrate anew"
+            )
+    fixed = {name: value for name, value in fixed.items() if name in table}
+    column = set_parameters(case.column(), fixed, fit.file, "set")
+    fit.check_parameters(column)
+    own = case.priors()
+    new = [INPUT_FACTOR + g for g in case.input_groups if g not in of_fit.input_groups]
+    free = {name: prior for name, prior in own.items() if name in table and name not in fixed}
+    free |= {name: own.get(name) for name in fit.names if name in table}
+    free |= {name: own.get(name) for name in new if name not in case.file.set}
+    methods = of_fit.file.observations.method_factors if of_fit.file.observations else []
+    observed = read(of_fit, build(of_fit))
+    known = Known(observed, found_errors(observed, of_fit), tuple(methods))
+    notes = (*_choices(of_fit, case), *_values(fit, of_fit, case, fixed))
+    return Transfer(column, free, known, notes)
+
+
+def _choices(fit: Case, case: Case) -> list[str]:
+    """Choices of processes that are not those of the fit."""
+    pairs = [(key, getattr(fit.file, key), getattr(case.file, key)) for key in CHOICES]
+    return [f"{key}: {here!r} here, {there!r} in the fit" for key, there, here in pairs
+            if there != here]  # fmt: skip
+
+
+def _values(fit: store.Fit, of_fit: Case, case: Case, fixed: Mapping[str, float]) -> list[str]:
+    """Values that one of the two sets and the other does not."""
+    taken = [f"{n} = {v:g}" for n, v in fixed.items() if n not in case.file.set]
+    freed = [name for name in fixed if name in case.file.free]
+    drawn = [name for name in case.file.set if name in fit.names]
+    declared = fit.column(of_fit).values()
+    apart = [
+        f"{name} = {value:g} (the fit: {float(declared[name]):g})"
+        for name, value in case.file.set.items()
+        if name in declared
+        and name not in {*fixed, *drawn}
+        and not math.isclose(value, float(declared[name]), rel_tol=1e-9)
+    ]
+    told: list[tuple[str, list[str]]] = [
+        ("taken over from the fit", taken),
+        ("free in this case, fixed in the fit", freed),
+        ("set in this case, drawn from the fit", drawn),
+        ("set in this case alone", apart),
+    ]
+    return [f"{what}: {', '.join(names)}" for what, names in told if names]
