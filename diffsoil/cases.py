@@ -21,6 +21,7 @@ from diffsoil.processes.minerals import CALCITE_MASS, MOLAR_MASS
 from diffsoil.processes.oxides import KineticIron, Oxides
 from diffsoil.processes.pores import ORGANIC_MATTER_IN_CARBON
 from diffsoil.processes.richards import Richards, SimulatedRichards
+from diffsoil.processes.texture import Texture
 from diffsoil.schema import (
     BySite,
     CaseFile,
@@ -284,6 +285,10 @@ def _checked(path: Path, text: str, content: dict[str, Any]) -> Case:
     if file.column == "whole_soil":
         with faults.gathered():
             _check_ground(path, file)
+        with faults.gathered():
+            declared = float(Texture().organic_density)
+            light = file.set.get("texture.organic_density", declared)
+            check_room(light, file.soil, path)
         with faults.gathered():
             erosion_events(path, file)
         for number in range(len(file.history)):
@@ -721,12 +726,8 @@ def _check_rows(source: Path, table: pd.DataFrame, file: CaseFile, faults: Fault
 
 
 def _check_parameters(case: Case) -> None:
-    column = case.column()
-    table = column.parameters()
+    table = case.column().parameters()
     faults = Faults()
-    if case.whole_soil:
-        with faults.gathered():
-            check_room(column, case.file.soil, case.path)
     for name in case.file.free:
         if name not in table and not name.startswith("observation."):
             faults.add(f"{case.path}: free: no parameter {name!r}{nearest(name, table)}")

@@ -33,7 +33,7 @@ from diffsoil.processes.minerals import ATOMIC_WEIGHT, CALCITE_MASS, G_PER_KG, M
 from diffsoil.processes.vegetation import Vegetation
 from diffsoil.processes.water import MM_PER_M
 from diffsoil.schema import Amendment, LandUse, Treatment, at_site
-from diffsoil.start import MMOL, Horizons, at_start, check_room, horizons
+from diffsoil.start import MMOL, Horizons, at_start, check_room, horizons, organic_density
 from diffsoil.state import (
     BUDGET,
     CATIONS,
@@ -183,7 +183,7 @@ def check(plan: Plan, column: Column, case: Case) -> None:
             horizon has no room for minerals.
     """
     if case.whole_soil:
-        check_room(column, case.file.soil, case.path)
+        check_room(float(organic_density(column)), case.file.soil, case.path)
     for process in column.processes:
         if isinstance(process, Vegetation) and sorted(process.input_factor) != case.input_groups:
             raise InputError(

@@ -111,18 +111,22 @@ def room_for_minerals(
     return 1 - organic / organic_density
 
 
-def check_room(column: Column, soils: Mapping[str, Soil], source: object) -> None:
-    """Refuse horizons in which humus as light as the column has it leaves no room for minerals.
+def organic_density(column: Column) -> Float[Array, ""]:
+    """Bulk density of organic matter in a column, g/cm3."""
+    return _own(column, Texture).organic_density
+
+
+def check_room(light: float, soils: Mapping[str, Soil], source: object) -> None:
+    """Refuse horizons in which the humus leaves no room for minerals.
 
     Args:
-        column: with values that are known.
+        light: bulk density of organic matter, g/cm3.
         soils: by name.
         source: named in error messages.
 
     Raises:
         InputError: the first such horizon.
     """
-    light = float(_own(column, Texture).organic_density)
     for name, soil in soils.items():
         for number, horizon in enumerate(soil.horizons):
             carbon = horizon.soc_percent / 100
