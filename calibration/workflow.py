@@ -45,7 +45,7 @@ from diffsoil.column import Column
 from diffsoil.fingerprint import case_files, checksum, fingerprint
 from diffsoil.io import InputError
 from diffsoil.work import arrays
-from diffsoil.work.files import check_output, replacing, write_netcdf
+from diffsoil.work.files import OutputFile, replacing, table_with, write_netcdf
 from diffsoil.work.folder import OutputFolder
 
 Method = Literal["map", "laplace", "svi", "flow", "nuts", "smc", "ensemble"]
@@ -713,8 +713,11 @@ def predict_case(
     ``fitted`` says which observations the fit was fitted to.
     """
     say = Clock()
-    check_output(output, overwrite)
     read = load_case(case)
+    inputs = [*case_files(read), fit]
+    target = OutputFile(
+        output, overwrite, like=table_with("latent_mean", "latent_sd"), inputs=inputs
+    )
     found = store.load(fit)
     names, values = found.names, found.draws
     carried = transfer(found, read)
@@ -733,7 +736,8 @@ def predict_case(
     if new:
         say(f"not in the fit, drawn from their priors: {', '.join(new)}")
     say(f"predicting {len(problem.table)} observations with {wanted} draws")
-    predicted = prediction.predict_draws(problem, np.stack(columns, axis=1), say)
-    with replacing(output, overwrite) as part:
-        prediction.table(problem, predicted, seed).to_csv(part, index=False)
+    with target:
+        predicted = prediction.predict_draws(problem, np.stack(columns, axis=1), say)
+        with target.writing() as part:
+            prediction.table(problem, predicted, seed).to_csv(part, index=False)
     say(f"done: {output}")

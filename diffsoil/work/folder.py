@@ -5,8 +5,8 @@ else is refused and never touched. Of a folder of ours only files that its kind 
 removed: whatever else lies there is somebody's, and then nothing is replaced.
 
 New results are written in the folder itself. Results that replace others are written in its
-subfolder ``.diffsoil.new`` and put in place at the end, by a few renames within the folder that the next
-run finishes if they are cut off. So nothing beside the folder is needed or touched.
+subfolder ``.diffsoil.new`` and put in place at the end, by a few renames within the folder that
+the next run finishes if they are cut off. So nothing beside the folder is needed or touched.
 """
 
 from __future__ import annotations
