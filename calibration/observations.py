@@ -231,8 +231,8 @@ class Rows:
         upper, lower = row["upper_cm"], row["lower_cm"]
         depth = self.case.file.grid.layers * self.case.file.grid.thickness_m * CM_PER_M
         if lower <= upper:
-            where = f"upper_cm {upper:g} is not above lower_cm {lower:g}"
-            fault("", where, ": is the depth interval upside down?")
+            where = f"upper_cm {upper:g} is not above lower_cm {lower:g}:"
+            fault("", where, "is the depth interval upside down?")
         if lower > depth + 1e-6:
             ends = f"cm is below the column of the case, which ends at {depth:g} cm"
             fault("lower_cm", f"{lower:g}", ends)
@@ -255,7 +255,7 @@ class Rows:
             return 0
         member = plan.members.index(name)
         if (at := plan.sites[plan.site_of[member]]) != site:
-            fault("site", repr(site), f", but treatment {name!r} is at {at!r}")
+            fault("site", f"{site!r}, but", f"treatment {name!r} is at {at!r}")
         return member
 
 

@@ -16,13 +16,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from diffsoil.cases import MONTHS, Case
 from diffsoil.io import InputError, data_path, nearest, parse_toml, read_text
 from diffsoil.plan import Plan, additions, build
 from diffsoil.processes.water import MM_PER_M
-from diffsoil.schema import Amendment, Amount, Erosion, LandUse, Name, Strict, Year, names_of
+from diffsoil.schema import (
+    Amendment,
+    Amount,
+    Erosion,
+    LandUse,
+    Name,
+    Strict,
+    Year,
+    names_of,
+    whole,
+)
 from diffsoil.validation import validated
 
 AS_NOW = "as_now"
@@ -107,7 +117,7 @@ class Option(Strict):
 class ScenarioFile(Strict):
     """A file of options as written."""
 
-    format: Literal[1]
+    format: Annotated[Literal[1], BeforeValidator(whole)]
     title: str = "Management options"
     until: Year
     treatments: list[str] = Field(default=[])

@@ -194,8 +194,10 @@ def parse_toml(path: str | Path, text: str) -> dict[str, Any]:
     """
     try:
         return tomllib.loads(text)
-    except ValueError as error:  # TOMLDecodeError is one, and so is an integer of 5000 digits
+    except tomllib.TOMLDecodeError as error:
         raise InputError(f"{path}: not valid TOML: {error}") from error
+    except ValueError:  # what Python says of an integer of 5000 digits
+        raise InputError(f"{path}: not valid TOML: a number has thousands of digits") from None
     except RecursionError:
         raise InputError(f"{path}: not valid TOML: nested too deeply") from None
 

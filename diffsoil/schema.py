@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     TypeAdapter,
@@ -44,6 +45,13 @@ def named(text: str) -> str:
             "'+', '.' and spaces, at most 64; a label may be any text"
         )
     return text
+
+
+def whole(value: object) -> object:
+    """A value that may be a whole number, and is no ``true`` or 1.0 instead."""
+    if isinstance(value, bool | float):
+        raise ValueError("Input should be a whole number")
+    return value
 
 
 Name = Annotated[str, AfterValidator(named)]
@@ -449,7 +457,7 @@ def _asked_about(names: list[str]) -> list[str]:
 class CaseFile(Strict):
     """A case as written."""
 
-    format: Literal[2]
+    format: Annotated[Literal[2], BeforeValidator(whole)]
     name: FileStem
     title: str
     start_year: Year

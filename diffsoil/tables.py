@@ -80,10 +80,12 @@ class Column:
 
     def _range(self) -> str:
         unit = "" if self.unit in ("", "1") else f" {self.unit}"
+        if math.isinf(self.upper):
+            return f"what is possible, {self.lower:g}{unit} and more"
         return f"{self.lower:g} to {self.upper:g}{unit}"
 
 
-CODE = "a code for a missing value? leave the cell empty, or the row out"
+CODE = "a code for a missing value?"
 
 
 @dataclasses.dataclass(frozen=True)

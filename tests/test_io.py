@@ -102,7 +102,7 @@ def test_byte_order_mark_of_spreadsheets_is_ignored(table):
         (
             HEADER + "A,1900,-999\n",
             "line 2, column 'tmp_c': -999 is outside -60 to 60 degrees C "
-            "(a code for a missing value? leave the cell empty, or the row out)",
+            "(a code for a missing value?)",
         ),
         (HEADER + "A,1900,1\nA,1901\n", "line 3: 2 cells where the header has 3"),
         (HEADER + "A,1900,warm\n", "line 2, column 'tmp_c': 'warm' is not a number"),

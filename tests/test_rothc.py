@@ -424,8 +424,7 @@ def complaint(tmp_path, table=None, site_text=None):
             15,
             "rain_mm",
             -99,
-            "-99 is outside 0 to 5000 mm a month (a code for a missing value? "
-            "leave the cell empty, or the row out)",
+            "-99 is outside 0 to 5000 mm a month (a code for a missing value?)",
         ),
         (15, "role", "rum", "'rum' is not one of spinup, run"),
         (4, "month", 1, "spin-up month 1 where 3 is expected"),
