@@ -21,6 +21,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from diffsoil.cases import MONTHS, Case
 from diffsoil.io import InputError, data_path, nearest, parse_toml, read_text
 from diffsoil.plan import Plan, additions, build
+from diffsoil.plausible import of_depth
 from diffsoil.processes.water import MM_PER_M
 from diffsoil.schema import (
     Amendment,
@@ -28,11 +29,13 @@ from diffsoil.schema import (
     Erosion,
     LandUse,
     Name,
+    Plausible,
     Strict,
     Year,
     names_of,
     whole,
 )
+from diffsoil.tables import Meant
 from diffsoil.validation import validated
 
 AS_NOW = "as_now"
@@ -48,6 +51,8 @@ AMOUNTS = (
     "lime_mol_m2",
 )
 """Columns of a management table that are amounts."""
+
+IN_SCENARIO = 'plausible = ["{}"] in this file says that it is meant'
 
 MOST_YEARS = 500
 
@@ -125,6 +130,7 @@ class ScenarioFile(Strict):
     years: list[Year] = Field(default=[])
     baseline: str | None = None
     draw_from_prior: list[str] = Field(default=[])
+    plausible: Plausible = Field(default=[])
     weather: Weather
     land_use: dict[Name, LandUse] = Field(default={})
     option: Annotated[list[Option], Field(min_length=1)]
@@ -250,6 +256,9 @@ def _check_depths(path: Path, file: ScenarioFile, case: Case) -> None:
                 f"{path}: depths_cm: {upper:g}-{lower:g} is not an interval within the column of "
                 f"the case, 0 to {deepest:g} cm"
             )
+        doubt = of_depth(upper, lower)
+        if doubt and (question := Meant(file.plausible, IN_SCENARIO).question("lower_cm", doubt)):
+            raise InputError(f"{path}: depths_cm: {upper:g}-{lower:g} {question}")
 
 
 def _check_option(scenario: Scenario, option: Option) -> None:

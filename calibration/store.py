@@ -29,7 +29,7 @@ from diffsoil.cases import Case, read_case, set_parameters
 from diffsoil.column import Column
 from diffsoil.fingerprint import checksum, checksum_of, difference, files_of
 from diffsoil.io import InputError, data_path
-from diffsoil.work.files import replacing, write_netcdf
+from diffsoil.work.files import reading_netcdf, replacing, write_netcdf
 from diffsoil.work.folder import Kind, OutputFolder, settle
 
 FORMAT = 2
@@ -216,13 +216,11 @@ def read_posterior(folder: Path) -> xr.DataTree:
         raise InputError(f"{folder}: no posterior.nc there; is it a folder of diffsoil calibrate?")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        try:
-            with xr.open_datatree(path, engine="h5netcdf") as tree:
-                return tree.load()
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
-            raise InputError(
-                f"{path}: cannot be read, is it half written? ({type(error).__name__}: {error})"
-            ) from error
+        with (
+            reading_netcdf(path, "cannot be read, is it half written?"),
+            xr.open_datatree(path, engine="h5netcdf") as tree,
+        ):
+            return tree.load()
 
 
 def parameter_draws(tree: xr.DataTree) -> tuple[list[str], np.ndarray]:

@@ -643,13 +643,14 @@ def read_atmosphere(path: Path, first: int, last: int) -> pd.DataFrame:
 def _check_months(file: Path, table: pd.DataFrame) -> None:
     number = (table["year"] * 12 + table["month"] - 1).tolist()
     faults = Faults()
-    before = number[0]
+    before, behind = number[0], False
     for line, now in zip(table.index[1:], number[1:], strict=True):
-        if now <= before:
+        if now <= before and not behind:
             again = "appears twice" if now == before else f"comes after {_month(before)}"
             faults.cell(file, line, "", f"month {_month(now)}", again)
         elif now > before + 1:
             faults.cell(file, line, "", f"month {_month(before + 1)}", "is missing")
+        behind = now < before  # what follows it is, too
         before = max(before, now)
     faults.refuse()
 

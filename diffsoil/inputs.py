@@ -125,8 +125,9 @@ def _number(case: Case, key: str, parameters: Mapping[str, Any]) -> float:
     at: Any = _tables(case.text)
     for part in key.split("."):
         if not isinstance(at, dict) or part not in at:
-            known = at if isinstance(at, dict) else ()
-            raise InputError(f"{case.path}: input {key}: no {part!r}{nearest(part, known)}")
+            known = [*at, *parameters] if isinstance(at, dict) else [*parameters]
+            near = nearest(key, parameters) or nearest(part, known)
+            raise InputError(f"{case.path}: input {key}: no {part!r}{near}")
         at = at[part]
     if isinstance(at, bool) or not isinstance(at, int | float):
         raise InputError(f"{case.path}: input {key}: {at!r} is not a number")

@@ -30,6 +30,7 @@ from diffsoil.formats import upgrade
 from diffsoil.io import InputError, nearest
 from diffsoil.processes.geometry import MG_PER_HA_M
 from diffsoil.processes.protection import MECHANISMS
+from diffsoil.work.files import reading_netcdf
 from diffsoil.work.folder import Kind, OutputFolder
 
 DPI = 110
@@ -126,13 +127,11 @@ def read_run(path: str | Path) -> xr.Dataset:
     Raises:
         InputError: it is not there, cannot be read, or is something else.
     """
-    if not Path(path).is_file():
-        raise InputError(f"{path}: no such file")
-    try:
-        with xr.open_dataset(path, engine="h5netcdf") as run:
-            found = run.load()
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{path}: is not a netCDF file ({error})") from error
+    with (
+        reading_netcdf(path, "is not a netCDF file, or damaged"),
+        xr.open_dataset(path, engine="h5netcdf") as run,
+    ):
+        found = run.load()
     missing = {"treatment", "year", "output_year", "depth_m"} - set(found.coords)
     if missing or not str(found.attrs.get("source", "")).startswith("diffsoil"):
         raise InputError(f"{path}: is no run of diffsoil simulate")

@@ -44,6 +44,9 @@ RADIOCARBON_MEAN_LIFE = 8035.0
 IOM_AGE = 50_000.0
 """Radiocarbon age of the inert organic matter, years."""
 
+LEAST_MODERN = 20.0
+"""% modern; plants had 97 and more for thousands of years, and one less has fed no soil."""
+
 REFERENCE_DEPTH_CM = 23.0
 """Depth of the Rothamsted topsoil, for which the moisture deficit was measured."""
 
@@ -575,8 +578,12 @@ def _site(
     texture = values.get("clay_pct", 0.0) + values.get("silt_pct", 0.0)
     if texture > 100.0:
         faults.add(f"{path}: clay_pct + silt_pct is {texture:g}, more than 100 %")
-    for own, variable in (("clay_pct", "clay_percent"), ("oc_pct", "soc_percent")):
-        doubt = plausible.of_soil(variable, values.get(own, 0.0), 0.0)
+    doubts = {
+        "clay_pct": plausible.of_soil("clay_percent", values.get("clay_pct", 0.0), 0.0),
+        "oc_pct": plausible.of_soil("soc_percent", values.get("oc_pct", 0.0), 0.0),
+        "depth_cm": plausible.of_depth(0.0, values.get("depth_cm", REFERENCE_DEPTH_CM)),
+    }
+    for own, doubt in doubts.items():
         if doubt and (question := meant.question(own, doubt)):
             faults.add(f"{path}: key {written[own]!r}: {values[own]:g} {question}")
     faults.refuse()
@@ -629,6 +636,10 @@ def _check_months(path: str | Path, table: pd.DataFrame, meant: Meant) -> None:
     whole = weather.groupby("year")["month"].transform("size") == 12
     own = {other: name for name, other in names.items()}
     faults = io.Faults()
+    modern = table["modern_pct"]
+    for line, value in modern[(modern > 0) & (modern < LEAST_MODERN)].items():
+        if question := meant.question("modern_pct", "is very old carbon: is this a fraction?"):
+            faults.cell(path, line, "modern_pct", f"{value:g}", question)
     for name, doubt in plausible.of_climate(weather[whole]) if whole.any() else ():
         if question := meant.question(own[name], doubt):
             faults.add(f"{path}: column {own[name]!r}: {question}")
@@ -725,16 +736,17 @@ def _header_values(
 def _check_consecutive(path: str | Path, months: pd.DataFrame) -> None:
     count = (months["year"] * 12 + months["month"] - 1).tolist()
     faults = io.Faults()
-    before = count[0]
+    before, behind = count[0], False
     for line, now in zip(months.index[1:], count[1:], strict=True):
         where = f"{path}: line {line}, columns 'year' and 'month'"
         if now == before:
             faults.add(f"{where}: {_name(now)} appears twice")
-        elif now < before:
+        elif now < before and not behind:
             faults.add(f"{where}: {_name(now)} comes after {_name(before)}")
         elif now > before + 1:
             last = f" to {_name(now - 1)} are" if now > before + 2 else " is"
             faults.add(f"{where}: {_name(before + 1)}{last} missing")
+        behind = now < before  # what follows it is, too
         before = max(before, now)
     faults.refuse()
 

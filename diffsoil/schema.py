@@ -454,6 +454,16 @@ def _asked_about(names: list[str]) -> list[str]:
     return names
 
 
+Plausible = Annotated[
+    list[str],
+    AfterValidator(_asked_about),
+    Field(
+        description="columns and keys whose unlikely values are meant: "
+        + "; ".join(f"{name}: {what}" for name, what in NAMES.items())
+    ),
+]
+
+
 class CaseFile(Strict):
     """A case as written."""
 
@@ -490,11 +500,7 @@ class CaseFile(Strict):
     set: dict[str, float] = {}
     free: dict[str, Free] = {}
     observations: Observations | None = None
-    plausible: Annotated[list[str], AfterValidator(_asked_about)] = Field(
-        default=[],
-        description="columns and keys whose unlikely values are meant: "
-        + "; ".join(f"{name}: {what}" for name, what in NAMES.items()),
-    )
+    plausible: Plausible = []
     notes: dict[str, str] = {}
 
     def spans(self) -> list[tuple[int, int]]:

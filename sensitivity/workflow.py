@@ -23,6 +23,7 @@ from diffsoil._runtime import Device
 from diffsoil.cases import Case, find_case, load_case
 from diffsoil.inputs import load_inputs
 from diffsoil.io import InputError
+from diffsoil.work.files import reading_netcdf
 from sensitivity import derivative, report, shapley, variance
 from sensitivity.folder import Folder, Method
 from sensitivity.indices import Result
@@ -354,17 +355,18 @@ def _names(case: Case, joint: Posterior | None, before: dict[str, Any]) -> list[
 
 def _read_posterior(path: Path) -> Posterior:
     """Joint draws of all scalar parameters of a fit."""
-    if not path.is_file():
-        raise InputError(f"--posterior {path}: no such file")
-    try:
-        with xr.open_dataset(path, group="posterior", engine="h5netcdf") as group:
-            draws = {
-                str(name): np.asarray(variable.to_numpy(), float).ravel()
-                for name, variable in group.data_vars.items()
-                if set(variable.dims) == {"chain", "draw"}
-            }
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"--posterior {path}: has no group posterior of a fit") from error
+    with (
+        reading_netcdf(path, "is no posterior of a fit: has no group posterior"),
+        xr.open_dataset(path, group="posterior", engine="h5netcdf") as group,
+    ):
+        draws = {
+            str(name): np.asarray(variable.to_numpy(), float).ravel()
+            for name, variable in group.data_vars.items()
+            if set(variable.dims) == {"chain", "draw"}
+        }
+    for name, values in draws.items():
+        if not np.all(np.isfinite(values)):
+            raise InputError(f"--posterior {path}: draws of {name} are not finite")
     if not draws:
         raise InputError(f"--posterior {path}: has no draws of scalar parameters")
     varying = {name: values for name, values in draws.items() if np.ptp(values) > 0.0}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import xarray as xr
 
 from diffsoil.cases import Case
 from diffsoil.io import InputError
@@ -18,6 +20,7 @@ from sensitivity import local
 from sensitivity.factors import FACTORS
 from sensitivity.outputs import Ages, CalciteDepth, Course, Recovery, ages, default_texts, parse
 from sensitivity.problem import Problem, default_inputs, evaluate, gradients
+from sensitivity.workflow import _read_posterior
 from tests import sensitivity_cases
 
 pytestmark = pytest.mark.mixed_types
@@ -331,3 +334,31 @@ def test_a_case_with_treatments_needs_one_of_them():
     problem = Problem("rothamsted", ["soc_stock_0_25@1990"], treatment="broadbalk_nil")
     assert problem.name == "rothamsted/broadbalk_nil"
     assert problem.model.plan.members == ("broadbalk_nil",)
+
+
+def _posterior(path, values):
+    draws = xr.Dataset({"carbon.k_hum": (("chain", "draw"), values)})
+    draws.to_netcdf(path, group="posterior", engine="h5netcdf")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("damage", "expected"),
+    [
+        (lambda content: content[: len(content) // 2], "has no group posterior"),
+        (lambda content: content[:64] + bytes(len(content) - 64), "has no group posterior"),
+        (lambda content: b"value\n1\n", "has no group posterior"),
+        (None, "draws of carbon.k_hum are not finite"),
+    ],
+)
+def test_a_posterior_that_cannot_be_read_is_one_line(tmp_path, capfd, damage, expected):
+    values = np.full((1, 3), 0.02 if damage else np.nan)
+    path = _posterior(tmp_path / "posterior.nc", values)
+    if damage:
+        path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(InputError, match=f"{path}: .*{expected}") as error:
+        _read_posterior(path)
+    assert "\n" not in str(error.value)
+    del error
+    gc.collect()
+    assert "Traceback" not in capfd.readouterr().err

@@ -234,3 +234,40 @@ def write_netcdf(path: Path, content: xr.Dataset | bytes, **encoding: dict) -> N
         content.to_netcdf(image, engine="h5netcdf", encoding=encoding)
         content = image.getvalue()
     path.write_bytes(content)
+
+
+DAMAGE = (
+    OSError,
+    ValueError,
+    KeyError,
+    RuntimeError,
+    TypeError,
+    AttributeError,
+    IndexError,
+    NotImplementedError,
+)
+"""What HDF5 and its readers answer to a damaged file."""
+
+
+@contextlib.contextmanager
+def reading_netcdf(path: str | Path, otherwise: str) -> Iterator[None]:
+    """Open and read a netCDF file inside the block, and do nothing else there.
+
+    Args:
+        path: the file.
+        otherwise: what is said where it cannot be read.
+
+    Raises:
+        InputError: it is not there, or cannot be read.
+    """
+    import h5py
+
+    try:
+        # h5netcdf leaves half-made objects behind where this fails, which complain later
+        with h5py.File(path, "r") as file:
+            dict(file.attrs)
+        yield
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except DAMAGE as error:
+        raise InputError(f"{path}: {otherwise} ({type(error).__name__}: {error})") from error
