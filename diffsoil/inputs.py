@@ -122,11 +122,12 @@ def with_values(case: Case, inputs: Mapping[str, Input], values: Mapping[str, fl
 def _number(case: Case, key: str, parameters: Mapping[str, Any]) -> float:
     if key in parameters:
         return float(parameters[key])
-    at: Any = _tables(case.text)
+    whole: Any = _tables(case.text)
+    at = whole
     for part in key.split("."):
         if not isinstance(at, dict) or part not in at:
-            known = [*at, *parameters] if isinstance(at, dict) else [*parameters]
-            near = nearest(key, parameters) or nearest(part, known)
+            known = at if isinstance(at, dict) else ()
+            near = nearest(key, parameters) if at is whole else nearest(part, known)
             raise InputError(f"{case.path}: input {key}: no {part!r}{near}")
         at = at[part]
     if isinstance(at, bool) or not isinstance(at, int | float):
