@@ -29,7 +29,7 @@ from calibration.priors import Priors
 from calibration.quantities import QUANTITIES
 from diffsoil.cases import Case, load_case
 from diffsoil.column import Column
-from diffsoil.io import InputError, nearest
+from diffsoil.io import Faults, InputError, nearest
 from diffsoil.parameters import Parameter, Prior, lognormal
 from diffsoil.plan import Plan, build, check, prepare_plan, run
 from diffsoil.process import Environment
@@ -204,17 +204,19 @@ class Problem:
         of_errors = observation_parameters(self.table, methods, self.case, errors)
         listed = dict(free) if free is not None else self.case.priors()
         values = self.column.values()
+        known = declared | of_errors
         chosen = {}
+        faults = Faults()
         for name, prior in listed.items():
-            known = declared | of_errors
             if name not in known:
-                raise InputError(
-                    f"{self.case.path}: free: no parameter {name!r}{nearest(name, known)}"
-                )
+                faults.add(f"{self.case.path}: free: no parameter {name!r}{nearest(name, known)}")
+                continue
+            of = prior or known[name].prior
+            if complaint := of.objection(known[name].lower, known[name].upper):
+                faults.add(f"{self.case.path}: free.{name}.prior: {complaint} {known[name].unit}")
             default = float(values[name]) if name in values else known[name].default
-            chosen[name] = dataclasses.replace(
-                known[name], default=default, prior=prior or known[name].prior
-            )
+            chosen[name] = dataclasses.replace(known[name], default=default, prior=of)
+        faults.refuse()
         return list({**chosen, **{n: p for n, p in of_errors.items() if n not in chosen}}.values())
 
     @property
