@@ -27,6 +27,7 @@ from diffsoil.schema import (
     Amendment,
     Amount,
     Erosion,
+    FileStem,
     LandUse,
     Name,
     Plausible,
@@ -91,7 +92,7 @@ class Weather(Strict):
 class Option(Strict):
     """One way to go on; what is not said stays as it is now."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_\-]+$")]
+    name: FileStem
     label: str | None = None
     start: Year | None = Field(default=None, description="first year of the option")
     land_use: str | None = None

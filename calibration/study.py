@@ -27,6 +27,7 @@ from diffsoil._runtime import Device
 from diffsoil.fingerprint import case_files
 from diffsoil.inputs import Input, load_inputs, prior, value, with_values
 from diffsoil.io import InputError, data_path
+from diffsoil.schema import file_stem
 from diffsoil.study import analysis
 from diffsoil.study.beyond import HARDLY, PINNED
 from diffsoil.study.scenarios import Study, load_study
@@ -439,6 +440,10 @@ def fit_study(
     Raises:
         diffsoil.io.InputError: bad case, or an output that is in the way.
     """
+    try:
+        file_stem(output.stem)  # it becomes the name of the case
+    except ValueError as error:
+        raise InputError(f"{output}: {error}") from None
     files = {name: output.with_name(f"{output.stem}_{name}") for name in
              ("targets.csv", "inputs.csv", "steps.json")}  # fmt: skip
     study = load_study(case)

@@ -314,7 +314,7 @@ def _checked(path: Path, text: str, content: dict[str, Any]) -> Case:
     with faults.gathered():
         if file.radiocarbon_atmosphere:
             of_air = read.resolve(file.radiocarbon_atmosphere)
-            read_atmosphere(of_air, file.start_year, read.end_year)
+            read_atmosphere(of_air, file.start_year, read.end_year, Meant(file.plausible))
     with faults.gathered():
         _check_parameters(read)
     faults.refuse()
@@ -620,8 +620,13 @@ ATMOSPHERE = {
 }
 
 
-def read_atmosphere(path: Path, first: int, last: int) -> pd.DataFrame:
+def read_atmosphere(path: Path, first: int, last: int, meant: Meant | None = None) -> pd.DataFrame:
     """14C activity of the atmosphere by year, in order; straight lines lie between its years.
+
+    Args:
+        path: file.
+        first, last: years that it has to cover.
+        meant: what the user has confirmed; nothing is asked about if not given.
 
     Raises:
         InputError: the file is wrong, holds a year twice, or does not cover the years asked for.
@@ -636,8 +641,13 @@ def read_atmosphere(path: Path, first: int, last: int) -> pd.DataFrame:
             f"{path}: column 'year': the record covers {begin} to {end}, not all years of the "
             f"case, {first} to {last}; it is not extrapolated"
         )
+    table = table.sort_values("year")
+    if meant is not None:
+        for doubt in plausible.of_atmosphere(table, first, last):
+            if question := meant.question("activity", doubt):
+                faults.add(f"{path}: column 'activity': {question}")
     faults.refuse()
-    return table.sort_values("year")
+    return table
 
 
 def _check_months(file: Path, table: pd.DataFrame) -> None:

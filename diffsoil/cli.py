@@ -760,13 +760,15 @@ def _case_file(case: str) -> Path:
 
 def _values(settings: Sequence[str]) -> dict[str, float]:
     """Parameter values out of ``process.parameter=VALUE``."""
+    from diffsoil.tables import number
+
     values = {}
     for setting in settings:
         name, _, value = setting.partition("=")
         try:
             if "." not in name:
                 raise ValueError
-            values[name] = float(value)
+            values[name] = number(value)
         except ValueError:
             raise UsageError(f"--set {setting}: must be process.parameter=NUMBER") from None
     return values

@@ -7,6 +7,7 @@ answered it; ``diffsoil rothc`` has an option for that.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -35,6 +36,7 @@ NAMES = {
     "soil_temperature": "codes for missing values",
     "soil_mass_Mg_ha": "codes for missing values",
     "lime_mol_m2": "codes for missing values",
+    "activity": "14C of the air as a deviation, or without the peak of the bomb tests",
     "sd": "a standard deviation above the value, such as a percentage",
 }
 """Columns and keys that are asked about, and what their values may look like."""
@@ -106,6 +108,27 @@ def _odd_months(weather: pd.DataFrame) -> Iterator[tuple[str, str]]:
             f"-9 C in line {weather.index[code][0]} between months of {around[code][0]:.3g} C "
             f"({code.sum()} such months): is it a code for a missing value?",
         )
+
+
+BOMBS = (1955, 2000)
+"""Years in which a straight line over a decade misses what tests of bombs did to 14C."""
+
+
+def of_atmosphere(record: pd.DataFrame, first: int, last: int) -> Iterator[str]:
+    """Doubts about a record of 14C.
+
+    Args:
+        record: ``year`` and ``activity``, in order.
+        first, last: years that are simulated.
+    """
+    # 16 000 years ago it was 1.5; it has not been below 0.9 in the last 50 000
+    if record["activity"].min() < 0.5:
+        yield f"{record['activity'].min():g}: is this a deviation, or an old sample's?"
+    years = record["year"].to_numpy()
+    for before, after in pairwise(years):
+        missed = max(before, BOMBS[0], first) < min(after, BOMBS[1], last)
+        if after - before > 10 and missed:
+            yield f"no year between {before} and {after}: the peak of the bomb tests is missed"
 
 
 TOPSOIL_CM = 20.0

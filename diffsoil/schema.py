@@ -55,7 +55,24 @@ def whole(value: object) -> object:
 
 
 Name = Annotated[str, AfterValidator(named)]
-FileStem = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+STEM = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+
+
+def file_stem(text: str) -> str:
+    """A name that may be that of a file, anywhere.
+
+    Raises:
+        ValueError: it may not; the text says what such a name is.
+    """
+    if not STEM.fullmatch(text):
+        raise ValueError(
+            "the name of a case begins with a letter or digit and goes on with letters (a to z), "
+            "digits, '_', '-' and '.', at most 64; its title may be any text"
+        )
+    return text
+
+
+FileStem = Annotated[str, AfterValidator(file_stem)]
 
 
 def _shares_of_minerals(shares: dict[str, float]) -> dict[str, float]:

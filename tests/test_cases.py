@@ -9,7 +9,7 @@ import pytest
 from diffsoil.cases import Grid, Soil, load_case, remap, set_parameters
 from diffsoil.io import InputError
 from diffsoil.plan import build
-from diffsoil.plausible import of_climate
+from diffsoil.plausible import of_atmosphere, of_climate
 from diffsoil.simulation import simulate_file
 from tests import tiny_case
 
@@ -215,6 +215,10 @@ MISTAKES = {
         {"atmosphere": [("2020,1.02", "1905,1.02")]},
         ["atmosphere.csv", "covers -60000 to 1905", "1600 to 1911", "not extrapolated"],
     ),
+    "14C as a deviation": (
+        {"atmosphere": [("1900,0.98", "1900,0.02")]},
+        ["atmosphere.csv", "column 'activity': 0.02: is this a deviation"],
+    ),
     "14C of one year twice": (
         {"atmosphere": [("2020,1.02", "1900,1.02\n2020,1.02")]},
         ["atmosphere.csv", "line 5", "1900 is there already"],
@@ -414,6 +418,13 @@ def test_all_faults_of_a_case_are_reported_at_once(tmp_path):
     keys = ("land_use.forest.harvest_shar", "land_use.crop.root_beta", "land_use.forest.npp")
     for words in (*keys, "key 'soil.loam.horizons.0.clay_percent' is missing"):
         assert any(words in line for line in lines)
+
+
+def test_a_record_without_the_bomb_tests_is_asked_about_where_it_matters():
+    record = pd.DataFrame({"year": [1700, 1948, 2010], "activity": [1.0, 0.98, 1.05]})
+    assert list(of_atmosphere(record, 1600, 1950)) == []
+    (doubt,) = of_atmosphere(record, 1600, 1990)
+    assert "no year between 1948 and 2010" in doubt
 
 
 def test_what_is_meant_is_taken_as_it_stands(tmp_path):
