@@ -7,12 +7,14 @@ same case, or is accepted for a reason that is stated here.
 from __future__ import annotations
 
 import copy
+import csv
 import dataclasses
 import re
 import shutil
 import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterator
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -116,7 +118,10 @@ def wrong_type(rng: np.random.Generator, document: dict) -> tuple[str, frozenset
 def not_a_number(rng: np.random.Generator, document: dict) -> tuple[str, frozenset[str]]:
     where = chosen(rng, document, lambda v: isinstance(v, float))
     put(document, where, [float("nan"), float("inf"), -float("inf"), 1e300][rng.integers(4)])
-    return f"no number at {dotted(where)}", frozenset({REFUSED})
+    allowed = {REFUSED}
+    if where[0] == "free" and where[1].startswith("observation."):
+        allowed.add("the prior of an error is judged where it is fitted")
+    return f"no number at {dotted(where)}", frozenset(allowed)
 
 
 NAMED = {"site", "climate", "soil", "land_use", "mineralogy", "errors"}
@@ -250,12 +255,9 @@ def as_written(rng: np.random.Generator, path: Path) -> Mutant:
 
 def of_table(rng: np.random.Generator, path: Path) -> Mutant:
     """A mutant of a CSV file."""
-    rows = [line.split(",") for line in path.read_text(encoding="utf-8-sig").splitlines() if line]
-    plain = all('"' not in cell for row in rows for cell in row)
-    header, body = rows[0], rows[1:]
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        header, *body = [row for row in csv.reader(file) if row]
     kind = TABLE_CHANGES[rng.integers(len(TABLE_CHANGES))]
-    if not plain:
-        kind = "note column" if kind in ("semicolons", "tabs") else kind
     column = int(rng.integers(len(header)))
     row = int(rng.integers(len(body)))
     name, allowed = f"{kind}: {header[column]}", {REFUSED}
@@ -310,8 +312,9 @@ def of_table(rng: np.random.Generator, path: Path) -> Mutant:
         for r in body:
             if r[column]:
                 r[column] = f"{change(float(r[column])):.6g}"
-    content = "\n".join(join.join(r) for r in [header, *body]) + "\n"
-    return Mutant(name, frozenset(allowed), path.name, content.encode())
+    text = StringIO()
+    csv.writer(text, delimiter=join, lineterminator="\n").writerows([header, *body])
+    return Mutant(name, frozenset(allowed), path.name, text.getvalue().encode())
 
 
 SCALES: dict[str, Callable[[float], float]] = {
