@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import math
 import os
+import platform
+import shlex
+import signal
 import sys
+import threading
 import tomllib
 import traceback
-from collections.abc import Sequence
+import warnings
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, Parameter, Token
 
 from diffsoil import _runtime
 
@@ -30,6 +41,41 @@ app = App(
 
 class UsageError(Exception):
     """What the user asked for cannot be done; the message is one line and says why."""
+
+
+# Numbers, which are checked before anything is loaded or computed.
+
+MOST_CHAINS = 256
+"""JAX gets a device for each on a CPU."""
+
+
+def _number(
+    kind: type[int] | type[float], lower: float, upper: float, above: bool = False
+) -> Callable[[Any, Sequence[Token]], float]:
+    """Reader of a number between two others; ``above`` leaves the lower one out."""
+
+    def read(of: Any, tokens: Sequence[Token]) -> float:
+        (token,) = tokens
+        try:
+            value = math.nan if "_" in token.value else kind(token.value)
+        except ValueError:
+            value = math.nan
+        if (lower < value if above else lower <= value) and value <= upper:
+            return value
+        what = "a whole number" if kind is int else "a number"
+        bounds = f"above {lower:g} and at most" if above else f"from {lower:g} to"
+        raise UsageError(f"{token.keyword} {token.value}: must be {what} {bounds} {upper:.12g}")
+
+    return read
+
+
+Whole = Annotated[int, Parameter(converter=_number(int, 0, 10**7))]
+Positive = Annotated[int, Parameter(converter=_number(int, 1, 10**7))]
+Several = Annotated[int, Parameter(converter=_number(int, 2, 10**7))]
+Chains = Annotated[int, Parameter(converter=_number(int, 1, MOST_CHAINS))]
+Processes = Annotated[int, Parameter(converter=_number(int, 1, 1024))]
+Years = Annotated[int, Parameter(converter=_number(int, 1, 10**5))]
+Share = Annotated[float, Parameter(converter=_number(float, 0.0, 1.0, above=True))]
 
 
 # Options that several commands share.
@@ -56,7 +102,13 @@ Plausible = Annotated[
         help="A column or key whose unlikely values are meant; may be repeated.",
     ),
 ]
-Seed = Annotated[int, Parameter(help="Seed of the random numbers; the same seed repeats a run.")]
+Seed = Annotated[
+    int,
+    Parameter(
+        converter=_number(int, 0, 2**32 - 1),
+        help="Seed of the random numbers; the same seed repeats a run.",
+    ),
+]
 
 
 # Commands.
@@ -213,27 +265,27 @@ def calibrate(
         Parameter(show_default=False, help="A short run that shows how it works; not for papers."),
     ] = False,
     chains: Annotated[
-        int | None,
+        Chains | None,
         Parameter(
             help="Chains or independent runs; on a CPU they run side by side. Default: 4, 2 with "
             "--quick."
         ),
     ] = None,
     warmup: Annotated[
-        int | None,
+        Whole | None,
         Parameter(
             help="Steps of each chain that tune the sampler and are dropped; svi and flow take "
             "ten steps of their optimiser for each."
         ),
     ] = None,
     draws: Annotated[
-        int | None,
+        Positive | None,
         Parameter(
             help="Posterior draws of each chain; particles of smc, members of each ensemble."
         ),
     ] = None,
     slow_step: Annotated[
-        int | None,
+        Years | None,
         Parameter(
             show_default=False,
             help="Sample with slow steps of up to so many years, and weight the draws to those of "
@@ -241,7 +293,7 @@ def calibrate(
         ),
     ] = None,
     sbc: Annotated[
-        int | None,
+        Positive | None,
         Parameter(
             name="--sbc",
             show_default=False,
@@ -295,7 +347,8 @@ def predict(
     fit: Annotated[Path, Parameter(help="Folder that `diffsoil calibrate` wrote.")],
     output: Annotated[Path, Parameter(name=["-o", "--output"], help="Predictions, CSV.")],
     draws: Annotated[
-        int | None, Parameter(help="Posterior draws to use. Default: enough for the quantiles.")
+        Positive | None,
+        Parameter(help="Posterior draws to use. Default: enough for the quantiles."),
     ] = None,
     seed: Seed = 0,
     overwrite: Overwrite = False,
@@ -338,7 +391,7 @@ def assimilate(
         ),
     ] = "auto",
     draws: Annotated[
-        int | None, Parameter(help="Draws to weight. Default: 600, or all of a smaller fit.")
+        Several | None, Parameter(help="Draws to weight. Default: 600, or all of a smaller fit.")
     ] = None,
     seed: Seed = 0,
     strict: Annotated[
@@ -384,7 +437,8 @@ def forecast(
         Path, Parameter(name=["-o", "--output"], help="Folder of tables, pictures and report.")
     ],
     draws: Annotated[
-        int | None, Parameter(help="Posterior draws to use. Default: 600, or all of a smaller fit.")
+        Positive | None,
+        Parameter(help="Posterior draws to use. Default: 600, or all of a smaller fit."),
     ] = None,
     seed: Seed = 0,
     overwrite: Overwrite = False,
@@ -409,7 +463,7 @@ StudyCase = Annotated[
     ),
 ]
 Workers = Annotated[
-    int | None,
+    Processes | None,
     Parameter(
         show_default=False, help="Processes that compute side by side. Default: one for each core."
     ),
@@ -494,7 +548,7 @@ def study_fit(
     *,
     output: Annotated[Path, Parameter(name=["-o", "--output"], help="The fitted case, TOML.")],
     case: Annotated[str, Parameter(name="--case", help="Case to begin from.")] = "loess_study",
-    steps: Annotated[int, Parameter(help="Steps of the search at most.")] = 12,
+    steps: Annotated[Positive, Parameter(help="Steps of the search at most.")] = 12,
     workers: Workers = None,
     scheduler: Scheduler = None,
     overwrite: Overwrite = False,
@@ -562,7 +616,7 @@ def sensitivity(
         Parameter(show_default=False, help="posterior.nc of a fit, whose joint draws are used."),
     ] = None,
     samples: Annotated[
-        int | None,
+        Several | None,
         Parameter(
             show_default=False,
             help="Draws (default 256), trajectories (morris, 50) or base points (sobol, 1024).",
@@ -572,7 +626,7 @@ def sensitivity(
         bool, Parameter(show_default=False, help="Second-order Sobol indices as well.")
     ] = False,
     years: Annotated[
-        int, Parameter(help="How many years of an output that is given without one.")
+        Years, Parameter(help="How many years of an output that is given without one.")
     ] = 12,
     treatment: Annotated[
         str | None, Parameter(show_default=False, help="Which, of a case with several.")
@@ -641,13 +695,14 @@ def prune(
             "soc_stock_0_100@1990 (at the end of that calendar year); may be repeated."
         ),
     ],
-    tolerance: Annotated[float, Parameter(help="Largest relative error of a target.")] = 0.01,
+    tolerance: Annotated[Share, Parameter(help="Largest relative error of a target.")] = 0.01,
     draws: Annotated[
-        int, Parameter(help="Draws of all parameters that the error has to hold on, for each case.")
+        Whole,
+        Parameter(help="Draws of all parameters that the error has to hold on, for each case."),
     ] = 64,
-    unseen: Annotated[int, Parameter(help="Other draws, on which the result is judged.")] = 200,
+    unseen: Annotated[Whole, Parameter(help="Other draws, on which the result is judged.")] = 200,
     quantile: Annotated[
-        float, Parameter(help="Quantile of the draws that has to be within the tolerance.")
+        Share, Parameter(help="Quantile of the draws that has to be within the tolerance.")
     ] = 0.95,
     processes_only: Annotated[
         bool,
@@ -661,7 +716,7 @@ def prune(
         ),
     ] = (),
     worth: Annotated[
-        int,
+        Whole,
         Parameter(
             help="Also measure what each process and each two are worth, with total indices from "
             "so many base points, e.g. 16; 0 for nothing of it."
@@ -728,8 +783,6 @@ def benchmark(
 
 
 def _use_device(device: _runtime.Device, cpu_devices: int = 1) -> None:
-    if cpu_devices < 1:
-        raise UsageError(f"--chains {cpu_devices}: must be at least 1")
     try:
         _runtime.use_device(device, cpu_devices)
     except RuntimeError as error:
@@ -742,7 +795,7 @@ def _chains_of(fit: Path) -> int:
         chains = json.loads((fit / "fit.json").read_text(encoding="utf-8"))["chains"]
     except (OSError, ValueError, KeyError, TypeError):
         return 2  # what is wrong with the folder is said when it is read
-    return chains if isinstance(chains, int) and 1 <= chains <= 64 else 2
+    return chains if isinstance(chains, int) and 1 <= chains <= MOST_CHAINS else 2
 
 
 def _shipped_cases() -> dict[str, Path]:
@@ -764,13 +817,16 @@ def _values(settings: Sequence[str]) -> dict[str, float]:
 
     values = {}
     for setting in settings:
-        name, _, value = setting.partition("=")
+        name, _, text = setting.partition("=")
         try:
-            if "." not in name:
-                raise ValueError
-            values[name] = number(value)
+            value = number(text) if "." in name else math.nan
         except ValueError:
-            raise UsageError(f"--set {setting}: must be process.parameter=NUMBER") from None
+            value = math.nan
+        if not math.isfinite(value):
+            raise UsageError(f"--set {setting}: must be process.parameter=NUMBER")
+        if name in values:
+            raise UsageError(f"--set {setting}: {name} is set twice")
+        values[name] = value
     return values
 
 
@@ -798,6 +854,9 @@ def _print_table(table: pd.DataFrame) -> None:
 
 # Errors.
 
+LONGEST_LINE = 400
+"""Characters; the middle of a longer line is left out."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and turn what goes wrong into a message and an exit code.
@@ -806,43 +865,124 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: words after ``diffsoil``; those of the process when not given.
 
     Returns:
-        0; 1 for a failed check or a bug; 2 when the user can mend it; 130 when interrupted.
+        0; 1 for a failed check or a bug; 2 when the user can mend it; 128 and the number of the
+        signal when interrupted (130 for Ctrl-C, 143 for SIGTERM) or when the reader of the
+        output has left (141).
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
-    try:
-        result = app(words, result_action="return_value", exit_on_error=False, print_error=False)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # The reader of our output has left; Python would complain once more at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except KeyboardInterrupt as interrupt:
-        print("; ".join(["diffsoil: interrupted", *map(str, interrupt.args)]), file=sys.stderr)
-        return 130
-    except Exception as error:
-        if not _user_can_mend(error):
-            traceback.print_exc()
-            return 1
-        for line in _lines(error):
-            print(f"diffsoil: error: {line}", file=sys.stderr)
-        return 2
+    _open_streams()
+    if arguments is None and not sys.warnoptions:
+        warnings.simplefilter("ignore")  # of libraries; ours are errors or results
+    with _interruptible() as signals:
+        try:
+            result = app(
+                words, result_action="return_value", exit_on_error=False, print_error=False
+            )
+            sys.stdout.flush()
+        except KeyboardInterrupt as interrupt:
+            _say("; ".join(["interrupted", *map(str, interrupt.args)]))
+            return 128 + (signals[0] if signals else signal.SIGINT)
+        except BrokenPipeError:
+            _discard_output()
+            return 128 + signal.SIGPIPE
+        except Exception as error:
+            _discard_output()
+            lines = _what_to_mend(error)
+            if not lines:
+                _report(words)
+                return 1
+            for line in lines:
+                _say(f"error: {line}")
+            return 2
     return result if isinstance(result, int) else 0
 
 
-def _user_can_mend(error: Exception) -> bool:
-    if isinstance(error, CycloptsError | UsageError):
-        return True
-    if isinstance(error, OSError):  # no such folder, no permission, disk full
-        return True
+def _open_streams() -> None:
+    """Make sure that there is a place for messages, and that it takes every character."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:  # closed: the next file to be opened would take its number
+            os.open(os.devnull, os.O_RDWR)
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[list[int]]:
+    """Let SIGTERM, and a terminal that goes away, interrupt as Ctrl-C does, once.
+
+    Yields:
+        The signals that came.
+    """
+    came: list[int] = []
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        came.append(number)
+        if len(came) == 1:  # later ones would break off what the first lets end well
+            raise KeyboardInterrupt
+
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        before = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGHUP)}
+    taken = [n for n, usual in before.items() if usual == signal.SIG_DFL]  # nohup ignores one
+    for number in taken:
+        signal.signal(number, interrupt)
+    try:
+        yield came
+    finally:
+        for number in taken:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _discard_output() -> None:
+    """Drop what could not be printed: Python would try, and complain, once more at exit."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with contextlib.suppress(OSError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, sys.stdout.fileno())
+            os.close(nowhere)
+
+
+def _say(line: str) -> None:
+    with contextlib.suppress(OSError):  # nobody listens
+        print(f"diffsoil: {line}", file=sys.stderr, flush=True)
+
+
+def _what_to_mend(error: Exception) -> list[str]:
+    """Lines on what a user can mend: a word, a file, a disk, a number; none of a bug of ours."""
     # Not imported here: who raises InputError has loaded it, and --help need not.
-    io = sys.modules.get("diffsoil.io")
-    return io is not None and isinstance(error, io.InputError)
+    files = sys.modules.get("diffsoil.io")
+    if files is not None and isinstance(error, files.InputError):
+        return [_shortened(line) for line in str(error).splitlines()]
+    text = str(error)
+    if isinstance(error, OSError):  # no such folder, no permission, disk full
+        reason = error.strerror or text or type(error).__name__
+        text = reason if error.filename is None else f"{error.filename}: {reason}"
+    elif isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in text:
+        text = f"not enough memory: {text}" if text else "not enough memory"
+    elif isinstance(error, UnicodeError | EOFError | zipfile.BadZipFile | zlib.error):
+        text = f"a file is damaged or of another kind: {text}"
+    elif not isinstance(error, CycloptsError | UsageError):
+        return []
+    return [_shortened(text)]
 
 
-def _lines(error: Exception) -> list[str]:
-    """What is wrong: one line, or one for each fault of the user's files."""
-    if hasattr(error, "faults"):
-        return str(error).splitlines()
-    if isinstance(error, OSError) and error.filename is not None:
-        return [f"{error.filename}: {error.strerror}"]
-    return [" ".join(str(error).split())]
+def _shortened(text: str) -> str:
+    line, half = " ".join(text.split()), LONGEST_LINE // 2
+    return line if len(line) <= LONGEST_LINE else f"{line[:half]} ... {line[-half:]}"
+
+
+def _report(words: Sequence[str]) -> None:
+    """Say what somebody who mends a bug needs to know."""
+    versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("diffsoil", "jax"))
+    system = f"Python {platform.python_version()}, {platform.system()} {platform.machine()}"
+    with contextlib.suppress(OSError):
+        traceback.print_exc()
+    command = _shortened(shlex.join(["diffsoil", *words]))
+    _say(f"internal error; please report the lines above, and: {command} ({versions}, {system})")

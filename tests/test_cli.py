@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import signal
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pandas as pd
@@ -91,9 +95,33 @@ def test_gpu_that_is_not_there(capsys, tmp_path):
     assert "--device gpu" in fails_in_one_line(capsys, *words)
 
 
-def test_too_few_chains(capsys, tmp_path):
-    words = ["calibrate", __file__, "--chains", "0", "-o", str(tmp_path / "fit")]
-    assert "--chains" in fails_in_one_line(capsys, *words)
+OPTIONS = {
+    "calibrate": [
+        "--seed -1",
+        "--seed 1e3",
+        f"--seed {2**64}",
+        "--draws -3",
+        "--draws 1_0",
+        "--chains 0",
+        "--chains 1.6",
+        "--chains 100000",
+        "--warmup -1",
+        "--sbc 0",
+        "--slow-step 0",
+        "--set carbon.k_hum=nan",
+        "--set carbon.k_hum=inf",
+        "--set carbon.k_hum=0.02 --set carbon.k_hum=0.03",
+    ],
+    "sensitivity": ["--years 0", "--years -3", "--samples 1", "--workers 0", "--workers 9999"],
+    "prune": ["--tolerance 0", "--tolerance nan", "--quantile 2", "--unseen -1", "--worth -1"],
+}
+
+
+@pytest.mark.parametrize(("command", "option"), [(c, o) for c in OPTIONS for o in OPTIONS[c]])
+def test_number_out_of_its_range_is_refused_before_anything_is_read(command, option, capsys):
+    words = [command, __file__, "-o", "out.toml", *option.split()]
+    words += ["--target", "soc_stock_0_100"] * (command == "prune")
+    assert option.split(" --")[-1].removeprefix("--") in fails_in_one_line(capsys, *words)
 
 
 def test_cases_lists_names_and_titles(capsys):
@@ -135,17 +163,76 @@ def test_file_that_cannot_be_written(monkeypatch, capsys):
     assert "run.nc: Permission denied" in fails_in_one_line(capsys, "cases")
 
 
-def test_bug_shows_its_traceback(monkeypatch, capsys):
+USERS_ERRORS = [
+    OSError(errno.ENOSPC, "No space left on device"),
+    OSError(errno.EDQUOT, "Disk quota exceeded", "run.nc"),
+    OSError(errno.ENAMETOOLONG, "File name too long", "a" * 3000),
+    IsADirectoryError(errno.EISDIR, "Is a directory", "fit"),
+    MemoryError(),
+    UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"),
+    EOFError("Compressed file ended"),
+    zipfile.BadZipFile("File is not a zip file"),
+    cli.UsageError("x" * 10000 + "\n" + "y" * 10000),
+]
+
+
+@pytest.mark.parametrize("error", USERS_ERRORS, ids=lambda error: type(error).__name__)
+def test_what_a_file_or_disk_can_cause_is_one_short_line(error, monkeypatch, capsys):
+    make_cases_raise(monkeypatch, error)
+    assert len(fails_in_one_line(capsys, "cases")) < 500
+
+
+def test_bug_says_what_to_report(monkeypatch, capsys):
     make_cases_raise(monkeypatch, ZeroDivisionError("a bug"))
     assert cli.main(["cases"]) == 1
-    assert "Traceback" in capsys.readouterr().err
+    *trace, last = capsys.readouterr().err.splitlines()
+    assert "ZeroDivisionError: a bug" in trace
+    assert "please report" in last
+    assert "diffsoil cases (diffsoil 0.1.0, jax" in last
+
+
+def test_terminated_as_interrupted_with_its_own_exit_code(monkeypatch, capsys):
+    def be_terminated() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(cli, "_shipped_cases", be_terminated)
+    assert cli.main(["cases"]) == 143
+    assert capsys.readouterr().err == "diffsoil: interrupted\n"
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def shell(command: str, **environment: str) -> tuple[int, str]:
+    done = subprocess.run(
+        ["bash", "-c", "set -o pipefail; " + command.format(f"{sys.executable} -m diffsoil")],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+    )
+    return done.returncode, done.stderr
 
 
 def test_reader_that_leaves_early_sees_no_traceback():
-    done = subprocess.run(
-        f"{sys.executable} -m diffsoil --help | true", shell=True, capture_output=True, text=True
-    )
-    assert done.stderr == ""
+    assert shell("{} --help | true")[1] == ""
+    assert shell("{} cases | true") == (141, "")
+
+
+def test_output_that_is_closed_or_full(tmp_path):
+    table = tmp_path / "table.csv"
+    # the table must not get what is printed, though it would take the number of the output
+    assert shell(f"{{}} parameters -o {table} <&- >&- 2>&-") == (0, "")
+    assert table.read_text(encoding="utf-8").startswith("name,")
+    if Path("/dev/full").exists():
+        assert shell("{} cases > /dev/full") == (
+            2,
+            "diffsoil: error: No space left on device\n",
+        )
+
+
+def test_terminal_that_knows_only_ascii():
+    command = "{} simulate “Gröbzig” -o no.nc"
+    code, said = shell(command, PYTHONIOENCODING="ascii", LC_ALL="C.UTF-8")
+    assert code == 2
+    assert "Gr\\xf6bzig" in said
 
 
 def test_case_may_be_a_path(tmp_path):
