@@ -7,39 +7,107 @@ import ctypes
 import gc
 import os
 import sys
+import warnings
+import zlib
 from pathlib import Path
 from typing import Literal
 
 Device = Literal["auto", "cpu", "gpu"]
 
+ZSTANDARD = b"\x28\xb5\x2f\xfd"
+"""First bytes of a file in that format."""
 
-def cache_folder() -> Path:
+
+FLOAT64 = 'jax.config.update("jax_enable_x64", True)'
+"""What a program that starts JAX itself has to say."""
+
+
+def cache_folder() -> Path | None:
     """Folder of the persistent compile cache, in the user's own cache folder.
 
-    ``DIFFSOIL_CACHE`` names another one.
+    ``DIFFSOIL_CACHE`` names another one; None where there is no place for it.
     """
-    if "DIFFSOIL_CACHE" in os.environ:
-        return Path(os.environ["DIFFSOIL_CACHE"])
-    if sys.platform == "darwin":
-        root = Path.home() / "Library" / "Caches"
-    else:
-        root = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    return root / "diffsoil"
+    if named := os.environ.get("DIFFSOIL_CACHE"):
+        return Path(named)
+    if (root := os.environ.get("XDG_CACHE_HOME")) and Path(root).is_absolute():
+        return Path(root) / "diffsoil"
+    try:
+        home = Path.home()
+    except RuntimeError:  # a user without a home
+        return None
+    caches = home / "Library" / "Caches" if sys.platform == "darwin" else home / ".cache"
+    return caches / "diffsoil" if home.is_absolute() else None
 
 
 def configure() -> None:
-    """Switch to float64 and keep compiled programs between runs. Called once, on import."""
+    """Ask for float64 and keep compiled programs between runs. Called once, on import.
+
+    What the user has settled stays: the precision of a JAX that is there already or that
+    ``JAX_ENABLE_X64`` sets, and a cache of the user's own.
+    """
+    ours = "jax" not in sys.modules
     import jax
 
-    jax.config.update("jax_enable_x64", True)
-    folder = cache_folder() / "xla"
+    if ours and "JAX_ENABLE_X64" not in os.environ:
+        jax.config.update("jax_enable_x64", True)
+    if jax.config.jax_compilation_cache_dir is not None:
+        return
+    folder = cache_folder()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        if folder is None:
+            return
+        _without_damaged(folder / "xla")
     except OSError:
         return  # a read-only home costs compile time, nothing else
-    jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+    settings = {
+        "jax_compilation_cache_dir": str(folder / "xla"),
+        "jax_persistent_cache_min_compile_time_secs": 0.5,
+        "jax_persistent_cache_min_entry_size_bytes": 0,
+    }
+    for name, value in settings.items():
+        if name.upper() not in os.environ:
+            jax.config.update(name, value)
+    # a full disk, or an entry that another process is writing: JAX compiles instead
+    warnings.filterwarnings("ignore", r"Error (reading|writing) persistent compilation cache")
+
+
+def _without_damaged(folder: Path) -> None:
+    """Make the folder of the cache, and remove what was not written whole.
+
+    JAX warns of a damaged entry in every run and never replaces it. Only entries that are newer
+    than the last look are read.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    looked = folder / "checked"
+    last = looked.stat().st_mtime_ns if looked.exists() else 0
+    looked.touch()
+    for entry in os.scandir(folder):
+        if not entry.name.endswith("-cache") or entry.stat().st_mtime_ns < last:
+            continue
+        content = Path(entry.path).read_bytes()
+        if content[:4] == ZSTANDARD:  # which JAX prefers where it is installed
+            continue
+        try:
+            zlib.decompress(content)
+        except zlib.error:
+            Path(entry.path).unlink(missing_ok=True)
+
+
+def require_float64() -> None:
+    """Refuse to compute in float32, where a soil of ten thousand years loses its balance.
+
+    Raises:
+        diffsoil.io.InputError: JAX was started by somebody else, or set otherwise.
+    """
+    import jax
+
+    if not jax.config.jax_enable_x64:
+        from diffsoil.io import InputError
+
+        raise InputError(
+            f"JAX computes in float32 here, and diffsoil needs float64: add {FLOAT64} after the "
+            "first import of jax, and leave JAX_ENABLE_X64 unset"
+        )
 
 
 def use_device(device: Device, cpu_devices: int = 1) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import logging
 import math
 import os
 import platform
@@ -872,7 +873,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     _open_streams()
     if arguments is None and not sys.warnoptions:
-        warnings.simplefilter("ignore")  # of libraries; ours are errors or results
+        _silence_libraries()
     with _interruptible() as signals:
         try:
             result = app(
@@ -909,6 +910,13 @@ def _open_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def _silence_libraries() -> None:
+    """Hide the warnings of libraries; what matters to a user is an error or a result."""
+    warnings.simplefilter("ignore")
+    if logging.lastResort is not None:
+        logging.lastResort.setLevel(logging.ERROR)
 
 
 @contextlib.contextmanager

@@ -490,6 +490,7 @@ def _prepare(preparation: _Preparation) -> None:
     if preparation.gpus:
         os.environ["CUDA_VISIBLE_DEVICES"] = preparation.gpus[int(get_worker().name)]
     _runtime.use_device(preparation.device)
+    _runtime.require_float64()
 
 
 def _pool(client: Client, preparation: _Preparation, option: str) -> Pool:

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Array
 
+from diffsoil._runtime import require_float64
 from diffsoil.cases import (
     Case,
     composition,
@@ -83,7 +84,12 @@ class Plan(eqx.Module):
 
 
 def build(case: Case) -> Plan:
-    """Arrays of a case; nothing is computed yet."""
+    """Arrays of a case; nothing is computed yet.
+
+    Raises:
+        diffsoil.io.InputError: a bad file, or JAX is not set to float64.
+    """
+    require_float64()
     file = case.file
     history = [_phase(case, of.by_site, of.years, of.step) for of in _stretches(case)]
     start = file.history[-1].until + 1

@@ -26,6 +26,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int
 
 from diffsoil import io, plausible
+from diffsoil._runtime import require_float64
 from diffsoil.io import InputError
 from diffsoil.processes import carbon, pedotransfer, rate_modifiers
 from diffsoil.state import ACTIVE, POOLS
@@ -420,6 +421,7 @@ def run(
 
     Source: RothC-26.3, constants and order of the official code.
     """
+    require_float64()
     soil = _Soil(
         site=site,
         limits=moisture_limits(site),

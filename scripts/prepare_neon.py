@@ -13,6 +13,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
@@ -21,6 +22,8 @@ from diffsoil.io import InputError
 from diffsoil.processes.oxides import aluminium_in_solution
 from diffsoil.tables import Column, read_table
 from diffsoil.work.files import replacing
+
+jax.config.update("jax_enable_x64", True)
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 LAYERS = DATA / "observations" / "neon_silty" / "layers.csv"

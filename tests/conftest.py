@@ -18,6 +18,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
     only_gpu = session.config.getoption("markexpr") == "gpu"
     _runtime.use_device("auto" if only_gpu else "cpu", cpu_devices=2)
+    jax.config.update("jax_enable_x64", True)
     jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
