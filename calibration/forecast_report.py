@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
@@ -19,6 +18,7 @@ from calibration.plots import CYCLE, DPI, GREY
 from calibration.scenario import Scenario
 from diffsoil import html
 from diffsoil.html import figure, heading, paragraph, section
+from diffsoil.pictures import Figure
 from diffsoil.work.files import replacing
 
 if TYPE_CHECKING:

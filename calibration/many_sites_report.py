@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from scipy.stats import gaussian_kde
@@ -19,6 +18,7 @@ from scipy.stats import gaussian_kde
 from calibration.hierarchy import PROTECTION, Draws, Hierarchy
 from calibration.plots import BLUE, DPI, GREEN, GREY, ORANGE
 from diffsoil import html
+from diffsoil.pictures import Figure
 from diffsoil.tables import read_written
 from diffsoil.work.files import replacing
 

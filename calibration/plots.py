@@ -13,7 +13,6 @@ import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
@@ -22,6 +21,7 @@ from scipy.stats import gaussian_kde
 from calibration import checks, quantities
 from calibration.problem import ERROR, METHOD, TOPSOIL_CM, Problem
 from diffsoil.parameters import Parameter
+from diffsoil.pictures import Figure
 from diffsoil.work.files import replacing
 
 DPI = 150

@@ -324,9 +324,10 @@ def _power_of_two(n: int) -> int:
 
 def plot_protection(posterior: ProtectionPosterior, path: Path) -> None:
     """Marginal posteriors of the four strengths beside their uniform priors, a PNG."""
-    import matplotlib.pyplot as plt
+    from diffsoil.pictures import Figure
 
-    figure, axes = plt.subplots(1, len(PROTECTION), figsize=(6.9, 2.1), layout="constrained")
+    figure = Figure(figsize=(6.9, 2.1), layout="constrained")
+    axes = figure.subplots(1, len(PROTECTION))
     labels = ("B1, clay", "B2, MOOH (dm³ mmol⁻¹)", "B3a, aggregation", "B4, pores")
     for i, (ax, label) in enumerate(zip(axes, labels, strict=True)):
         row = posterior.summary.iloc[i]
@@ -343,4 +344,3 @@ def plot_protection(posterior: ProtectionPosterior, path: Path) -> None:
     )
     with replacing(path, overwrite=True) as unfinished:
         figure.savefig(unfinished, dpi=200)
-    plt.close(figure)

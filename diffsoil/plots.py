@@ -21,13 +21,13 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import ListedColormap, LogNorm, Normalize
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from diffsoil.formats import upgrade
 from diffsoil.io import InputError, nearest
+from diffsoil.pictures import Figure
 from diffsoil.processes.geometry import MG_PER_HA_M
 from diffsoil.processes.protection import MECHANISMS
 from diffsoil.work.files import reading_netcdf

@@ -16,12 +16,12 @@ import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from diffsoil.ensemble import Store
 from diffsoil.io import InputError
+from diffsoil.pictures import Figure
 from diffsoil.plots import BLUE, GREEN, GREY, ORANGE, PINK
 from diffsoil.study import analysis
 from diffsoil.study.analysis import BORDERS, END, LABELS

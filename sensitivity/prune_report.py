@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from diffsoil import html
+from diffsoil.pictures import Figure
 from diffsoil.plots import BLUE, GREEN, GREY, ORANGE
 from sensitivity.prune import Pruned
 

@@ -6,9 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from diffsoil import cli, plots
 from diffsoil.io import InputError
+from diffsoil.pictures import Figure
 from diffsoil.state import MINERALS
 
 CASE = """
@@ -254,3 +256,15 @@ def test_files_that_are_no_run_are_told(tmp_path, capsys):
     xr.Dataset({"x": ("y", [1.0])}).to_netcdf(other, engine="h5netcdf")
     assert "no run of diffsoil" in refused(capsys, str(other), "-o", folder)
     assert not (tmp_path / "pictures").exists()
+
+
+def test_dollar_in_a_name_is_text_and_powers_of_a_logarithmic_axis_are_typeset():
+    figure = Figure(layout="constrained")
+    ax = figure.subplots()
+    ax.set(title=r"$N_{ \frac & <b>", xscale="log", xlim=(1e-3, 1e3), xlabel="cost, $")
+    ax.set_yticks([0, 1], ["N$1", r"$\x^"])
+    ax.plot([1, 2], [0, 1], label="a $^$ b")
+    figure.legend(loc="outside right upper")
+    FigureCanvasAgg(figure).draw()  # mathematics that makes no sense is an error
+    assert not ax.xaxis.label.get_parse_math()
+    assert all(label.get_parse_math() for label in ax.get_xticklabels())

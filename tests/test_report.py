@@ -195,7 +195,7 @@ def test_values_of_a_method_with_a_fitted_factor_are_drawn_on_the_scale_of_the_s
 def test_a_picture_that_fails_leaves_no_file(tmp_path: Path) -> None:
     figure = plots.pairs(fake_tree(fake_table()))
     assert figure is not None
-    figure.axes[0].set_title("$\\frac{$")  # cannot be drawn
-    with pytest.raises(ValueError, match="frac"):
+    figure.set_size_inches(1e6, 1e6)  # cannot be drawn
+    with pytest.raises(ValueError, match="too large"):
         plots._save(figure, tmp_path / "pairs.png")
     assert not list(tmp_path.iterdir())

@@ -16,10 +16,10 @@ import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from diffsoil.pictures import Figure
 from diffsoil.plots import (
     BLUE,
     GREEN,
