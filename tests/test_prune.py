@@ -337,9 +337,12 @@ def test_a_tolerance_that_nothing_meets_says_what_can_be_reached(case, pool, mon
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--target", TARGET, "--tolerance", "0"], "--tolerance 0: has to be above 0"),
-        (["--target", TARGET, "--quantile", "95"], "--quantile 95: has to be above 0, and 1"),
-        (["--target", TARGET, "--draws", "-1"], "--draws -1: has to be 0 or more"),
+        (["--target", TARGET, "--tolerance", "0"], "--tolerance 0: must be a number above 0"),
+        (
+            ["--target", TARGET, "--quantile", "95"],
+            "--quantile 95: must be a number above 0 and at most 1",
+        ),
+        (["--target", TARGET, "--draws", "-1"], "--draws -1: must be a whole number from 0"),
         (["--target", "soc_stok_0_100"], "no output 'soc_stok_0_100', did you mean 'soc_stock_0_"),
         (["--target", "ph[0-25]"], "the case does not compute ph"),
     ],
