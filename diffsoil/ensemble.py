@@ -14,6 +14,7 @@ import os
 import pickle
 import shutil
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -337,7 +338,8 @@ def cluster(
     Args:
         workers: number of processes on this machine; 1 computes in this very process where no
             GPU is to be used. Default: one a GPU, or else one a core.
-        scheduler: address of a Dask scheduler to use instead, such as ``tcp://host:8786``.
+        scheduler: address of a Dask scheduler to use instead, such as ``tcp://host:8786``, or
+            ``tls://host:8786`` with the keys that Dask's own configuration names.
         device: where the workers compute.
 
     Raises:
@@ -407,6 +409,11 @@ def _connected(address: str) -> Iterator[Client]:
             )
         except (OSError, ValueError) as error:
             raise InputError(f"--scheduler {address}: cannot be reached") from error
+        except TypeError as error:  # an address tls:// without keys
+            raise InputError(
+                f"--scheduler {address}: cannot be reached without the keys that Dask's "
+                "configuration names (distributed.comm.tls)"
+            ) from error
         try:
             client.wait_for_workers(1, timeout=CONNECT_SECONDS)
         except TimeoutError as error:
@@ -420,23 +427,36 @@ def _started(workers: int) -> Iterator[Client]:
 
     import dask
     from distributed import Client, LocalCluster
+    from distributed.security import Security
 
     # XLA would start a thread a core in every worker; its results do not depend on how many.
     # Those of BLAS do, in the last digit: so it keeps the threads that it has in this process,
     # against Dask's habit of leaving it one, and any number of workers gives the same bits.
-    threads = {"NPROC": str(max(1, _cores() // workers))}
-    blas = {"distributed.nanny.pre-spawn-environ": {"MALLOC_TRIM_THRESHOLD_": 65536}}
-    with _quiet(), dask.config.set(blas), contextlib.ExitStack() as stack:
+    environment = {"NPROC": str(max(1, _cores() // workers))}
+    if not sys.warnoptions:
+        environment["PYTHONWARNINGS"] = "ignore"  # what matters to a user is raised
+    settings: dict[str, Any] = {
+        "distributed.nanny.pre-spawn-environ": {"MALLOC_TRIM_THRESHOLD_": 65536},
+        # nothing to be seen or steered through a browser
+        "distributed.scheduler.http.routes": [],
+        "distributed.worker.http.routes": [],
+    }
+    with _quiet(), dask.config.set(settings), contextlib.ExitStack() as stack:
         with _deaf():
             local = LocalCluster(
                 n_workers=workers,
                 threads_per_worker=1,
                 processes=True,
+                # whoever may talk to a worker can have it run any program: only those do who
+                # have the keys that are made for this run and never leave its memory
+                protocol="tls",
+                security=Security.temporary(),
                 dashboard_address=None,
-                scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},  # any port, or it warns
+                # any port, or it warns
+                scheduler_kwargs={"dashboard": False, "dashboard_address": "127.0.0.1:0"},
                 memory_limit=0,  # a worker that holds a large program would be stopped for ever
                 silence_logs=logging.CRITICAL,
-                env=threads,
+                env=environment,
             )
             client = stack.enter_context(Client(stack.enter_context(local), set_as_default=False))
         yield client
@@ -460,18 +480,24 @@ def _deaf() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Let Ctrl-C wait until the block is done; for blocks of milliseconds."""
+    """Let Ctrl-C, and a signal that acts as it, wait until the block is done: milliseconds."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    usual = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    usual = {n: handler for n, handler in usual.items() if callable(handler)}
     waiting: list[tuple[Any, ...]] = []
-    usual = signal.signal(signal.SIGINT, lambda *of_signal: waiting.append(of_signal))
+    for number in usual:
+        signal.signal(number, lambda *of_signal: waiting.append(of_signal))
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, usual)
-    if waiting and callable(usual):
-        usual(*waiting[0])
+        for number, handler in usual.items():
+            signal.signal(number, handler)
+    for number, frame in waiting[:1]:
+        handler = usual[number]
+        assert callable(handler)
+        handler(number, frame)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import itertools
 import json
@@ -22,6 +23,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray as xr
+from distributed import rpc
+from distributed.security import Security
 
 from diffsoil import ensemble
 from diffsoil.ensemble import Batch, BatchError, Pool, Store, cluster, collect, run
@@ -352,6 +355,7 @@ def test_importing_the_runner_is_quick() -> None:
         ({"workers": 2, "scheduler": "tcp://127.0.0.1:1"}, "--workers: a --scheduler has its own"),
         ({"scheduler": "tcp://127.0.0.1:1"}, "--scheduler tcp://127.0.0.1:1: cannot be reached"),
         ({"scheduler": "nowhere"}, "--scheduler nowhere: cannot be reached"),
+        ({"scheduler": "tls://127.0.0.1:1"}, "without the keys that Dask's configuration names"),
     ],
 )
 def test_impossible_workers_are_refused_in_one_line(
@@ -360,6 +364,30 @@ def test_impossible_workers_are_refused_in_one_line(
     monkeypatch.setattr(ensemble, "CONNECT_SECONDS", 1)
     with pytest.raises(InputError, match=message), cluster(**options):
         pass
+
+
+async def identity(address: str, keys: Security) -> Any:
+    there = rpc(address, connection_args=keys.get_connection_args("client"))
+    try:
+        return await asyncio.wait_for(there.identity(), 5)
+    finally:
+        await there.close_rpc()
+
+
+def test_nobody_else_has_a_local_worker_compute_something(two: Pool) -> None:
+    assert isinstance(two, ensemble._Workers)
+    known = asyncio.run(identity(two.client.scheduler.address, two.client.security))
+    workers = known["workers"]
+    nannies = [worker["nanny"] for worker in workers.values()]
+    found = [known["address"], *workers, *nannies]
+    assert len(found) == 5
+    others = Security.temporary()
+    for address in found:
+        assert address.startswith("tls://127.0.0.1:")
+        plain = address.replace("tls", "tcp")
+        for at, keys in ((plain, Security()), (address, Security()), (address, others)):
+            with pytest.raises((OSError, TypeError)):
+                asyncio.run(identity(at, keys))
 
 
 def test_every_local_worker_takes_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
