@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from diffsoil.audit import first_loss
 from diffsoil.cases import Case, load_case, set_parameters
 from diffsoil.column import Column
 from diffsoil.fingerprint import case_files
@@ -192,7 +193,7 @@ def _simulated(case: Case, column: Column, plan: Plan, progress: Progress) -> Tr
     ready = prepare_plan(column, plan, keep=BY_STEP)
     states = initial_state(column, ready)
     member = np.array(plan.site_of)
-    pieces = _Pieces(states, member)
+    pieces = _Pieces(case, column, plan.members, states, member)
     provided = {name for process in column.processes for name in process.provides}
     phases = [*ready.history, *([ready.experiment] if ready.experiment else [])]
     for number, phase in enumerate(phases):
@@ -235,8 +236,18 @@ def _yearly(plan: Plan) -> tuple[str, ...]:
 class _Pieces:
     """Results of one phase after the other, by member; the audit goes along."""
 
-    def __init__(self, states: State, member: np.ndarray) -> None:
+    def __init__(
+        self,
+        case: Case,
+        column: Column,
+        members: Sequence[str],
+        states: State,
+        member: np.ndarray,
+    ) -> None:
         stock = _array(jax.vmap(State.stock)(states))[member]
+        self._case = case
+        self._column = column
+        self._members = members
         self.years = 0
         self.output_year: list[np.ndarray] = []
         self.values: dict[str, list[np.ndarray]] = {}
@@ -256,12 +267,16 @@ class _Pieces:
             kept: what was recorded of it.
             member: index of each member along that axis.
             interval: years that lie at least between two output years.
+
+        Raises:
+            diffsoil.io.InputError: something is not finite; where and when that begins.
         """
         # one entry of a step stands for all where nothing changes
         by_step = {k: _array(v)[member][:, None] for k, v in phase.constant.items()}
         by_step |= {k: _array(v)[member] for k, v in phase.series.items()}
         by_step |= {k: _array(v)[member] for k, v in kept.items() if k in BY_STEP}
         by_year = {k: _array(v)[member] for k, v in kept.items() if k not in BY_STEP}
+        self._refuse_not_finite(phase, by_step, by_year)
         spacing = -(-interval // phase.years_per_step)
         steps = np.arange(phase.steps)[::-1][::spacing][::-1]
         last = (steps + 1) * phase.years_per_step - 1
@@ -274,6 +289,19 @@ class _Pieces:
             self.values.setdefault(name, []).append(part)
         self.output_year.append(self.years + last + 1)
         self.years += phase.years
+
+    def _refuse_not_finite(
+        self, phase: Phase, by_step: dict[str, np.ndarray], by_year: dict[str, np.ndarray]
+    ) -> None:
+        processes = self._column.processes
+        if loss := first_loss(processes, by_step, by_year, phase.years_per_step):
+            member, year, what = loss
+            year += self.years
+            raise InputError(
+                f"{self._case.path}: {self._members[member]}: {what}, from the year "
+                f"{self._case.file.start_year + year} (year {year + 1} of the run) on; this soil, "
+                "weather or parameter is beyond what the process can compute"
+            )
 
     def _carbon(
         self, phase: Phase, by_year: dict[str, np.ndarray], thickness: np.ndarray
@@ -343,7 +371,8 @@ class _Pieces:
         self._worst("elements", relative[..., : len(ELEMENTS)])
 
     def _worst(self, what: str, relative: np.ndarray) -> None:
-        self.balances[what] = max(self.balances[what], float(relative.max()))
+        # of NumPy, which keeps what is not a number
+        self.balances[what] = float(np.maximum(self.balances[what], relative.max()))
 
 
 def _by_layer(

@@ -13,6 +13,8 @@ import xarray as xr
 
 import diffsoil
 from diffsoil import cli, simulation
+from diffsoil.audit import first_loss
+from diffsoil.io import InputError
 from diffsoil.simulation import Progress, simulate, simulate_file
 from tests import tiny_case
 
@@ -211,3 +213,36 @@ def test_the_package_offers_its_verbs():
     assert "carbon.k_hum" in set(diffsoil.parameter_table()["name"])
     with pytest.raises(AttributeError, match="'simulat'"):
         _ = diffsoil.simulat
+
+
+def test_a_run_that_is_not_finite_says_where_and_writes_nothing(path, tmp_path, monkeypatch):
+    lost = diffsoil.load_case(path).column().with_parameters({"carbon.k_hum": np.nan})
+    said = r"case.toml: control: litter \(process 'carbon'.*\) is not finite.* 1600 \(year 1 "
+    monkeypatch.setattr(simulation, "set_parameters", lambda *_: lost)
+    with pytest.raises(InputError, match=said):
+        simulate_file(path, {}, tmp_path / "run.nc")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_first_loss_is_the_first_in_time_and_then_in_the_order_of_processes(trajectory):
+    processes = trajectory.column.processes
+    water = np.ones((2, 3, 12, 4))
+    by_step = {"percolation": water.copy(), "water_content": water.copy()}
+    by_year = {"pools": np.ones((2, 30, 5, 4))}
+    assert first_loss(processes, by_step, by_year, 10) is None
+    by_year["pools"][0, 25, 0, 3] = np.inf
+    found = first_loss(processes, by_step, by_year, 10)
+    assert found is not None
+    assert found[:2] == (0, 25)
+    for values in by_step.values():
+        values[1, 2, 5, 1] = np.nan
+    expected = (1, 20, "water_content (process 'water') is not finite in layer 2 from the top")
+    assert first_loss(processes, by_step, by_year, 10) == expected
+
+
+def test_a_balance_keeps_what_is_not_a_number():
+    pieces = object.__new__(simulation._Pieces)
+    pieces.balances = {"carbon": 0.0}
+    for relative in (1e-15, np.nan, 1e-14):
+        pieces._worst("carbon", np.array([relative]))
+    assert np.isnan(pieces.balances["carbon"])
