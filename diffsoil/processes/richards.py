@@ -6,10 +6,12 @@ soil can take, and moves by gravity and suction. Roots take water where it is ea
 
 Steps are fully implicit, one a day unless told otherwise, and conserve mass to rounding: Newton's
 method solves the mixed form (Celia et al. 1990), and what a layer holds after a step is what it
-held before plus its fluxes, converged or not. Gradients do not pass through the iterations but
-through one last linearised step at the solution, which is the implicit function theorem. So their
-number need not be fixed, and forward and reverse mode cost one linear solve per step. What the
-soil gives to roots and evaporation is settled at the start of a step.
+held before plus its fluxes, converged or not. A day that has no solution otherwise is taken in
+shorter steps; a year in which they have none is not a number, and whoever runs the column refuses
+it. Gradients do not pass through the iterations but through one last linearised step at the
+solution, which is the implicit function theorem. So their number need not be fixed, and forward
+and reverse mode cost one linear solve per step. What the soil gives to roots and evaporation is
+settled at the start of a step.
 
 Lengths are cm and times days, as in the hydraulic functions; process variables are mm and months.
 """
@@ -17,6 +19,7 @@ Lengths are cm and times days, as in the hydraulic functions; process variables 
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import equinox as eqx
@@ -65,9 +68,18 @@ LARGEST_LOG_SUCTION = float(np.log(1e9))
 
 TOLERANCE = 1e-11
 """cm of water; largest residual of a layer at which the iteration stops."""
-DAMPING = np.repeat([1.0, 0.5, 1.0, 0.3, 1.0, 0.2, 1.0, 0.1, 1.0], [14, 6, 8, 8, 8, 12, 8, 20, 10])
-"""Share of Newton's change that each iteration takes. Four iterations are enough for most days;
-where Newton's method runs in a circle, some shorter steps lead out of it."""
+PLAIN = 14
+"""Newton's iterations with the whole change; four are enough for most days."""
+SEARCHED = 16
+"""Further iterations that take the share of the change that leaves least residual: where Newton's
+method runs in a circle, across the bend of the conductivity near saturation, a shorter step leads
+out of it."""
+SHARES = np.array([1.0, 0.7, 0.5, 0.35, 0.25, 0.15, 0.1, 0.05, 0.02, 0.01])
+SHORTER = 4.0
+"""A step that finds no solution is taken anew in so many, down to :data:`SHORTEST` of a step."""
+SHORTEST = 1.0 / 16.0
+UNSOLVED = 1e-2
+"""cm of water; a year with a larger residual has no solution, and is not a number."""
 LINEAR = 1e-4
 """cm of water; residual below which the last, linearised step is taken."""
 
@@ -292,46 +304,130 @@ def step(
     Source: Celia, Bouloutas & Zarba 1990, with Newton's method in place of Picard's.
     """
     here = (soil, thickness, water, rain, sink, step_days)
-    fixed = jax.tree.map(lax.stop_gradient, here)
-    soil_, thickness_, water_, rain_, sink_, days_ = fixed
-
-    def at(trial: Array) -> _Balance:
-        return _balance(soil_, thickness_, trial, water_, rain_, sink_, days_)
-
-    def worst(found: _Balance) -> Array:
-        return jnp.max(jnp.abs(found.residual))
-
-    def unfinished(carry: tuple) -> Array:
-        _, _, (_, smallest), count = carry
-        return (count < DAMPING.size) & (smallest > TOLERANCE)
-
-    def newton(carry: tuple) -> tuple:
-        trial, found, (best, smallest), count = carry
-        change = _newton(found)
-        trial = _update(soil_, trial, found.curve, jnp.asarray(DAMPING)[count] * change)
-        found = at(trial)
-        better = worst(found) < smallest
-        best = jnp.where(better, trial, best)
-        return trial, found, (best, jnp.minimum(smallest, worst(found))), count + 1
-
-    trial = lax.stop_gradient(head)
-    found = at(trial)
-    start = (trial, found, (trial, worst(found)), jnp.zeros((), dtype=int))
-    _, _, (solution, residual), iterations = lax.while_loop(unfinished, newton, start)
-    solution, residual = lax.stop_gradient((solution, residual))
+    soil_, *fixed = jax.tree.map(lax.stop_gradient, (*here, head))
+    solved = _solve(soil_, *fixed)
+    solution, residual = solved.head, solved.residual
 
     # one step that can be differentiated, with the derivatives themselves held
     final = _balance(soil, thickness, solution, water, rain, sink, step_days)
     held = jax.tree.map(lax.stop_gradient, final)
     change = _newton(held._replace(residual=final.residual))
-    # far from a solution the straight line leads anywhere; without it mass closes all the same
-    change = jnp.where(residual < LINEAR, change, 0.0)
+    # a straight line from elsewhere leads anywhere; without it mass closes all the same
+    change = jnp.where(solved.whole & (residual < LINEAR), change, 0.0)
     following = jnp.concatenate([change[1:], jnp.zeros(1)])
     percolation = final.down + held.by_own * change + held.by_next * following
     infiltration = final.top + held.top_by_head * change[0]
+    # of shorter steps the fluxes are their mean, and the derivatives those at their end
+    percolation, infiltration = jax.tree.map(
+        lambda mean, end: jnp.where(solved.whole, end, mean + end - lax.stop_gradient(end)),
+        (solved.down, solved.top),
+        (percolation, infiltration),
+    )
     up = jnp.concatenate([infiltration[None], percolation[:-1]])
     after = water + step_days * (up - percolation - sink) / thickness
-    return Step(after, solution, infiltration, percolation, iterations, residual)
+    return Step(after, solution, infiltration, percolation, solved.iterations, residual)
+
+
+class _Solution(NamedTuple):
+    """Of a step that is taken whole, or in shorter ones where it has no solution otherwise."""
+
+    head: Array
+    residual: Array
+    iterations: Array
+    whole: Array
+    top: Array
+    down: Array
+
+
+def _solve(
+    soil: Hydraulics,
+    thickness: Array,
+    water: Array,
+    rain: Array,
+    sink: Array,
+    step_days: Array,
+    head: Array,
+) -> _Solution:
+    """Head at the end of a step, and mean fluxes over it; nothing to differentiate."""
+
+    def unfinished(carry: tuple) -> Array:
+        done, *_ = carry
+        return done < 1.0 - 0.5 * SHORTEST
+
+    def advance(carry: tuple) -> tuple:
+        done, share, (now, trial), (top, down), worst, count = carry
+        days = share * step_days
+        found, residual, iterations = _iterate(soil, thickness, now, trial, rain, sink, days)
+        take = (residual <= TOLERANCE) | (share < 1.5 * SHORTEST)
+        balance = _balance(soil, thickness, found, now, rain, sink, days)
+        up = jnp.concatenate([balance.top[None], balance.down[:-1]])
+        after = now + days * (up - balance.down - sink) / thickness
+        taken = (
+            done + share,
+            share,
+            (after, found),
+            (top + share * balance.top, down + share * balance.down),
+            jnp.maximum(worst, residual),
+        )
+        again = (done, share / SHORTER, (now, soil.head(now)), (top, down), worst)
+        kept = jax.tree.map(lambda a, b: jnp.where(take, a, b), taken, again)
+        return *kept, count + iterations
+
+    zero, nothing = jnp.zeros_like(step_days), jnp.zeros(head.shape)
+    start = (zero, zero + 1.0, (water, head), (zero, nothing), zero, jnp.zeros((), dtype=int))
+    _, share, (_, end), (top, down), worst, count = lax.while_loop(unfinished, advance, start)
+    return _Solution(end, worst, count, share == 1.0, top, down)
+
+
+def _iterate(
+    soil: Hydraulics,
+    thickness: Array,
+    water: Array,
+    head: Array,
+    rain: Array,
+    sink: Array,
+    days: Array,
+) -> tuple[Array, Array, Array]:
+    """The best head that Newton's method finds for a step, its residual (cm), and iterations."""
+
+    def at(trial: Array) -> tuple[_Balance, Array]:
+        found = _balance(soil, thickness, trial, water, rain, sink, days)
+        return found, jnp.max(jnp.abs(found.residual))
+
+    def unfinished(most: int, carry: tuple) -> Array:
+        _, _, (_, smallest), count = carry
+        return (count < most) & (smallest > TOLERANCE)
+
+    def to(carry: tuple, trial: Array, found: _Balance, worst: Array) -> tuple:
+        _, _, (best, smallest), count = carry
+        best = jnp.where(worst < smallest, trial, best)
+        return trial, found, (best, jnp.fmin(smallest, worst)), count + 1
+
+    def plain(carry: tuple) -> tuple:
+        trial, found, *_ = carry
+        trial = _update(soil, trial, found.curve, _newton(found))
+        return to(carry, trial, *at(trial))
+
+    def searched(carry: tuple) -> tuple:
+        trial, found, *_ = carry
+        change = _newton(found)
+
+        def part(share: Array) -> tuple:
+            tried = _update(soil, trial, found.curve, share * change)
+            return tried, *at(tried)
+
+        tries = jax.vmap(part)(jnp.asarray(SHARES))
+        place = jnp.nanargmin(tries[-1])
+        return to(carry, *jax.tree.map(lambda leaf: leaf[place], tries))
+
+    found, worst = at(head)
+    carry = (head, found, (head, worst), jnp.zeros((), dtype=int))
+    carry = lax.while_loop(partial(unfinished, PLAIN), plain, carry)
+    _, _, (best, smallest), count = carry
+    carry = (best, at(best)[0], (best, smallest), count)
+    carry = lax.while_loop(partial(unfinished, PLAIN + SEARCHED), searched, carry)
+    _, _, (best, smallest), count = carry
+    return best, smallest, count
 
 
 def wet_days(days: int, spread: Float[Array, ""]) -> Float[Array, "30"]:
@@ -557,6 +653,7 @@ class Richards(Process):
         _, (water, deficit, (percolation, taken, runoff), count, residual) = lax.scan(
             month, carry, weather
         )
+        water = jnp.where(jnp.max(residual) < UNSOLVED, water, jnp.nan)
         held = self._interception(environment)[0].sum(axis=1)
         year = YearOfWater(water, deficit, percolation, taken, held, runoff, count, residual, first)
         return water[-1], year
