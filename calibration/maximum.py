@@ -13,6 +13,8 @@ from jaxtyping import Array, Float
 from scipy.stats import multivariate_normal
 
 from calibration.problem import Problem
+from diffsoil.io import InputError
+from diffsoil.simulation import simulate
 
 Report = Callable[[str], None]
 
@@ -105,6 +107,9 @@ def maximum(problem: Problem, starts: int, seed: int, report: Report = print) ->
         starts: number of searches, at least 1.
         seed: of the draws.
         report: progress lines.
+
+    Raises:
+        diffsoil.io.InputError: no start has a finite density.
     """
     drawn = problem.priors.sample(jax.random.key(seed), max(starts - 1, 1))
     points = [problem.defaults, *drawn[: starts - 1]]
@@ -116,7 +121,11 @@ def maximum(problem: Problem, starts: int, seed: int, report: Report = print) ->
             f"{result.evaluations} evaluations"
         )
         found.append(result)
-    return sorted(found, key=lambda m: m.value)
+    finite = [result for result in found if np.isfinite(result.value)]
+    if not finite:
+        simulate(problem.case, problem.column)  # which says where, if it is the run that is lost
+        raise InputError(f"{problem.case.path}: no start of the search has a finite density")
+    return sorted(finite, key=lambda m: m.value)
 
 
 class Laplace(NamedTuple):

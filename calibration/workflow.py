@@ -738,6 +738,8 @@ def predict_case(
     say(f"predicting {len(problem.table)} observations with {wanted} draws")
     with target:
         predicted = prediction.predict_draws(problem, np.stack(columns, axis=1), say)
+        if lost := int((~np.isfinite(predicted.expected)).any(axis=1).sum()):
+            raise InputError(f"{case}: predictions of {lost} of {wanted} draws are not finite")
         with target.writing() as part:
             prediction.table(problem, predicted, seed).to_csv(part, index=False)
     say(f"done: {output}")

@@ -8,6 +8,7 @@ import numpy as np
 
 from diffsoil.process import Process
 from diffsoil.state import VARIABLES
+from diffsoil.time import INTERVALS
 
 FIELDS = {
     "pools": "carbon",
@@ -18,6 +19,8 @@ FIELDS = {
     "eroded": "eroded",
     "ground_budget": "ground",
     "ground_gained": "ground",
+    "litter_stock": "litter",
+    **dict.fromkeys(("soc", "soc_stock_0_100", *INTERVALS), "carbon"),
 }
 """Field of the state that a yearly quantity is of."""
 
@@ -33,7 +36,7 @@ def first_loss(
     Args:
         processes: of the column.
         by_step: variables of slow steps, [member, step, ...]; one entry may stand for all.
-        by_year: quantities of :data:`FIELDS` at the ends of years, [member, year, ...].
+        by_year: quantities at the ends of years, such as :data:`FIELDS`, [member, year, ...].
         years_per_step: length of a slow step.
 
     Returns:
@@ -56,8 +59,9 @@ def first_loss(
         return None
     year, name, (member, *place) = first
     if name in by_year:
-        changing = [p.name for p in processes if FIELDS[name] in p.changes]
-        what = f"{FIELDS[name]} (process {', '.join(map(repr, changing))})" if changing else name
+        field = FIELDS.get(name, name)
+        changing = [p.name for p in processes if field in p.changes]
+        what = f"{field} (process {', '.join(map(repr, changing))})" if changing else field
         by_layer = name in ("pools", "radiocarbon")
     else:
         what = f"{name} (process {owners[name]!r})" if name in owners else name

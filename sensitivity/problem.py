@@ -280,6 +280,7 @@ class Problem:
         column, plan = self.case.column(), build(self.case)
         check(plan, column, self.case)
         plan = _one_member(plan, self.case, treatment)
+        self.treatment = treatment
         self.name = self.case.name if treatment is None else f"{self.case.name}/{treatment}"
         site = plan.sites[0]
         texts = list(outputs) or default_texts(self.case, site)

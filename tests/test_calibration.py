@@ -273,6 +273,14 @@ def test_a_series_that_is_kept_out_may_have_an_error_of_its_own_stated(case, tmp
     assert "an assumed relative part of 0.2" in problem.errors.texts[-2]
 
 
+def test_a_search_that_starts_nowhere_finite_is_refused(problem, monkeypatch):
+    nowhere = maximum.Maximum(np.zeros(1), np.nan, np.nan, 1)
+    monkeypatch.setattr(maximum, "search", lambda *_, **__: nowhere)
+    monkeypatch.setattr(maximum, "simulate", lambda *_: None)
+    with pytest.raises(InputError, match="no start of the search has a finite density"):
+        maximum.maximum(problem, 2, 0, report=lambda line: None)
+
+
 def test_the_best_fit_comes_back_to_the_truth_from_far_away(problem, best):
     starts = maximum.maximum(problem, 2, 7, report=lambda line: None)
     np.testing.assert_allclose([s.value for s in starts], best.value, atol=0.05)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import equinox as eqx
 import numpy as np
 import pytest
 
@@ -113,6 +114,15 @@ def test_a_case_without_what_the_study_needs_is_refused() -> None:
 
 
 # Running them.
+
+
+def test_runs_that_are_not_finite_are_refused_with_their_first_year(
+    family: suite.Family, values: dict[str, np.ndarray]
+) -> None:
+    column = family.column.with_parameters({"carbon.k_hum": np.nan})
+    lost = eqx.tree_at(lambda of: of.column, family, column)
+    with pytest.raises(InputError, match=r"(litter|carbon) .*not finite.* year 1 of the run on"):
+        suite.whole(lost)
 
 
 def test_a_common_past_is_lived_once(family: suite.Family) -> None:

@@ -21,10 +21,12 @@ from jaxtyping import Array, Float
 
 from diffsoil import ensemble
 from diffsoil._runtime import Device
+from diffsoil.audit import first_loss
 from diffsoil.cases import set_parameters
 from diffsoil.column import Column
 from diffsoil.fingerprint import case_files, checksum
 from diffsoil.fingerprint import fingerprint as of_case
+from diffsoil.io import InputError
 from diffsoil.plan import Plan, build, check, initial_state
 from diffsoil.state import State
 from diffsoil.study.scenarios import Scenario, Study, load_study
@@ -215,12 +217,29 @@ def _generation(
 def whole(of: Family) -> dict[str, np.ndarray]:
     """Run a family and put its runs together; values by run, NaN after its end."""
     pieces = live(of)
+    _refuse_not_finite(of, pieces)
     return {name: _by_run(of, [piece[name] for piece in pieces]) for name in pieces[0]}
 
 
 def stocks(of: Family) -> dict[str, np.ndarray]:
     """Yearly stocks of a family to 1 m with litter, Mg/ha, ``stock`` [run, year]."""
-    return {"stock": _by_run(of, [piece["soc_stock_0_100"] for piece in live(of, profiles=False)])}
+    pieces = live(of, profiles=False)
+    _refuse_not_finite(of, pieces)
+    return {"stock": _by_run(of, [piece["soc_stock_0_100"] for piece in pieces])}
+
+
+def _refuse_not_finite(of: Family, pieces: Sequence[dict[str, Array]]) -> None:
+    begin = 0
+    for generation, piece in zip(of.generations, pieces, strict=True):
+        values = {name: np.asarray(value) for name, value in piece.items()}
+        years = generation.phase.years
+        yearly = {name: value for name, value in values.items() if value.shape[1] == years}
+        others = {name: value for name, value in values.items() if name not in yearly}
+        loss = first_loss(of.column.processes, {}, yearly, 1)
+        # profiles are of the ends of their intervals
+        if loss := loss or first_loss(of.column.processes, others, {}, OUTPUT_INTERVAL):
+            raise InputError(f"{loss[2]}, from year {begin + loss[1] + 1} of the run on")
+        begin += years
 
 
 class Slopes(NamedTuple):
