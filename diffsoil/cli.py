@@ -186,7 +186,7 @@ def migrate(
     """Print a case of an older format in the present one; comments stay.
 
     The file itself stays as it is; to replace it, name it as the output, with --overwrite. Files
-    that the case names are looked for beside the new one, or among the shipped data.
+    that the case names have to be beside the new one, or among the shipped data.
     """
     from diffsoil.cases import find_case, read_case
     from diffsoil.formats import migrated
@@ -196,7 +196,7 @@ def migrate(
     path = find_case(case)
     text = read_text(path)
     file, new = read_case(path, text).file, migrated(text, path)
-    if read_case(path, new).file != file:
+    if read_case(output or path, new).file != file:  # with the files that it names
         raise RuntimeError(f"{path}: would not mean the same in the present format")
     if output is None:
         print(new, end="")
