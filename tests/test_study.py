@@ -53,6 +53,19 @@ def test_the_study_has_72_runs_of_ten_thousand_years_and_40_that_go_on() -> None
     assert all(s.erosion == ("E0", "E0", "E0") for s in long if s.rock != "none")
 
 
+def test_a_common_case_of_format_1_gives_the_same_runs(tmp_path) -> None:
+    new = load_study("loess_study")
+    text = new.base.text.replace("format = 2", "format = 1").replace(
+        "start_year = 1", "start_year = 0"
+    )
+    (tmp_path / "old.toml").write_text(text)
+    old = load_study(tmp_path / "old.toml")
+    (scenario,) = new.chosen(["wet-x-agricultural-E0-E0-E0-then-natural-goethite"])
+    assert old.text(scenario) == new.text(scenario)
+    assert old.case(scenario).file == new.case(scenario).file
+    assert old.case(scenario).file.spans()[-1] == (10_001, 12_000)
+
+
 def test_the_analysis_counts_phases_and_events_as_the_description_does() -> None:
     study = load_study()
     assert tuple(study.description.until) == analysis.BORDERS

@@ -21,6 +21,8 @@ from diffsoil.validation import validated
 
 LAYER_MM = 50.0
 """Erosion that makes an event, mm."""
+START_YEAR = 1
+"""First year of every run, whatever history the common case has of its own."""
 
 
 class Bioclimate(Strict):
@@ -166,6 +168,7 @@ class Study:
         document = tomlkit.parse(migrated(self.base.text, self.base.path))
         document["name"] = scenario.name
         document["title"] = f"{self.base.file.title}: {scenario.name}"
+        document["start_year"] = START_YEAR
         values = document.setdefault("set", {})
         for name, value in self.settings(scenario.protection).items():
             values[name] = value
@@ -179,6 +182,7 @@ class Study:
         """A run as a case; its text is that of the common case, see :meth:`text`."""
         update = {
             "name": scenario.name,
+            "start_year": START_YEAR,
             "set": self.base.file.set | self.settings(scenario.protection),
             "history": [HistoryPhase.model_validate(phase) for phase in self._phases(scenario)],
         }
@@ -245,11 +249,6 @@ def _check(study: Study) -> None:
 
     if not study.base.whole_soil:
         raise InputError(f'{study.base.path}: column: the study needs "whole_soil"')
-    if file.start_year != 1:
-        raise InputError(
-            f"{study.base.path}: start_year: the years of the study begin with 1, the case with "
-            f"{file.start_year}"
-        )
     for bioclimate in description.bioclimate.values():
         known("climate", bioclimate.climate, file.climate)
         known("land use", bioclimate.vegetation, file.land_use)
