@@ -13,7 +13,7 @@ are made from it for output. All functions are for one site; ``jax.vmap`` gives 
 import dataclasses
 import json
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -632,20 +632,27 @@ def _check_months(path: str | Path, table: pd.DataFrame, meant: Meant) -> None:
     if months.empty:
         raise InputError(f"{path}: column 'role': there is no run row")
     _check_consecutive(path, months)
-    names = {"tmp_c": "temperature_c", "rain_mm": "precipitation_mm", "evap_mm": "pet_mm"}
-    weather = months[["year", "month", *names]].rename(columns=names)
-    weather["pet_mm"] *= EVAPORATION_PER_PAN
-    whole = weather.groupby("year")["month"].transform("size") == 12
-    own = {other: name for name, other in names.items()}
     faults = io.Faults()
     modern = table["modern_pct"]
     for line, value in modern[(modern > 0) & (modern < LEAST_MODERN)].items():
         if question := meant.question("modern_pct", "is very old carbon: is this a fraction?"):
             faults.cell(path, line, "modern_pct", f"{value:g}", question)
-    for name, doubt in plausible.of_climate(weather[whole]) if whole.any() else ():
-        if question := meant.question(own[name], doubt):
-            faults.add(f"{path}: column {own[name]!r}: {question}")
+    whole = months.groupby("year")["month"].transform("size") == 12
+    doubts = dict(_doubts(table.iloc[:12].drop(columns="year")))
+    doubts |= dict(_doubts(months[whole])) if whole.any() else {}
+    for name, doubt in doubts.items():
+        if question := meant.question(name, doubt):
+            faults.add(f"{path}: column {name!r}: {question}")
     faults.refuse()
+
+
+def _doubts(months: pd.DataFrame) -> Iterator[tuple[str, str]]:
+    """Doubts about the climate of whole years: column and what it looks like."""
+    names = {"tmp_c": "temperature_c", "rain_mm": "precipitation_mm", "evap_mm": "pet_mm"}
+    own = {other: name for name, other in names.items()}
+    pet = EVAPORATION_PER_PAN * months["evap_mm"]
+    for name, doubt in plausible.of_climate(months.rename(columns=names).assign(pet_mm=pet)):
+        yield own[name], doubt
 
 
 # The official program's own input file.

@@ -593,6 +593,12 @@ def test_rain_in_another_unit_is_asked_about_and_can_be_meant(tmp_path, three_ye
     run_files(tmp_path / "inputs.csv", SITE, tmp_path / "out.csv", confirmed=["rain_mm"])
 
 
+def test_the_climate_of_the_spin_up_is_judged_too(tmp_path, three_years):
+    table = three_years.copy()
+    table.loc[:11, "rain_mm"] /= 1000
+    assert complaint(tmp_path, table).startswith("column 'rain_mm': 0.")
+
+
 def test_missing_files_are_named(tmp_path):
     with pytest.raises(InputError, match=r"absent.csv: cannot be read"):
         run_files(tmp_path / "absent.csv", SITE, tmp_path / "out.csv")
