@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -40,7 +39,7 @@ from diffsoil.study.suite import (
     stocks,
     stocks_and_slopes,
 )
-from diffsoil.work.files import OutputFile, check_output, replacing
+from diffsoil.work.files import OutputFile, case_with_note, check_output, replacing
 
 TARGETS = (
     *(f"T3-{predictor}" for _, predictor in analysis.PREDICTORS),
@@ -448,7 +447,7 @@ def fit_study(
              ("targets.csv", "inputs.csv", "steps.json")}  # fmt: skip
     study = load_study(case)
     again = overwrite or resume
-    target = OutputFile(output, again, like=_is_fitted, inputs=case_files(study.base))
+    target = OutputFile(output, again, like=case_with_note("fit"), inputs=case_files(study.base))
     for path in files.values():
         check_output(path, again)
     inputs = load_inputs(data_path("study", "inputs.toml"))
@@ -459,15 +458,6 @@ def fit_study(
     memory = Memory(files["steps.json"], key, resume)
     with target:
         _fitted(target, study, inputs, memory, files, steps, (workers, scheduler, device))
-
-
-def _is_fitted(path: Path) -> bool:
-    """Whether a file is a case that a fit to the study wrote."""
-    try:
-        notes = tomllib.loads(path.read_text(encoding="utf-8")).get("notes", {})
-    except (OSError, ValueError):
-        return False
-    return isinstance(notes, dict) and "fit" in notes
 
 
 def _fitted(

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -28,7 +27,7 @@ from diffsoil._runtime import Device
 from diffsoil.cases import Case, load_case
 from diffsoil.fingerprint import case_files, fingerprint
 from diffsoil.io import InputError
-from diffsoil.work.files import OutputFile
+from diffsoil.work.files import OutputFile, case_with_note
 from diffsoil.work.folder import Kind, OutputFolder
 from sensitivity import confirmation, journal, laplace, worth
 from sensitivity.alternatives import cheapen, edited, known
@@ -254,15 +253,6 @@ KIND = Kind(
 )
 
 
-def _is_pruned(path: Path) -> bool:
-    """Whether a file is a case that a pruning wrote."""
-    try:
-        notes = tomllib.loads(path.read_text(encoding="utf-8")).get("notes", {})
-    except (OSError, ValueError):
-        return False
-    return isinstance(notes, dict) and "pruned" in notes
-
-
 def prune_cases(
     cases: Sequence[str | Path],
     output: Path,
@@ -296,7 +286,9 @@ def prune_cases(
         raise InputError(f"{output}: has to end in .toml")
     folder = output.with_name(f"{output.stem}{REPORT}")
     inputs = [file for case in read for file in case_files(case)]
-    files = [OutputFile(path, overwrite, like=_is_pruned, inputs=inputs) for path in paths]
+    files = [
+        OutputFile(path, overwrite, like=case_with_note("pruned"), inputs=inputs) for path in paths
+    ]
     progress = output.with_name(f"{output.stem}{PROGRESS}")
     with contextlib.ExitStack() as stack:
         for file in files:

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import secrets
+import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
@@ -204,6 +205,19 @@ def table_with(*columns: str) -> Callable[[Path], bool]:
         return set(columns) <= set(header.strip().split(","))
 
     return has_columns
+
+
+def case_with_note(name: str) -> Callable[[Path], bool]:
+    """What finds out whether a file is a case with some note, which the program has put there."""
+
+    def has_note(path: Path) -> bool:
+        try:
+            notes = tomllib.loads(path.read_text(encoding="utf-8")).get("notes", {})
+        except (OSError, ValueError):
+            return False
+        return isinstance(notes, dict) and name in notes
+
+    return has_note
 
 
 LONGEST_HEADER = 10_000
