@@ -176,8 +176,8 @@ class Change(Strict):
         "base_saturation",
         "dissolved_al_fe",
     ]
-    upper_cm: Annotated[float, Field(ge=0)]
-    lower_cm: Annotated[float, Field(gt=0)]
+    upper_cm: Annotated[float, Field(ge=0, le=1000)]
+    lower_cm: Annotated[float, Field(gt=0, le=1000)]
     years: Annotated[list[Year], Field(min_length=1)]
     values: Annotated[list[float], Field(min_length=1)]
 

@@ -30,7 +30,7 @@ from calibration import Problem, checks, store  # noqa: E402
 from calibration.prediction import predict_draws, table  # noqa: E402
 from calibration.workflow import calibrate_case  # noqa: E402
 from diffsoil.cases import load_case  # noqa: E402
-from diffsoil.io import replacing  # noqa: E402
+from diffsoil.work.files import replacing  # noqa: E402
 
 LAST_FITTED = 1999
 AGGREGATION = "aggregation"

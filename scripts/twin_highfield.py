@@ -29,7 +29,8 @@ from calibration.assimilation import START, assimilate_case  # noqa: E402
 from calibration.compatibility import in_order  # noqa: E402
 from calibration.prediction import predict_draws, table  # noqa: E402
 from calibration.workflow import calibrate_case  # noqa: E402
-from diffsoil.io import data_path, replacing  # noqa: E402
+from diffsoil.io import data_path  # noqa: E402
+from diffsoil.work.files import replacing  # noqa: E402
 
 FIRST_FIT = 1975
 TARGET = 2014

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffsoil.io import Column, data_path, read_table
+from diffsoil.io import data_path
 from diffsoil.processes import npp, protection
 from diffsoil.processes.carbon import RADIOCARBON_MEAN_LIFE, Carbon, co2_ratio, twelve_months
 from diffsoil.processes.geometry import Geometry, overlap
@@ -16,6 +16,7 @@ from diffsoil.processes.mixing import Fauna, Plough, PloughZone, mix, shares
 from diffsoil.processes.vegetation import root_distribution, surface_layers
 from diffsoil.processes.water import BARE_SOIL_LIMIT, Water, cascade, uptake
 from diffsoil.state import POOLS, empty_state
+from diffsoil.tables import Column, read_table
 
 RATES = jnp.array([10.0, 0.3, 0.66, 0.02])
 MONTHS = np.arange(12)
@@ -55,10 +56,10 @@ def test_any_weather_keeps_its_mean_at_every_depth_and_itself_at_the_surface():
 
 
 def test_soil_temperatures_of_rothamsted_are_met_within_half_a_degree():
-    columns = {name: Column() for name in ("air_c", "soil_30cm_c", "soil_100cm_c")}
+    columns = {name: Column() for name in ("month", "air_c", "soil_30cm_c", "soil_100cm_c")}
     columns["period"] = Column("str")
     path = data_path("climate", "rothamsted_soil_temperature.csv")
-    table = read_table(path, columns, extra="ignore")
+    table = read_table(path, columns)
     measured, modelled = [], []
     depth = {"depth_top": jnp.array([0.3, 1.0]), "thickness": jnp.zeros(2)}
     state = empty_state(2, jnp.zeros(2))
