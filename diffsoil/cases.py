@@ -62,8 +62,8 @@ HORIZON_VARIABLES = (
 
 NORMALS = {
     "month": Table("int", 1, 12),
-    "temperature_c": Table("float", -60, 60, unit="C", hint="is this in kelvin or Fahrenheit?"),
-    "precipitation_mm": Table("float", 0, 2000, unit="mm in the month"),
+    "temperature_c": Table("float", -80, 60, unit="C", hint="is this in kelvin or Fahrenheit?"),
+    "precipitation_mm": Table("float", 0, 10000, unit="mm in the month"),
     "evaporation_mm": Table("float", 0, 600, unit="mm in the month", required=False),
     "pet_mm": Table("float", 0, 600, unit="mm in the month", required=False),
 }
