@@ -129,9 +129,9 @@ def _withheld(table: pd.DataFrame, case: Case) -> pd.Series:
         for name in names:
             if name not in known:
                 near = nearest(str(name), [str(k) for k in known])
-                shown = name if column == "year" else repr(name)
+                given = name if column == "year" else repr(name)
                 raise InputError(
-                    f"{case.path}: observations.{key}: no {column} {shown} among the observations"
+                    f"{case.path}: observations.{key}: no {column} {given} among the observations"
                     f"{near}"
                     if column != "series"
                     else f"{case.path}: observations.{key}: no series {name!r}{near}"

@@ -11,15 +11,17 @@ from pydantic_core import ErrorDetails
 
 from diffsoil.io import InputError, nearest, shown
 
+type Place = tuple[str | int, ...]
+"""Keys and indices that lead to a value in the content of a file."""
 
-def validated[M: BaseModel](path: str | Path, model: type[M], content: Any, table: str = "") -> M:
+
+def validated[M: BaseModel](path: str | Path, model: type[M], content: Any) -> M:
     """A model out of the content of a file.
 
     Args:
         path: file, named in errors.
         model: what the content has to be.
         content: as read.
-        table: table of the file that the content is; empty for the whole file.
 
     Raises:
         InputError: all that is wrong, one line each, with key and value.
@@ -27,65 +29,63 @@ def validated[M: BaseModel](path: str | Path, model: type[M], content: Any, tabl
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        within = f"{table}." if table else ""
-        lines = _line(error.errors(), model, content, within)
+        lines = _lines(_by_place(error.errors(), content), model)
         raise InputError(f"{path}: {line}" for line in lines) from error
     except RecursionError:
-        raise InputError(f"{path}: {table or 'the file'} is nested too deeply") from None
+        raise InputError(f"{path}: is nested too deeply") from None
 
 
-type Place = tuple[str | int, ...]
+def _by_place(errors: list[ErrorDetails], content: Any) -> dict[Place, list[ErrorDetails]]:
+    """Errors by where they are; a value that is none of several types has one of each."""
+    found: dict[Place, list[ErrorDetails]] = {}
+    for error in errors:
+        place = _place(error["loc"], content, error["type"] == "missing")
+        found.setdefault(place, []).append(error)
+    return found
 
 
-def _line(
-    errors: list[ErrorDetails], model: type[BaseModel], content: Any, within: str
-) -> Iterator[str]:
+def _lines(errors: dict[Place, list[ErrorDetails]], model: type[BaseModel]) -> Iterator[str]:
     """A line for each place with something wrong."""
-    places = [_place(error["loc"], content, error["type"] == "missing") for error in errors]
-    of_place: dict[Place, list[ErrorDetails]] = {}
-    for place, error in zip(places, errors, strict=True):
-        of_place.setdefault(place, []).append(error)
-    missing = [place for place, of in of_place.items() if of[0]["type"] == "missing"]
-    suggested = set()
-    for place, of in of_place.items():
+    missing = [place for place, of in errors.items() if of[0]["type"] == "missing"]
+    misspelt = set()
+    for place, of in errors.items():
         if of[0]["type"] == "extra_forbidden":
-            siblings = [str(p[-1]) for p in missing if p[:-1] == place[:-1]]
-            near = nearest(str(place[-1]), siblings)
-            suggested |= {(*place[:-1], name) for name in siblings if repr(name) in near}
+            # what it was meant to be is rather a key that is missing beside it
+            beside = [str(other[-1]) for other in missing if other[:-1] == place[:-1]]
+            near = nearest(str(place[-1]), beside)
+            misspelt |= {(*place[:-1], name) for name in beside if repr(name) in near}
             near = near or nearest(str(place[-1]), _keys(model, place[:-1]))
-            of_place[place] = [of[0] | {"msg": f"unknown key {_text(place, within)!r}{near}"}]
-    for place, of in of_place.items():
+            yield f"unknown key {_dotted(place)!r}{near}"
+    for place, of in errors.items():
         kinds = {error["type"] for error in of}
-        name = _text(place, within)
-        deeper = any(other[: len(place)] == place != other for other in of_place)
-        if place in suggested or (deeper and all(kind.endswith("_type") for kind in kinds)):
-            continue  # the line of another key says it
-        if "extra_forbidden" in kinds:
-            yield of[0]["msg"]
-        elif "missing" in kinds:
-            yield f"key {name!r} is missing"
-        else:
+        deeper = any(other[: len(place)] == place != other for other in errors)
+        if "missing" in kinds and place not in misspelt:
+            yield f"key {_dotted(place)!r} is missing"
+        # where one of several types fits but for what is in it, that is what is wrong
+        elif not (
+            kinds & {"missing", "extra_forbidden"}
+            or (deeper and all(kind.endswith("_type") for kind in kinds))
+        ):
             messages = dict.fromkeys(error["msg"].removeprefix("Value error, ") for error in of)
             value = of[0]["input"]
             got = "" if isinstance(value, dict | list) else f" (got {shown(value)})"
-            yield f"{name}: {', or '.join(messages)}{got}".removeprefix(": ")
+            if isinstance(value, dict) and all(kind.endswith("_type") for kind in kinds):
+                got = " (got a table; a name with points is written in quotation marks)"
+            yield f"{_dotted(place)}: {', or '.join(messages)}{got}".removeprefix(": ")
 
 
-def _text(place: Place, within: str) -> str:
-    return (within + ".".join(str(part) for part in place)).removesuffix(".")
+def _dotted(place: Place) -> str:
+    return ".".join(str(part) for part in place)
 
 
 def _place(loc: Place, content: Any, missing: bool) -> Place:
     """Keys and indices that lead to an error, without what names a choice of types."""
     place: list[str | int] = []
     for number, part in enumerate(loc):
-        inside = (
-            part in content
-            if isinstance(content, dict)
-            else (
-                isinstance(content, list | tuple) and isinstance(part, int) and part < len(content)
-            )
-        )
+        if isinstance(content, list) and isinstance(part, int):
+            inside = part < len(content)
+        else:
+            inside = isinstance(content, dict) and part in content
         if inside:
             content = content[part]
         if inside or (missing and number == len(loc) - 1):
