@@ -180,7 +180,7 @@ def unknown_name(rng: np.random.Generator, document: dict) -> tuple[str, frozens
         rng,
         document,
         lambda v: isinstance(v, str),
-        lambda p: p[-1] in references or (len(p) == 2 and p[0] == "site"),
+        lambda p: p[0] != "notes" and (p[-1] in references or (len(p) == 2 and p[0] == "site")),
     )
     put(document, where, str(at(document, where)) + "x")
     return f"unknown {dotted(where)}", frozenset({REFUSED})
