@@ -75,6 +75,9 @@ def _older(path: Path) -> list[str] | None:
     return list(content.get("files", {})) if "case_sha256" in content else None
 
 
+CHUNKS = ("chains", "particles", "variational", "ensemble", "sbc", "predicted", "predicted_fine")
+"""Folders of a fit in which methods and predictions keep their pieces."""
+
 KIND = Kind(
     "fit",
     "a fit",
@@ -88,7 +91,7 @@ KIND = Kind(
         "report.html",
         "laplace.npz",
         "weights.npz",
-        "*/[0-9][0-9][0-9][0-9][0-9][0-9].npz",
+        *(f"{name}/{'[0-9]' * 6}.npz" for of in CHUNKS for name in (of, f"fine/{of}")),
     ),
     older=_older,
     resumable=True,

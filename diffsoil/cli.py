@@ -191,7 +191,7 @@ def migrate(
     from diffsoil.cases import find_case, read_case
     from diffsoil.formats import migrated
     from diffsoil.io import read_text
-    from diffsoil.work.files import replacing
+    from diffsoil.work.files import OutputFile, is_case
 
     path = find_case(case)
     text = read_text(path)
@@ -201,7 +201,8 @@ def migrate(
     if output is None:
         print(new, end="")
         return
-    with replacing(output, overwrite) as unfinished:
+    target = OutputFile(output, overwrite, like=is_case)
+    with target, target.writing() as unfinished:
         unfinished.write_text(new, encoding="utf-8")
 
 

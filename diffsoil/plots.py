@@ -168,23 +168,28 @@ def plot_file(run: str | Path, output: str | Path, overwrite: bool = False) -> d
     place = OutputFolder(output, KIND, overwrite=overwrite, inputs=[run])
     results = read_run(run)
     with place:
+        place.add([f"{name}.png" for name in picture_names(results)])
         names = list(draw(results, place.work))
     return {name: place.path / f"{name}.png" for name in names}
 
 
 def _older(path: Path) -> list[str] | None:
     """Whether a folder holds the pictures of a run only, as before folders had markers."""
-    ours = all(any(fnmatchcase(p.name, f) for f in KIND.files) for p in path.iterdir())
-    return [] if ours else None
+    patterns = [f"{name}{end}" for name in PICTURES for end in (".png", "_*.png")]
+    names = [p.name for p in path.iterdir()]
+    ours = all(any(fnmatchcase(name, pattern) for pattern in patterns) for name in names)
+    return names if ours else None
 
 
 PICTURES = ("soil", "protection", "stocks", "profiles")
-KIND = Kind(
-    "pictures",
-    "pictures of a run",
-    tuple(f"{name}{end}" for name in PICTURES for end in (".png", "_*.png")),
-    older=_older,
-)
+KIND = Kind("pictures", "pictures of a run", (), older=_older)
+
+
+def picture_names(run: xr.Dataset) -> list[str]:
+    """Names of all pictures that a run may have, without ``.png``; of the treatments in turn."""
+    members = [str(name) for name in run["treatment"].to_numpy()]
+    ends = [f"_{member}" if len(members) > 1 else "" for member in members]
+    return [f"{word}{end}" for end in ends for word in PICTURES]
 
 
 def draw(run: xr.Dataset, folder: Path, prefix: str = "") -> dict[str, Path]:

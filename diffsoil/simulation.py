@@ -26,7 +26,7 @@ from diffsoil.processes.water import MM_PER_M
 from diffsoil.state import BUDGET, ELEMENTS, State
 from diffsoil.time import INTERVALS, Phase, Record, advance
 from diffsoil.trajectory import LAYER_RESULTS, OUTPUT_INTERVAL, Trajectory
-from diffsoil.work.files import OutputFile, is_netcdf, write_netcdf
+from diffsoil.work.files import OutputFile, netcdf_with, write_netcdf
 
 WATER = (
     "precipitation",
@@ -41,6 +41,9 @@ WATER = (
 
 BY_STEP = tuple(dict.fromkeys([*(r.variable for r in LAYER_RESULTS.values()), *WATER]))
 """Variables of the slow steps that results are made of."""
+
+IS_RUN = netcdf_with("processes", "balance_carbon")
+"""Whether a file is a run that :func:`simulate_file` wrote."""
 
 SILENT_SECONDS = 2.0
 """A run that takes longer says what it is doing."""
@@ -131,7 +134,7 @@ def simulate_file(
             bounds, or an output that is there already.
     """
     read = load_case(case)
-    target = OutputFile(output, overwrite, like=is_netcdf, inputs=case_files(read))
+    target = OutputFile(output, overwrite, like=IS_RUN, inputs=case_files(read))
     column = set_parameters(read.column(), dict(settings), read.path, "--set")
     plan = _checked_plan(read, column, treatments or None)
     with target, Progress() as progress:

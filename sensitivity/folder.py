@@ -82,7 +82,7 @@ def _older(path: Path) -> list[str] | None:
     return [] if (path / STUDY).is_file() else None
 
 
-KIND = Kind("sensitivity", "a study of sensitivity", (), older=_older, grows=True)
+KIND = Kind("sensitivity", "a study of sensitivity", (), older=_older, resumable=True, grows=True)
 
 
 def read_study(path: Path) -> dict[str, Any]:

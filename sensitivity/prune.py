@@ -239,7 +239,7 @@ def _note(
 
 def _older(path: Path) -> list[str] | None:
     """Whether a folder is a report of a pruning, made before folders had markers."""
-    return [] if (path / "prune.csv").is_file() else None
+    return [p.name for p in path.glob("worth_*.png")] if (path / "prune.csv").is_file() else None
 
 
 KIND = Kind(
@@ -247,7 +247,7 @@ KIND = Kind(
     "a report of a pruning",
     (
         *(f"{name}.csv" for name in ("prune", "errors", "cost", "path", "worth", "posteriors")),
-        *("pareto.png", "worth_*.png", "report.html"),
+        *("pareto.png", "report.html"),
     ),
     older=_older,
 )
@@ -302,6 +302,7 @@ def prune_cases(
         except KeyboardInterrupt:
             where = f"what was measured is kept in {progress}; --resume goes on"
             raise KeyboardInterrupt(where if progress.exists() else "nothing was written") from None
+        place.add([f"worth_{case}.png" for case in dict.fromkeys(found.worth.get("case", []))])
         write_report(found, targets, tolerance, settings, place.work)
         for file, text in zip(files, found.texts, strict=True):
             with file.writing() as part:

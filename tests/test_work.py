@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from calibration import store
 from diffsoil.io import InputError
-from diffsoil.work.files import OutputFile, replacing, table_with
+from diffsoil.work.files import OutputFile, is_case, netcdf_with, replacing, table_with
 from diffsoil.work.folder import MARKER, NEW, OLD, Kind, OutputFolder, settle
 from diffsoil.work.lock import Lock
 
@@ -245,6 +246,20 @@ def test_links_lead_to_the_folder_and_are_kept(tmp_path):
     assert content(tmp_path / "scratch") == {"soil.png": "new"}
 
 
+def test_files_of_the_user_that_look_like_pieces_of_a_fit_stay(tmp_path):
+    with store.folder_of(tmp_path / "fit", False, False, []) as folder:
+        (folder.work / "chains").mkdir()
+        (folder.work / "chains" / "000000.npz").write_text("ours")
+    for name in ("raw/202001.npz", "chains/deep/000000.npz", "soil_pit.png"):
+        mine = tmp_path / "fit" / name
+        mine.parent.mkdir(exist_ok=True)
+        mine.write_text("mine")
+        with pytest.raises(InputError, match=f"holds {name}, which"):
+            store.folder_of(tmp_path / "fit", True, False, [])
+        mine.unlink()
+    store.folder_of(tmp_path / "fit", True, False, [])
+
+
 def test_a_link_in_our_folder_is_not_followed_to_what_is_elsewhere(tmp_path):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "a.npz").write_text("mine")
@@ -273,6 +288,9 @@ def test_a_file_that_appears_during_a_run_is_left(tmp_path):
         ({"suffix": ".nc"}, "has to end in .nc"),
         ({"like": table_with("year", "month")}, "is not a file that this command writes"),
         ({"inputs": ["case.toml"]}, "is an input"),
+        ({"inputs": ["."]}, "lies in the input"),
+        ({"like": netcdf_with("processes")}, "is not a file that this command writes"),
+        ({"like": is_case}, "is not a file that this command writes"),
     ],
 )
 def test_a_file_is_replaced_only_by_its_like(tmp_path, monkeypatch, how, says):

@@ -450,7 +450,7 @@ def _older(path: Path) -> list[str] | None:
     return [] if (path / STORE).is_dir() else None
 
 
-KIND = Kind("study runs", "runs of the study", (), older=_older, grows=True)
+KIND = Kind("study runs", "runs of the study", (), older=_older, resumable=True, grows=True)
 
 
 def run_study(

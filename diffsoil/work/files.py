@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from diffsoil.io import InputError, reason
 from diffsoil.work.lock import Lock
@@ -106,6 +106,8 @@ def check_output(path: str | Path, overwrite: bool) -> Path:
             raise
         said = reason(error) if isinstance(error, OSError) else str(error)
         raise InputError(f"{text}: cannot be an output file: {said}") from error
+    if place.is_symlink():
+        raise InputError(f"{text}: is a symbolic link that leads nowhere")
     if place.exists() and not overwrite:
         raise InputError(f"{text}: exists already; use --overwrite to replace it")
     if place.exists() and not place.is_file():
@@ -149,8 +151,11 @@ class OutputFile:
         if suffix and self.path.suffix.lower() != suffix:
             raise InputError(f"{path}: has to end in {suffix}")
         for given in inputs:
-            if Path(given).resolve() == self.path:
+            read = Path(given).resolve()
+            if read == self.path:
                 raise InputError(f"{path}: is an input of this run; choose another output")
+            if read in self.path.parents:
+                raise InputError(f"{path}: lies in the input {given}; choose another output")
         if self.path.exists() and self.path.stat().st_size and not like(self.path):
             raise InputError(
                 f"{path}: is not a file that this command writes, and is not replaced; choose "
@@ -192,9 +197,19 @@ class OutputFile:
         return replacing(self.path, self.overwrite, self._part)
 
 
-def is_netcdf(path: Path) -> bool:
-    """Whether a file is a netCDF 4 file."""
-    return _start(path, 4) == b"\x89HDF"
+def netcdf_with(*attributes: str) -> Callable[[Path], bool]:
+    """What finds out whether a file is a netCDF file with some attributes."""
+
+    def has_attributes(path: Path) -> bool:
+        import h5py
+
+        try:
+            with h5py.File(path) as file:
+                return set(attributes) <= set(file.attrs)
+        except OSError:
+            return False
+
+    return has_attributes
 
 
 def table_with(*columns: str) -> Callable[[Path], bool]:
@@ -211,13 +226,22 @@ def case_with_note(name: str) -> Callable[[Path], bool]:
     """What finds out whether a file is a case with some note, which the program has put there."""
 
     def has_note(path: Path) -> bool:
-        try:
-            notes = tomllib.loads(path.read_text(encoding="utf-8")).get("notes", {})
-        except (OSError, ValueError):
-            return False
+        notes = _toml(path).get("notes", {})
         return isinstance(notes, dict) and name in notes
 
     return has_note
+
+
+def is_case(path: Path) -> bool:
+    """Whether a file is meant to be a case."""
+    return {"format", "history", "soil"} <= _toml(path).keys()
+
+
+def _toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError):
+        return {}
 
 
 LONGEST_HEADER = 10_000
