@@ -155,7 +155,9 @@ class Quantity:
 
 RADIOCARBON = ("radiocarbon",)
 TENTH = MappingProxyType({"g/kg": 0.1})
-SHARE = MappingProxyType({"g/kg": 0.1, "permil": 0.1, "mg/kg": 1e-4, "kg/kg": 100.0})
+SHARE = MappingProxyType(
+    {"g/kg": 0.1, "mg/g": 0.1, "g/100g": 1.0, "permil": 0.1, "mg/kg": 1e-4, "kg/kg": 100.0}
+)
 """Units of a content besides percent."""
 
 SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻−·⋅", "0123456789--  ", "^*")

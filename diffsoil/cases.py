@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,16 @@ from pydantic import BaseModel
 from diffsoil import parameters, plausible
 from diffsoil.column import Column, needed_by, standard_column, whole_soil_column
 from diffsoil.formats import upgrade
-from diffsoil.io import Faults, InputError, data_path, nearest, parse_toml, read_text
+from diffsoil.io import (
+    Faults,
+    InputError,
+    data_path,
+    nearest,
+    parse_toml,
+    read_text,
+    reason,
+    shown,
+)
 from diffsoil.processes import npp
 from diffsoil.processes.erosion import ContinuousErosion
 from diffsoil.processes.minerals import CALCITE_MASS, MOLAR_MASS
@@ -83,13 +93,23 @@ MANAGEMENT = {
         "float", 0, 50, allow_missing=True, unit="Mg C/ha", hint="is this in kg/ha?"
     ),
     "plant_carbon_yield_t_ha": Table(
-        "float", 0, 50, required=False, unit="Mg C/ha", hint="is this in kg/ha?"
+        "float", 0, 50, required=False, allow_missing=True, unit="Mg C/ha", hint="is this in kg/ha?"
     ),
     "manure_carbon_t_ha": Table(
-        "float", 0, 50, required=False, unit="Mg C/ha", hint="is this fresh weight?"
+        "float",
+        0,
+        50,
+        required=False,
+        allow_missing=True,
+        unit="Mg C/ha",
+        hint="is this fresh weight?",
     ),
-    "fallow_share": Table("float", 0, 1, required=False, hint="is this in percent?"),
-    "lime_mol_m2": Table("float", 0, 1000, required=False, unit="mol/m2 of calcite"),
+    "fallow_share": Table(
+        "float", 0, 1, required=False, allow_missing=True, hint="is this in percent?"
+    ),
+    "lime_mol_m2": Table(
+        "float", 0, 1000, required=False, allow_missing=True, unit="mol/m2 of calcite"
+    ),
 }
 
 
@@ -198,12 +218,16 @@ def _without(case: Case, column: Column) -> Column:
 
 def resolve(case: Path, name: str) -> Path:
     """A file named in a case: beside the case, or else among the shipped data."""
-    beside = case.parent / name
-    shipped = data_path(name)
-    found = beside if beside.exists() else shipped
-    if not found.is_file():
-        raise InputError(f"{case}: file {name!r} is neither beside the case nor among shipped data")
-    return found
+    for found in (case.parent / name, data_path(name)):
+        try:
+            if stat.S_ISREG(found.stat().st_mode):
+                return found
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError) as error:
+            why = reason(error) if isinstance(error, OSError) else str(error)
+            raise InputError(f"{case}: file {shown(name)} cannot be read: {why}") from error
+    raise InputError(f"{case}: file {name!r} is neither beside the case nor among shipped data")
 
 
 def set_parameters(column: Column, values: dict[str, float], source: object, where: str) -> Column:
@@ -694,9 +718,12 @@ def _read_management(path: Path, file: CaseFile) -> pd.DataFrame | None:
             f'column = "{file.column}"'
         )
     optional = ("plant_carbon_yield_t_ha", "manure_carbon_t_ha", "fallow_share", "lime_mol_m2")
-    for name in optional:
-        if name not in table:
-            table[name] = 0.0
+    for name in optional:  # an empty cell is as if the column were not there
+        table[name] = table[name].fillna(0.0) if name in table else 0.0
+    manured = table.loc[table["manure_carbon_t_ha"] > 0, "manure_carbon_t_ha"]
+    doubt = plausible.of_manure(float(manured.mean())) if len(manured) else ""
+    if doubt and (question := Meant(file.plausible).question("manure_carbon_t_ha", doubt)):
+        faults.add(f"{source}: column 'manure_carbon_t_ha': {question}")
     base = "plant_carbon_base_t_ha"
     for line, name, given in zip(table.index, table["land_use"], table[base], strict=True):
         use = file.land_use.get(name)

@@ -112,7 +112,10 @@ def shown(value: object) -> str:
     """A value of the user as it stands in an error line, cut when it is long or deep."""
     if isinstance(value, bool):
         return str(value).lower()
-    return _SHORT.repr(value)
+    try:
+        return _SHORT.repr(value)
+    except ValueError:  # Python does not write whole numbers of thousands of digits
+        return "a number of thousands of digits"
 
 
 _SHORT = reprlib.Repr(maxstring=60, maxother=60, maxlong=40, maxlevel=3)

@@ -16,6 +16,9 @@ from typing import Any, Literal
 import equinox as eqx
 import jax.numpy as jnp
 
+NARROWEST = 1e-9
+"""Standard deviation of a prior, of its location, with which derivatives still mean something."""
+
 LEAST_WITHIN = 0.01
 """Probability of a prior within the bounds, below which it hardly is the one that was meant."""
 
@@ -40,6 +43,9 @@ class Prior:
             return "" if math.isfinite(upper - lower) else f"a uniform prior needs an end, {bounds}"
         if not lower <= self.location <= upper:
             return f"location {self.location:g} of the prior is outside {bounds}"
+        size = 1.0 if self.kind == "lognormal" else abs(self.location)
+        if self.scale < NARROWEST * size:
+            return f"scale {self.scale:g} of the prior is so small that the parameter is not free"
         within = self._below(upper) - self._below(lower)
         if within < LEAST_WITHIN:
             return f"only {within:.2g} of the prior lies within {bounds}"

@@ -36,6 +36,7 @@ NAMES = {
     "soil_temperature": "codes for missing values",
     "soil_mass_Mg_ha": "codes for missing values",
     "lime_mol_m2": "codes for missing values",
+    "manure_carbon_t_ha": "fresh weight of manure",
     "activity": "14C of the air as a deviation, or without the peak of the bomb tests",
     "sd": "a standard deviation above the value, such as a percentage",
 }
@@ -81,31 +82,45 @@ def of_climate(weather: pd.DataFrame, evaporation: str = "pet_mm") -> Iterator[t
     if pet > 4000:
         yield evaporation, f"{pet:.4g} mm of potential evapotranspiration in a year: is it yearly?"
     if "year" in weather and not dry:
-        yield from _uneven_years(weather)
+        for words in _uneven_years(weather, "precipitation_mm", "rain", MOST_UNEVEN_RAIN):
+            yield "precipitation_mm", words
+    if "year" in weather and pet > 100:
+        what = "potential evapotranspiration"
+        for words in _uneven_years(weather, "pet_mm", what, MOST_UNEVEN_PET):
+            yield evaporation, words
     yield from _odd_months(weather)
 
 
-def _uneven_years(weather: pd.DataFrame) -> Iterator[tuple[str, str]]:
-    """Single years in another unit than the rest; outside of deserts rain varies less."""
-    totals = weather.groupby("year")["precipitation_mm"].sum()
-    odd = totals[(totals < totals.median() / 8) | (totals > totals.median() * 8)]
+MOST_UNEVEN_RAIN, MOST_UNEVEN_PET = 8.0, 4.0
+"""Most that a year differs from the median year, as a factor; outside of deserts it is less."""
+
+
+def _uneven_years(weather: pd.DataFrame, column: str, what: str, most: float) -> Iterator[str]:
+    """Single years in another unit than the rest."""
+    totals = weather.groupby("year")[column].sum()
+    odd = totals[(totals < totals.median() / most) | (totals > totals.median() * most)]
     if len(odd):
         yield (
-            "precipitation_mm",
-            f"{odd.iloc[0]:.3g} mm of rain in {odd.index[0]}, where the median year has "
-            f"{totals.median():.3g} mm ({len(odd)} such years): is this in another unit?",
+            f"{odd.iloc[0]:.3g} mm of {what} in {odd.index[0]}, where the median year has "
+            f"{totals.median():.3g} mm ({len(odd)} such years): is this in another unit?"
         )
 
 
 def _odd_months(weather: pd.DataFrame) -> Iterator[tuple[str, str]]:
-    """A temperature of exactly -9 far from those of its neighbours is a code."""
+    """A temperature of exactly -9 far from those around it is a code.
+
+    What is around is the same month of other years, or where there is none the neighbours.
+    """
     warmth = weather["temperature_c"].to_numpy(float)
-    around = 0.5 * (np.roll(warmth, 1) + np.roll(warmth, -1))
+    others = weather.assign(temperature_c=np.where(warmth == -9.0, np.nan, warmth))
+    usual = others.groupby("month")["temperature_c"].mean().reindex(range(1, 13))
+    thrice = pd.concat([usual] * 3, ignore_index=True).interpolate(limit_direction="both")
+    around = thrice.iloc[11 + weather["month"].to_numpy(int)].to_numpy(float)
     code = (warmth == -9.0) & (around > 3.0)
     if code.any():
         yield (
             "temperature_c",
-            f"-9 C in line {weather.index[code][0]} between months of {around[code][0]:.3g} C "
+            f"-9 C in line {weather.index[code][0]} in a month of usually {around[code][0]:.3g} C "
             f"({code.sum()} such months): is it a code for a missing value?",
         )
 
@@ -129,6 +144,17 @@ def of_atmosphere(record: pd.DataFrame, first: int, last: int) -> Iterator[str]:
         missed = max(before, BOMBS[0], first) < min(after, BOMBS[1], last)
         if after - before > 10 and missed:
             yield f"no year between {before} and {after}: the peak of the bomb tests is missed"
+
+
+MOST_MANURE = 12.0
+"""Carbon of manure that is brought year by year, t/ha; 35 t/ha of fresh manure have 3."""
+
+
+def of_manure(mean: float) -> str:
+    """What the carbon of manure of a manured year (t/ha, mean) looks like, or an empty text."""
+    if mean > MOST_MANURE:
+        return f"{mean:.3g} t C/ha of manure in a mean year: is this fresh weight?"
+    return ""
 
 
 TOPSOIL_CM = 20.0

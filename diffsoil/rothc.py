@@ -582,6 +582,8 @@ def _site(
         faults.add(f"{path}: clay_pct + silt_pct is {texture:g}, more than 100 %")
     doubts = {
         "clay_pct": plausible.of_soil("clay_percent", values.get("clay_pct", 0.0), 0.0),
+        "silt_pct": plausible.of_soil("silt_percent", values.get("silt_pct", 0.0), 0.0),
+        "iom_tC_ha": _of_inert(values.get("iom_tC_ha", 0.0)),
         "oc_pct": plausible.of_soil("soc_percent", values.get("oc_pct", 0.0), 0.0),
         "depth_cm": plausible.of_depth(0.0, values.get("depth_cm", REFERENCE_DEPTH_CM)),
     }
@@ -590,6 +592,14 @@ def _site(
             faults.add(f"{path}: key {written[own]!r}: {values[own]:g} {question}")
     faults.refuse()
     return Site(**values)
+
+
+MOST_INERT = 100.0
+"""Inert carbon, t C/ha, that mineral soils hardly have; 0.049 SOC^1.139 of 500 t C/ha is 58."""
+
+
+def _of_inert(value: float) -> str:
+    return "is more than soils have: is this in kg/ha?" if value > MOST_INERT else ""
 
 
 def _site_value(path: str | Path, key: str, value: object, column: Column) -> Any:
@@ -637,6 +647,10 @@ def _check_months(path: str | Path, table: pd.DataFrame, meant: Meant) -> None:
     for line, value in modern[(modern > 0) & (modern < LEAST_MODERN)].items():
         if question := meant.question("modern_pct", "is very old carbon: is this a fraction?"):
             faults.cell(path, line, "modern_pct", f"{value:g}", question)
+    if (modern == 0).all() and (
+        question := meant.question("modern_pct", "all 0, carbon without any 14C: is it missing?")
+    ):
+        faults.add(f"{path}: column 'modern_pct': {question}")
     whole = months.groupby("year")["month"].transform("size") == 12
     doubts = dict(_doubts(table.iloc[:12].drop(columns="year")))
     doubts |= dict(_doubts(months[whole])) if whole.any() else {}
@@ -689,16 +703,23 @@ def read_official(path: str | Path, meant: Meant = CONFIRMED) -> tuple[Site, pd.
         if line.split()
     ]
     header: dict[str, Any] = {}
-    start = len(lines)
-    for place, (_, words) in enumerate(lines[:-1]):
+    start, named = len(lines), -1
+    nameless: list[str] = []
+    for place, (line, words) in enumerate(lines[:-1]):
         if _names(words, OFFICIAL_COLUMNS) >= {"year", "month"}:
             start = place
             break
         keys = _names(words, HEADER_KEYS)
         if keys >= {"clay", "depth", "iom"} or "opt_RMmoist" in keys:
             header |= _header_values(path, words, *lines[place + 1])
+            named = place + 1
+        elif place != named and all(map(_is_number, words)):
+            nameless.append(f"{path}: line {line}: {io.shown(' '.join(words))}")
     if start == len(lines):
         raise InputError(f"{path}: there is no line 'year month modern Tmp Rain Evap ...'")
+    if nameless:
+        known = ", ".join(HEADER_KEYS)
+        raise InputError(f"{nameless[0]}: above it is no line of known names ({known})")
     steps = header.pop("nsteps", None)
     faults = io.Faults()
     with faults.gathered():
@@ -724,6 +745,14 @@ def read_official(path: str | Path, meant: Meant = CONFIRMED) -> tuple[Site, pd.
     table = table.iloc[: int(steps)]
     _check_months(path, table, meant)
     return site, table, left_out
+
+
+def _is_number(word: str) -> bool:
+    try:
+        number(word)
+    except ValueError:
+        return False
+    return True
 
 
 def _header_values(

@@ -345,8 +345,10 @@ def parse(texts: Iterable[str], case: Case, site: str, years: int, option: str) 
     when = ages(case, site)
     found: dict[str, Output] = {}
     for text in texts:
-        name, _, after = text.strip().partition("@")
+        name, asked, after = text.strip().partition("@")
         where = f"{option} {text}"
+        if asked and not after:
+            raise InputError(f"{where}: the year behind @ is missing")
         quantity = _quantity(name, when, where)
         if isinstance(quantity, Recovery):
             if after:

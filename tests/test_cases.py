@@ -52,10 +52,10 @@ def prior(text: str) -> dict:
     return {"case": [('[free."carbon.k_hum"]', f'[free."carbon.k_hum"]\nprior = {{ {text} }}')]}
 
 
-def scaled(name: str, by: float) -> list[tuple[str, str]]:
+def scaled(name: str, by: float, column: str = "precipitation_mm") -> list[tuple[str, str]]:
     """Changes of a table that multiply the numbers of a column."""
     header, *lines = tiny_case.texts()[name].splitlines()
-    place = header.split(",").index("precipitation_mm")
+    place = header.split(",").index(column)
     changes = []
     for line in lines:
         cells = line.split(",")
@@ -79,6 +79,30 @@ MISTAKES = {
     "one year of rain in m": (
         {"weather": [c for c in scaled("weather.csv", 1e-3) if c[0].startswith("1903,")]},
         ["weather.csv", "mm of rain in 1903", "another unit"],
+    ),
+    "one year of evaporation in cm": (
+        {
+            "weather": [
+                change
+                for change in scaled("weather.csv", 0.1, "evaporation_mm")
+                if change[0].startswith("1903,")
+            ]
+        },
+        ["weather.csv", "column 'evaporation_mm'", "1903", "another unit"],
+    ),
+    "a summer of codes": (
+        {
+            "weather": [
+                (line, cells(line, temperature_c="-9"))
+                for line in tiny_case.texts()["weather.csv"].splitlines()
+                if line.startswith(("1905,6,", "1905,7,", "1905,8,"))
+            ]
+        },
+        ["weather.csv", "-9 C in line", "3 such months", "code for a missing value"],
+    ),
+    "fresh weight of manure": (
+        {"management": scaled("management.csv", 10.0, "manure_carbon_t_ha")},
+        ["management.csv", "'manure_carbon_t_ha'", "fresh weight", "plausible = "],
     ),
     "temperatures in Fahrenheit": (
         {

@@ -556,6 +556,7 @@ def _written(folder, official):
         ("1939\t3\t97.5", "1939\t3", "line 22: 9 values where the header has 10"),
         ("1939\t3\t97.5", "1939\t4\t97.5", "1939-03 is missing"),
         ("modern\tTmp", "modern\tTemp", "column 'tmp_c' is missing, did you mean 'Temp'?"),
+        ("example", "2 2\nexample", "line 1: '2 2': above it is no line of known names"),
         ("year  month    modern", "yr  month    modern", "no line 'year month modern"),
     ],
 )
