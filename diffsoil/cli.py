@@ -860,6 +860,10 @@ LONGEST_LINE = 400
 """Characters; the middle of a longer line is left out."""
 
 
+AGAIN_SECONDS = 0.05
+"""After which an interrupt that was swallowed comes again."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and turn what goes wrong into a message and an exit code.
 
@@ -934,6 +938,14 @@ def _interruptible() -> Iterator[list[int]]:
         if len(came) == 1:  # later ones would break off what the first lets end well
             raise KeyboardInterrupt
 
+    def again(swallowed: sys.UnraisableHookArgs) -> None:
+        """An interrupt that came inside a callback of a library, which can raise nothing."""
+        if issubclass(swallowed.exc_type, KeyboardInterrupt):
+            threading.Timer(AGAIN_SECONDS, os.kill, (os.getpid(), signal.SIGINT)).start()
+        else:
+            usual_hook(swallowed)
+
+    usual_hook, sys.unraisablehook = sys.unraisablehook, again
     before = {}
     if threading.current_thread() is threading.main_thread():
         before = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGHUP)}
@@ -943,6 +955,7 @@ def _interruptible() -> Iterator[list[int]]:
     try:
         yield came
     finally:
+        sys.unraisablehook = usual_hook
         for number in taken:
             signal.signal(number, signal.SIG_DFL)
 

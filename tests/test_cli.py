@@ -239,3 +239,25 @@ def test_case_may_be_a_path(tmp_path):
     path = tmp_path / "mine.toml"
     path.touch()
     assert cli._case_file(str(path)) == Path(path)
+
+
+def test_an_interrupt_that_a_callback_swallows_comes_again():
+    script = (
+        "import gc, signal, sys, time\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from diffsoil import cli\n"
+        "def swallow(phase, info):\n"
+        "    gc.callbacks.remove(swallow)\n"
+        "    raise KeyboardInterrupt\n"
+        "def command(*words, **how):\n"
+        "    gc.callbacks.append(swallow)\n"
+        "    gc.collect()\n"
+        "    time.sleep(20)\n"
+        "cli.app = command\n"
+        "sys.exit(cli.main(['cases']))\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 130
+    assert run.stderr.strip() == "diffsoil: interrupted"
