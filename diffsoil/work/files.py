@@ -82,6 +82,27 @@ def _place_new(part: Path, path: Path) -> None:
         os.replace(part, path)
 
 
+def place_of(path: str | Path, what: str) -> Path:
+    """The place that the name of an output means, with symbolic links followed.
+
+    Raises:
+        InputError: the name is empty, or the file system cannot have such a ``what``.
+    """
+    text = os.fspath(path)
+    if text.strip() == "":
+        raise InputError(f"-o: the name of the {what} is empty")
+    try:
+        place = Path(text).resolve()
+        with contextlib.suppress(FileNotFoundError):
+            os.lstat(place)
+    except (OSError, RuntimeError, ValueError) as error:
+        said = reason(error) if isinstance(error, OSError) else str(error)
+        raise InputError(f"{text}: cannot be an output {what}: {said}") from error
+    if place.is_symlink():
+        raise InputError(f"{text}: is a symbolic link that leads nowhere")
+    return place
+
+
 def check_output(path: str | Path, overwrite: bool) -> Path:
     """Find out early whether a file can be written, before anything is computed for it.
 
@@ -92,22 +113,9 @@ def check_output(path: str | Path, overwrite: bool) -> Path:
         InputError: the file is there and may not be overwritten, it is a folder, its name is
             empty or too long, or its folder does not exist or cannot be written to.
     """
-    text = os.fspath(path)
-    if text.strip() == "":
-        raise InputError("-o: the name of the file is empty")
-    try:
-        place = Path(text).resolve()
-        if place.is_dir():
-            raise InputError(f"{text}: is a folder, a file name is needed")
-        with contextlib.suppress(FileNotFoundError):
-            os.lstat(place)
-    except (OSError, RuntimeError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        said = reason(error) if isinstance(error, OSError) else str(error)
-        raise InputError(f"{text}: cannot be an output file: {said}") from error
-    if place.is_symlink():
-        raise InputError(f"{text}: is a symbolic link that leads nowhere")
+    text, place = os.fspath(path), place_of(path, "file")
+    if place.is_dir():
+        raise InputError(f"{text}: is a folder, a file name is needed")
     if place.exists() and not overwrite:
         raise InputError(f"{text}: exists already; use --overwrite to replace it")
     if place.exists() and not place.is_file():

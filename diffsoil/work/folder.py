@@ -24,7 +24,7 @@ from types import TracebackType
 from typing import Any, Literal
 
 from diffsoil.io import InputError, reason
-from diffsoil.work.files import REFUSALS, TEMPORARY, replacing
+from diffsoil.work.files import REFUSALS, TEMPORARY, place_of, replacing
 from diffsoil.work.lock import Lock
 
 FORMAT = 1
@@ -239,22 +239,9 @@ class OutputFolder:
 
 def _place(path: Path | str, inputs: Sequence[Path | str]) -> Path:
     """The folder that a path means, or a refusal."""
-    text = os.fspath(path)
-    if text.strip() == "":
-        raise InputError("-o: the name of the folder is empty")
-    try:
-        place = Path(text).resolve()
-        if place.exists() and not place.is_dir():
-            raise InputError(f"{text}: is a file, a folder is needed")
-        os.lstat(place.parent)
-        if not place.is_dir():
-            with contextlib.suppress(FileNotFoundError):
-                os.lstat(place)
-    except FileNotFoundError:
-        pass  # the parents are made too
-    except (OSError, RuntimeError, ValueError) as error:
-        said = reason(error) if isinstance(error, OSError) else str(error)
-        raise InputError(f"{text}: cannot be an output folder: {said}") from error
+    text, place = os.fspath(path), place_of(path, "folder")
+    if place.exists() and not place.is_dir():
+        raise InputError(f"{text}: is a file, a folder is needed")
     here = Path.cwd()
     if place == here or place in here.parents:
         raise InputError(f"{text}: is the folder you are in, or above it; name a folder for output")
