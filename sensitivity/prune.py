@@ -282,12 +282,11 @@ def prune_cases(
 
     read = [load_case(case) for case in cases]
     paths = [output, *(output.with_name(f"{output.stem}_{c.name}.toml") for c in read[1:])]
-    if output.suffix != ".toml":
-        raise InputError(f"{output}: has to end in .toml")
     folder = output.with_name(f"{output.stem}{REPORT}")
     inputs = [file for case in read for file in case_files(case)]
     files = [
-        OutputFile(path, overwrite, like=case_with_note("pruned"), inputs=inputs) for path in paths
+        OutputFile(path, overwrite, suffix=".toml", like=case_with_note("pruned"), inputs=inputs)
+        for path in paths
     ]
     progress = output.with_name(f"{output.stem}{PROGRESS}")
     with contextlib.ExitStack() as stack:

@@ -177,12 +177,7 @@ class OutputFolder:
             elif not self.kind.grows:
                 _remove(self.path, self.kind, but=OURS)
         if not (self.resumed and _read_marker(self.work)):
-            self._mark("unfinished")
-
-    def _mark(self, state: State, **more: Any) -> None:
-        old = _read_marker(self.work) or {}
-        files = {"files": old["files"]} if "files" in old and self.resumed else {}
-        _write_marker(self.work, self.kind, state, **(files | more))
+            _write_marker(self.work, self.kind, "unfinished")
 
     def add(self, names: Sequence[str]) -> None:
         """Say that files beyond those of the kind are ours: paths within :attr:`work`."""
@@ -314,7 +309,7 @@ def _is_ours(name: str, kind: Kind, own: set[str]) -> bool:
 
 
 def _files(path: Path) -> Iterator[str]:
-    """All files and links below a folder, and its empty folders, as paths within it."""
+    """All files and links below a folder, as paths within it."""
     for folder, folders, files in os.walk(path):
         here = Path(folder)
         links = [name for name in folders if (here / name).is_symlink()]
