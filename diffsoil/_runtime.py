@@ -10,9 +10,11 @@ import sys
 import warnings
 import zlib
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 Device = Literal["auto", "cpu", "gpu"]
+
+CACHE = "jax_compilation_cache_dir"
 
 ZSTANDARD = b"\x28\xb5\x2f\xfd"
 """First bytes of a file in that format."""
@@ -42,33 +44,37 @@ def cache_folder() -> Path | None:
 def configure() -> None:
     """Ask for float64 and keep compiled programs between runs. Called once, on import.
 
-    What the user has settled stays: the precision of a JAX that is there already or that
-    ``JAX_ENABLE_X64`` sets, and a cache of the user's own.
+    A JAX that is not there yet is asked through the environment, so that this costs nothing and
+    programs started from here do the same. What the user has settled stays: the precision of a
+    JAX that is there already or that ``JAX_ENABLE_X64`` sets, and a cache of the user's own.
     """
-    ours = "jax" not in sys.modules
-    import jax
+    jax = sys.modules.get("jax")
+    settings: dict[str, Any] = {} if jax else {"jax_enable_x64": True}
+    own = jax.config.jax_compilation_cache_dir if jax else os.environ.get(CACHE.upper())
+    if own is None and (folder := _usable_cache()):
+        settings[CACHE] = str(folder)
+        settings["jax_persistent_cache_min_compile_time_secs"] = 0.5
+        settings["jax_persistent_cache_min_entry_size_bytes"] = 0
+        # a full disk, or an entry that another process is writing: JAX compiles instead
+        warnings.filterwarnings("ignore", r"Error (reading|writing) persistent compilation cache")
+    for name, value in settings.items():
+        if name.upper() in os.environ:
+            continue
+        if jax:
+            jax.config.update(name, value)
+        else:
+            os.environ[name.upper()] = str(value)
 
-    if ours and "JAX_ENABLE_X64" not in os.environ:
-        jax.config.update("jax_enable_x64", True)
-    if jax.config.jax_compilation_cache_dir is not None:
-        return
-    folder = cache_folder()
+
+def _usable_cache() -> Path | None:
+    """Our folder of compiled programs, without damaged ones; None where there is no place."""
+    if (folder := cache_folder()) is None:
+        return None
     try:
-        if folder is None:
-            return
         _without_damaged(folder / "xla")
     except OSError:
-        return  # a read-only home costs compile time, nothing else
-    settings = {
-        "jax_compilation_cache_dir": str(folder / "xla"),
-        "jax_persistent_cache_min_compile_time_secs": 0.5,
-        "jax_persistent_cache_min_entry_size_bytes": 0,
-    }
-    for name, value in settings.items():
-        if name.upper() not in os.environ:
-            jax.config.update(name, value)
-    # a full disk, or an entry that another process is writing: JAX compiles instead
-    warnings.filterwarnings("ignore", r"Error (reading|writing) persistent compilation cache")
+        return None  # a read-only home costs compile time, nothing else
+    return folder / "xla"
 
 
 def _without_damaged(folder: Path) -> None:

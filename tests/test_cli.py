@@ -261,3 +261,30 @@ def test_an_interrupt_that_a_callback_swallows_comes_again():
     )
     assert run.returncode == 130
     assert run.stderr.strip() == "diffsoil: interrupted"
+
+
+def test_an_interrupt_while_the_command_line_is_loaded_ends_in_one_line():
+    script = (
+        "import sys\n"
+        "class Interrupt:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'cyclopts':\n"
+        "            raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupt())\n"
+        "from diffsoil.__main__ import main\n"
+        "sys.exit(main())\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert (run.returncode, run.stderr) == (130, "diffsoil: interrupted\n")
+
+
+def test_the_command_line_loads_nothing_heavy():
+    script = (
+        "import sys\n"
+        "from diffsoil import cli\n"
+        "print(sorted({'jax', 'numpy', 'pandas', 'xarray', 'matplotlib'} & set(sys.modules)))\n"
+    )
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert run.stdout == "[]\n"
