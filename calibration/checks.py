@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from calibration.importance import LEAST_EFFECTIVE, TRUSTED, Weights
+from calibration.methods.importance import LEAST_EFFECTIVE, TRUSTED, Weights
 from diffsoil.parameters import Parameter
 from diffsoil.tables import read_written
 

@@ -31,9 +31,9 @@ from jaxtyping import Array, Bool, Float
 
 from calibration.quantities import QUANTITIES
 from diffsoil.cases import Case
+from diffsoil.cases.schema import ErrorText
 from diffsoil.io import InputError, nearest
 from diffsoil.parameters import Parameter, lognormal
-from diffsoil.schema import ErrorText
 
 ERROR = "observation.error."
 MEMORY = "observation.correlation_years."

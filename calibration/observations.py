@@ -27,12 +27,12 @@ from jaxtyping import Array, Bool, Float, Int
 from calibration.likelihood import ErrorModel, error_model
 from calibration.quantities import CM_PER_M, QUANTITIES, Sample
 from diffsoil.cases import Case
+from diffsoil.cases.arrays import Plan
+from diffsoil.cases.plausible import of_depth, of_soil, of_stock
+from diffsoil.cases.schema import named
 from diffsoil.io import Faults, InputError, nearest, shown
-from diffsoil.plan import Plan
-from diffsoil.plausible import of_depth, of_soil, of_stock
 from diffsoil.process import Environment
 from diffsoil.processes.pores import ORGANIC_MATTER_IN_CARBON
-from diffsoil.schema import named
 from diffsoil.tables import CODE, MISSING_CODES, SURE_CODES, Meant, read_table
 from diffsoil.tables import Column as Table
 from diffsoil.time import Phase

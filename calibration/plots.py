@@ -21,7 +21,7 @@ from scipy.stats import gaussian_kde
 from calibration import checks, quantities
 from calibration.problem import ERROR, METHOD, TOPSOIL_CM, Problem
 from diffsoil.parameters import Parameter
-from diffsoil.pictures import Figure
+from diffsoil.report.pictures import Figure
 from diffsoil.work.files import replacing
 
 DPI = 150

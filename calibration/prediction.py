@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
-from calibration.chunks import Chunks
 from calibration.likelihood import SMALLEST_SD
 from calibration.problem import Prediction, Problem
+from diffsoil.work.chunks import Chunks
 
 QUANTILES = {"q05": 0.05, "q25": 0.25, "q50": 0.50, "q75": 0.75, "q95": 0.95}
 

@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Array, Float
 
-from calibration.coordinates import Coordinates
 from calibration.likelihood import (
     ERROR,
     MEMORY,
@@ -27,11 +26,12 @@ from calibration.likelihood import (
 from calibration.observations import LAYERS, THE_SAME, Operator, geometry_of, operator, read
 from calibration.priors import Priors
 from calibration.quantities import QUANTITIES
+from calibration.reparameterization import Coordinates
 from diffsoil.cases import Case, load_case
+from diffsoil.cases.arrays import Plan, build, check, prepare_plan, run
 from diffsoil.column import Column
 from diffsoil.io import Faults, InputError, nearest
 from diffsoil.parameters import Parameter, Prior, lognormal
-from diffsoil.plan import Plan, build, check, prepare_plan, run
 from diffsoil.process import Environment
 from diffsoil.time import NOTHING, Phase, Record
 

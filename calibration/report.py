@@ -17,9 +17,9 @@ from calibration.likelihood import ERROR, MEMORY
 from calibration.plots import QUANTITIES
 from calibration.problem import METHOD
 from calibration.store import Settings
-from diffsoil import html
 from diffsoil.cases import Case
-from diffsoil.html import figure, heading, number, paragraph, section
+from diffsoil.report import html
+from diffsoil.report.html import figure, heading, number, paragraph, section
 from diffsoil.work.files import replacing
 
 METHODS = {

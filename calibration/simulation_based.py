@@ -20,10 +20,11 @@ import pandas as pd
 from jaxtyping import Array, Int
 from scipy import stats
 
-from calibration import checks, importance, nuts
-from calibration.chunks import Chunks
-from calibration.maximum import Laplace, laplace, search
+from calibration import checks
+from calibration.methods import importance, nuts
+from calibration.methods.laplace import Laplace, laplace, search
 from calibration.problem import Problem
+from diffsoil.work.chunks import Chunks
 
 NAME = "sbc"
 RANKED = 99

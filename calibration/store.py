@@ -26,8 +26,8 @@ import tomlkit
 import xarray as xr
 
 from diffsoil.cases import Case, read_case, set_parameters
+from diffsoil.cases.fingerprint import checksum, checksum_of, difference, files_of
 from diffsoil.column import Column
-from diffsoil.fingerprint import checksum, checksum_of, difference, files_of
 from diffsoil.io import InputError, data_path
 from diffsoil.work.files import reading_netcdf, replacing, write_netcdf
 from diffsoil.work.folder import Kind, OutputFolder, settle
@@ -43,7 +43,7 @@ Entry = dict[str, Any]
 class Settings:
     """What determines the result of a calibration; a run is resumed with the same only.
 
-    ``inputs`` is the fingerprint of the case (:func:`diffsoil.fingerprint.fingerprint`).
+    ``inputs`` is the fingerprint of the case (:func:`diffsoil.cases.fingerprint.fingerprint`).
     """
 
     case: str

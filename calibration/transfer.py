@@ -11,10 +11,10 @@ from calibration.likelihood import found_errors
 from calibration.observations import read
 from calibration.problem import Known
 from diffsoil.cases import Case, set_parameters
+from diffsoil.cases.arrays import build
 from diffsoil.column import Column
 from diffsoil.io import InputError
 from diffsoil.parameters import Prior
-from diffsoil.plan import build
 
 INPUT_FACTOR = "vegetation.input_factor."
 

@@ -22,27 +22,22 @@ import xarray as xr
 from calibration import (
     checks,
     compatibility,
-    ensemble_smoother,
     identifiability,
-    importance,
-    maximum,
-    nuts,
     plots,
     prediction,
     report,
     simulation_based,
-    smc,
     store,
-    svi,
 )
+from calibration.methods import ensemble_smoother, importance, laplace, nuts, smc, svi
+from calibration.methods.posterior import Draws, Whitened, side_by_side
 from calibration.problem import Problem
 from calibration.slow_step import coarser
 from calibration.transfer import transfer
-from calibration.whitened import Draws, Whitened, side_by_side
 from diffsoil._runtime import release_memory
 from diffsoil.cases import load_case, set_parameters
+from diffsoil.cases.fingerprint import case_files, checksum, fingerprint
 from diffsoil.column import Column
-from diffsoil.fingerprint import case_files, checksum, fingerprint
 from diffsoil.io import InputError
 from diffsoil.work import arrays
 from diffsoil.work.files import OutputFile, replacing, table_with, write_netcdf
@@ -58,7 +53,7 @@ class Sizes:
     ``chains`` are independent runs of any method that draws random numbers. ``warmup`` and
     ``draws`` are those of NUTS; variational methods take :data:`STEPS_OF_WARMUP` optimiser steps
     for each step of warm-up, ``draws`` are the particles of SMC and the members of an ensemble.
-    See :class:`calibration.nuts.Sampler` for the rest.
+    See :class:`calibration.methods.nuts.Sampler` for the rest.
     """
 
     chains: int
@@ -327,7 +322,7 @@ Facts = dict[str, Any]
 
 def _draws(
     problem: Problem,
-    start: maximum.Laplace,
+    start: laplace.Laplace,
     wanted: store.Settings,
     folder: Path,
     say: Say,
@@ -368,7 +363,7 @@ def _draws(
     return fits.draw(folder, say, resume)
 
 
-def _densities(problem: Problem, start: maximum.Laplace, z: np.ndarray) -> np.ndarray:
+def _densities(problem: Problem, start: laplace.Laplace, z: np.ndarray) -> np.ndarray:
     """Logarithm of the posterior density at draws by chain."""
     target = Whitened(problem, start)
 
@@ -379,11 +374,11 @@ def _densities(problem: Problem, start: maximum.Laplace, z: np.ndarray) -> np.nd
     return np.asarray(side_by_side(some, len(z), 1)(jnp.asarray(z), target.arguments))
 
 
-def _moments(z: np.ndarray) -> maximum.Laplace:
+def _moments(z: np.ndarray) -> laplace.Laplace:
     """A normal approximation with the moments of draws."""
     flat = z.reshape(-1, z.shape[-1])
     covariance = np.cov(flat.T).reshape(flat.shape[1], -1)
-    return maximum.Laplace(flat.mean(axis=0), covariance + 1e-9 * np.eye(flat.shape[1]))
+    return laplace.Laplace(flat.mean(axis=0), covariance + 1e-9 * np.eye(flat.shape[1]))
 
 
 def _weighted(
@@ -414,18 +409,18 @@ def _kept(by_chain: np.ndarray) -> np.ndarray:
 
 def _start(
     problem: Problem, wanted: store.Settings, folder: Path, say: Say, resume: bool
-) -> maximum.Laplace:
+) -> laplace.Laplace:
     path = folder / "laplace.npz"
     if resume and path.exists():
         try:
             known = arrays.load(path)
-            return maximum.Laplace(known["mean"], known["covariance"])
+            return laplace.Laplace(known["mean"], known["covariance"])
         except arrays.DamagedError as error:
             say(f"{error}; it is found again")
     say("best fit (first call compiles)")
-    found = maximum.maximum(problem, wanted.starts, wanted.seed, say)
+    found = laplace.maximum(problem, wanted.starts, wanted.seed, say)
     say("curvature there")
-    start = maximum.laplace(problem, found[0].z)
+    start = laplace.laplace(problem, found[0].z)
     arrays.save(path, mean=start.mean, covariance=start.covariance)
     return start
 

@@ -13,14 +13,14 @@ from diffsoil import _runtime
 
 if TYPE_CHECKING:
     from diffsoil.cases import load_case, parameter_table
-    from diffsoil.simulation import simulate
+    from diffsoil.output.simulation import simulate
 
 __all__ = ["load_case", "parameter_table", "simulate"]
 
 _MODULES = {
     "load_case": "diffsoil.cases",
     "parameter_table": "diffsoil.cases",
-    "simulate": "diffsoil.simulation",
+    "simulate": "diffsoil.output.simulation",
 }
 
 _runtime.configure()

@@ -22,11 +22,11 @@ from jaxtyping import Array, Float
 
 from diffsoil import rothc
 from diffsoil.cases import load_case
+from diffsoil.cases.arrays import Plan, build, prepare_plan
+from diffsoil.cases.arrays import run as live
 from diffsoil.column import Column
 from diffsoil.io import data_path
-from diffsoil.plan import Plan, build, prepare_plan
-from diffsoil.plan import run as live
-from diffsoil.simulation import Progress, select
+from diffsoil.output.simulation import Progress, select
 from diffsoil.time import Phase, Record
 from diffsoil.work.files import OutputFile, table_with
 

@@ -189,7 +189,7 @@ def migrate(
     that the case names have to be beside the new one, or among the shipped data.
     """
     from diffsoil.cases import find_case, read_case
-    from diffsoil.formats import migrated
+    from diffsoil.cases.formats import migrated
     from diffsoil.io import read_text
     from diffsoil.work.files import OutputFile, is_case
 
@@ -223,7 +223,7 @@ def simulate(
     """Run a case through its whole history."""
     path, values = _case_file(case), _values(settings)
     _use_device(device)
-    from diffsoil.simulation import simulate_file
+    from diffsoil.output.simulation import simulate_file
 
     simulate_file(
         path, settings=values, output=output, overwrite=overwrite, treatments=list(treatment)
@@ -241,7 +241,7 @@ def plot(
     overwrite: Overwrite = False,
 ) -> None:
     """Draw the pictures of a run: the soil through time, protection, stocks and profiles."""
-    from diffsoil.plots import plot_file
+    from diffsoil.output.plots import plot_file
 
     plot_file(run, output, overwrite=overwrite)
 
@@ -409,7 +409,7 @@ def assimilate(
 ) -> int | None:
     """Bring new monitoring into a fit; the result is a fit that can be updated again."""
     _use_device(device, cpu_devices=_chains_of(fit))
-    from calibration.assimilation import assimilate_case
+    from calibration.twin.assimilation import assimilate_case
 
     return assimilate_case(
         fit,
@@ -448,7 +448,7 @@ def forecast(
 ) -> None:
     """Forecast management options with a fit, and how probable their differences are."""
     _use_device(device, cpu_devices=2)
-    from calibration.forecast import forecast_case
+    from calibration.twin.forecast import forecast_case
 
     forecast_case(fit, scenario, output, draws=draws, seed=seed, overwrite=overwrite)
 
@@ -490,7 +490,7 @@ def study_list(
     case: StudyCase = None,
 ) -> None:
     """List the runs of the study, or print one of them as a case file."""
-    from diffsoil.study.scenarios import load_study
+    from diffsoil.studies.vandermeij2026.scenarios import load_study
 
     of = load_study(case)
     if scenario is not None:
@@ -517,7 +517,7 @@ def study_run(
 ) -> None:
     """Run the study: 72 runs of 10 000 years, and 40 on to 12 000."""
     _use_device("cpu")  # GPUs are for the workers
-    from diffsoil.study.suite import run_study
+    from diffsoil.studies.vandermeij2026.suite import run_study
 
     run_study(
         output,
@@ -540,7 +540,7 @@ def study_report(
     overwrite: Overwrite = False,
 ) -> None:
     """Tables, figures and a verdict for every finding of the study."""
-    from diffsoil.study.report import write_report
+    from diffsoil.studies.vandermeij2026.report import write_report
 
     write_report(runs, output, overwrite=overwrite)
 
@@ -559,7 +559,7 @@ def study_fit(
 ) -> None:
     """Fit what the study does not tell to its results, with one value for all runs."""
     _use_device("cpu")  # GPUs are for the workers
-    from calibration.study import fit_study
+    from diffsoil.studies.vandermeij2026.fit import fit_study
 
     fit_study(
         output,
@@ -650,6 +650,7 @@ def sensitivity(
     """Find out which inputs matter for which outputs, when; says what it costs before it starts."""
     paths = [_case_file(case) for case in cases]
     _use_device("cpu")  # GPUs are for the workers
+    from diffsoil.studies.vandermeij2026.drivers import drivers
     from sensitivity.workflow import run_sensitivity
 
     run_sensitivity(
@@ -666,7 +667,7 @@ def sensitivity(
         years=years,
         second=second,
         treatment=treatment,
-        study=study,
+        study=drivers(study) if study else None,
         workers=workers,
         scheduler=scheduler,
         overwrite=overwrite,
@@ -742,7 +743,7 @@ def prune(
     """Find the processes that some outputs of some cases can do without."""
     paths = [_case_file(case) for case in cases]
     _use_device("cpu")  # GPUs are for the workers
-    from sensitivity.prune import prune_cases
+    from sensitivity.pruning.workflow import prune_cases
 
     prune_cases(
         paths,

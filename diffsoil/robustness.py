@@ -24,17 +24,18 @@ import numpy as np
 from jaxtyping import Array
 from scipy.stats import qmc
 
-from diffsoil.cases import composition, load_case
+from diffsoil.cases import load_case
+from diffsoil.cases.arrays import build
+from diffsoil.cases.read import composition
+from diffsoil.cases.schema import Mineralogy
 from diffsoil.column import Column
 from diffsoil.parameters import Parameter
-from diffsoil.plan import build
 from diffsoil.process import Environment
 from diffsoil.processes.erosion import ContinuousErosion
 from diffsoil.processes.minerals import CALCITE_MASS, MOLAR_MASS
 from diffsoil.processes.oxides import KineticIron, Oxides
 from diffsoil.processes.protection import Protection, SoftMinimum
 from diffsoil.processes.texture import ground_totals
-from diffsoil.schema import Mineralogy
 from diffsoil.state import BUDGET, CATIONS, MINERALS, SOLUTES, Ground, State, empty_state
 from diffsoil.time import Phase, Record, advance
 

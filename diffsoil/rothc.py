@@ -25,8 +25,9 @@ from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int
 
-from diffsoil import io, plausible
+from diffsoil import io
 from diffsoil._runtime import require_float64
+from diffsoil.cases import plausible
 from diffsoil.io import InputError
 from diffsoil.processes import carbon, pedotransfer, rate_modifiers
 from diffsoil.state import ACTIVE, POOLS

@@ -17,8 +17,8 @@ from diffsoil import _runtime
 
 _runtime.use_device("cpu")  # before the first array
 
-from calibration import many_sites  # noqa: E402
-from calibration.hierarchy import VARIANTS  # noqa: E402
+from calibration.profiles import workflow as many_sites  # noqa: E402
+from calibration.profiles.hierarchy import VARIANTS  # noqa: E402
 from calibration.workflow import Clock  # noqa: E402
 from diffsoil.io import InputError  # noqa: E402
 

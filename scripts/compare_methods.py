@@ -26,17 +26,17 @@ _runtime.use_device("cpu", cpu_devices=2)
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 
-from calibration import (  # noqa: E402
-    checks,
+from calibration import checks  # noqa: E402
+from calibration.methods import (  # noqa: E402
     ensemble_smoother,
     importance,
-    maximum,
+    laplace,
     nuts,
     smc,
     svi,
 )
+from calibration.methods.posterior import Draws  # noqa: E402
 from calibration.problem import Problem  # noqa: E402
-from calibration.whitened import Draws  # noqa: E402
 from diffsoil.cases import load_case  # noqa: E402
 
 TREATMENTS = ("broadbalk_nil", "broadbalk_fym_1843")
@@ -93,8 +93,8 @@ def main(folder: Path, reference: int, draws: int) -> None:
     problem = Problem(two_plots(folder))
     print(f"{problem.table['fitted'].sum()} observations, {len(problem.names)} parameters")
     began = time.monotonic()
-    best = maximum.maximum(problem, 1, 0)[0]
-    start = maximum.laplace(problem, best.z)
+    best = laplace.maximum(problem, 1, 0)[0]
+    start = laplace.laplace(problem, best.z)
     shared = time.monotonic() - began
     print(f"best fit and curvature: {shared:.0f} s with compilation", flush=True)
 

@@ -25,9 +25,10 @@ from matplotlib.axes import Axes  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 from matplotlib.ticker import MaxNLocator  # noqa: E402
 
-from diffsoil import plots, simulate  # noqa: E402
+from diffsoil import simulate  # noqa: E402
 from diffsoil.io import data_path  # noqa: E402
-from diffsoil.plots import BLUE, GREEN, GREY, ORANGE, PINK, SKY, YELLOW  # noqa: E402
+from diffsoil.output import plots  # noqa: E402
+from diffsoil.output.plots import BLUE, GREEN, GREY, ORANGE, PINK, SKY, YELLOW  # noqa: E402
 from diffsoil.processes import carbonate, exchange, oxides  # noqa: E402
 from diffsoil.processes.exchange import Exchange, ExchangeCapacity  # noqa: E402
 from diffsoil.processes.migration import Migration, dispersion, settling  # noqa: E402

@@ -15,7 +15,7 @@ import argparse
 from pathlib import Path
 
 from diffsoil import _runtime
-from sensitivity.prune import prune_cases
+from sensitivity.pruning.workflow import prune_cases
 
 CASES = ("loess_wet_forest", "loess_dry_steppe", "loess_dry_agriculture")
 FREE = ("carbon.k_hum", "carbon.k_rpm", "protection.b3a", "fauna.rate")

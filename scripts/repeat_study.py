@@ -19,17 +19,17 @@ import matplotlib
 
 matplotlib.use("Agg")
 
-from calibration.study import Runs, fit_study
-from calibration.study_questions import (
+from diffsoil.studies.vandermeij2026.fit import Runs, fit_study
+from diffsoil.studies.vandermeij2026.questions import (
     convergence,
     plot_protection,
     protection_posterior,
     strength_of_mooh,
 )
-from diffsoil import ensemble
-from diffsoil.study.report import write_report
-from diffsoil.study.scenarios import load_study
-from diffsoil.study.suite import run_study, say
+from diffsoil.studies.vandermeij2026.report import write_report
+from diffsoil.studies.vandermeij2026.scenarios import load_study
+from diffsoil.studies.vandermeij2026.suite import run_study, say
+from diffsoil.work import ensemble
 
 STRENGTHS = (5.0, 20.0, 100.0, 500.0, 2500.0, 12500.0)
 """Values of B2, dm3/mmol; the study has 5."""

@@ -30,7 +30,7 @@ import pandas as pd
 import xarray as xr
 
 # Imported before forking: a run then begins where its work begins.
-import sensitivity.prune
+import sensitivity.pruning.workflow
 import sensitivity.workflow  # noqa: F401
 from diffsoil import cli
 

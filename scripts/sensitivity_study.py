@@ -25,14 +25,16 @@ import numpy as np
 import pandas as pd
 import tomlkit
 
-from diffsoil import _runtime, ensemble
+from diffsoil import _runtime
 from diffsoil.cases import load_case
+from diffsoil.studies.vandermeij2026.drivers import drivers
+from diffsoil.work import ensemble
 from diffsoil.work.files import replacing
 from sensitivity import derivative, variance
+from sensitivity.distributions import law
 from sensitivity.folder import COLUMNS_OF, Folder, read_table
 from sensitivity.indices import outlying
 from sensitivity.jobs import Draws, say
-from sensitivity.laws import law
 from sensitivity.plots import PRIMARY
 from sensitivity.problem import Problem
 from sensitivity.workflow import run_sensitivity
@@ -166,7 +168,7 @@ def main() -> None:
             )
             compared.append(load_case(case).name)
     if chosen.study is not None:
-        run_sensitivity([], folder, [], study=chosen.study)
+        run_sensitivity([], folder, [], study=drivers(chosen.study))
     if chosen.sobol:
         table = pd.concat([agreement(folder, name) for name in compared], ignore_index=True)
         with replacing(folder / "first_inputs.csv", overwrite=True) as part:

@@ -25,9 +25,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
 from calibration import Problem, store  # noqa: E402
-from calibration.assimilation import START, assimilate_case  # noqa: E402
 from calibration.compatibility import in_order  # noqa: E402
 from calibration.prediction import predict_draws, table  # noqa: E402
+from calibration.twin.assimilation import START, assimilate_case  # noqa: E402
 from calibration.workflow import calibrate_case  # noqa: E402
 from diffsoil.io import data_path  # noqa: E402
 from diffsoil.work.files import replacing  # noqa: E402

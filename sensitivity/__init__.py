@@ -2,7 +2,7 @@
 
 from sensitivity.local import local
 from sensitivity.problem import Problem
-from sensitivity.prune import prune
+from sensitivity.pruning.workflow import prune
 from sensitivity.workflow import active_subspace, dgsm, morris, run_sensitivity, sobol
 
 __all__ = [

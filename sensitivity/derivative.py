@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from sensitivity.distributions import Law
 from sensitivity.indices import (
     CONSTANT,
     RESAMPLES,
@@ -22,7 +23,6 @@ from sensitivity.indices import (
     resampling,
     told_outlying,
 )
-from sensitivity.laws import Law
 
 LARGEST_DIMENSION = 10
 """Dimensions of an active subspace that are considered; more could not be looked at."""

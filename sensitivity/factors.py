@@ -9,8 +9,8 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from diffsoil.cases.arrays import Plan
 from diffsoil.parameters import UNIFORM, Parameter, Prior, lognormal, normal
-from diffsoil.plan import Plan
 from diffsoil.processes.minerals import CALCITE_MASS, MOLAR_MASS
 from diffsoil.time import Phase
 
@@ -102,7 +102,7 @@ def _clay(minerals: Array, calcite: Array, factor: Array) -> tuple[Array, Array]
 
 
 def _base_saturation(plan: Plan, factor: Float[Array, ""]) -> Plan:
-    """Exchangeable bases alone; :func:`diffsoil.plan.settled` computes them from the horizons."""
+    """Exchangeable bases alone; :func:`.arrays.settled` computes them from the horizons."""
     assert plan.horizons is not None  # of a whole soil
     bases = plan.horizons.bases * factor
     return eqx.tree_at(lambda of: of.horizons.bases, plan, bases)

@@ -16,14 +16,14 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from diffsoil import ensemble
-from diffsoil.fingerprint import difference as changed
-from diffsoil.fingerprint import fingerprint
+from diffsoil.cases.fingerprint import difference as changed
+from diffsoil.cases.fingerprint import fingerprint
 from diffsoil.io import InputError
-from diffsoil.simulation import simulate
+from diffsoil.output.simulation import simulate
+from diffsoil.work import ensemble
 from sensitivity import variance
+from sensitivity.distributions import Law, Posterior, sample
 from sensitivity.folder import COLUMNS_OF, Folder, Method
-from sensitivity.laws import Law, Posterior, sample
 from sensitivity.problem import (
     BATCHED,
     COMPARTMENTS,

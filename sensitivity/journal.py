@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from diffsoil.fingerprint import difference
+from diffsoil.cases.fingerprint import difference
 from diffsoil.io import InputError
 from diffsoil.work import arrays
 from diffsoil.work.files import TEMPORARY, replacing

@@ -9,9 +9,9 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
-from diffsoil import ensemble
+from diffsoil.work import ensemble
+from sensitivity.distributions import Law, law
 from sensitivity.indices import rows
-from sensitivity.laws import Law, law
 from sensitivity.outputs import Output, ages, parse
 from sensitivity.problem import Model, Problem, gradients
 

@@ -13,14 +13,14 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from diffsoil.cases import Case
+from diffsoil.cases.schema import at_site
 from diffsoil.io import InputError, nearest
 from diffsoil.numerics import safe
+from diffsoil.output.trajectory import LAYER_RESULTS, RESULTS
 from diffsoil.process import Environment
 from diffsoil.processes.geometry import overlap
-from diffsoil.schema import at_site
 from diffsoil.state import POOLS
 from diffsoil.time import INTERVALS, Phase
-from diffsoil.trajectory import LAYER_RESULTS, RESULTS
 
 CM_PER_M = 100.0
 

@@ -13,8 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from diffsoil.pictures import Figure
-from diffsoil.plots import (
+from diffsoil.output.plots import (
     BLUE,
     GREEN,
     GREY,
@@ -25,6 +24,7 @@ from diffsoil.plots import (
     SKY,
     YELLOW,
 )
+from diffsoil.report.pictures import Figure
 from diffsoil.work.files import replacing
 
 DPI = 140

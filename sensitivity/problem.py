@@ -16,17 +16,17 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from diffsoil.cases import Case, load_case
+from diffsoil.cases.arrays import Plan, build, check, prepare_plan, run
+from diffsoil.cases.inputs import Input as FileInput
 from diffsoil.column import Column
-from diffsoil.inputs import Input as FileInput
 from diffsoil.io import InputError, nearest
+from diffsoil.output.simulation import select
 from diffsoil.parameters import UNIFORM, Parameter, Prior
-from diffsoil.plan import Plan, build, check, prepare_plan, run
 from diffsoil.processes.carbon import Carbon
 from diffsoil.processes.geometry import overlap
 from diffsoil.processes.protection import MECHANISMS, HardMinimum, Protection, SoftMinimum
 from diffsoil.processes.vegetation import Vegetation
 from diffsoil.processes.weathering import Weathering
-from diffsoil.simulation import select
 from diffsoil.state import MINERALS
 from diffsoil.time import Record
 from sensitivity.factors import FACTORS
@@ -256,7 +256,7 @@ class Problem:
         outputs: texts (:mod:`sensitivity.outputs`); those that suit the case if empty.
         parameters: names of parameters, factors and strengths; all parameters with a finite
             range of what the case uses if empty.
-        inputs: from :func:`diffsoil.inputs.load_inputs`, instead of ``parameters``.
+        inputs: from :func:`diffsoil.cases.inputs.load_inputs`, instead of ``parameters``.
         treatment: which one, of a case with several.
         years: how many of an output without a year.
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from diffsoil import html
 from diffsoil.io import InputError
-from diffsoil.plots import MECHANISM_WORDS
+from diffsoil.output.plots import MECHANISM_WORDS
+from diffsoil.report import html
 from diffsoil.work.files import replacing
 from sensitivity import plots
 from sensitivity.folder import COLUMNS_OF, STUDY, read_study, read_table, write_study

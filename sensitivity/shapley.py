@@ -21,6 +21,7 @@ import numpy as np
 from scipy import linalg, stats
 from scipy.interpolate import PchipInterpolator
 
+from sensitivity.distributions import Law, Posterior, unit_sample
 from sensitivity.indices import (
     CONSTANT,
     TOO_FEW,
@@ -31,7 +32,6 @@ from sensitivity.indices import (
     nothing,
     resampling,
 )
-from sensitivity.laws import Law, Posterior, unit_sample
 
 FEWEST_EXPLAINED = 0.9
 """Share of the variance of unseen runs that the surrogate must explain."""

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from sensitivity.distributions import Law, quantiles
 from sensitivity.indices import (
     CONSTANT,
     RESAMPLES,
@@ -25,7 +26,6 @@ from sensitivity.indices import (
     resampling,
     told_outlying,
 )
-from sensitivity.laws import Law, quantiles
 
 SOBOL_RESAMPLES = 100
 

@@ -12,19 +12,20 @@ import dataclasses
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from diffsoil import ensemble
 from diffsoil._runtime import Device
 from diffsoil.cases import Case, find_case, load_case
-from diffsoil.inputs import load_inputs
+from diffsoil.cases.inputs import load_inputs
 from diffsoil.io import InputError
+from diffsoil.work import ensemble
 from diffsoil.work.files import reading_netcdf
 from sensitivity import derivative, report, shapley, variance
+from sensitivity.distributions import Posterior, law
 from sensitivity.folder import Folder, Method
 from sensitivity.indices import Result
 from sensitivity.jobs import (
@@ -41,7 +42,6 @@ from sensitivity.jobs import (
     say,
     say_costs,
 )
-from sensitivity.laws import Posterior, law
 from sensitivity.local import local
 from sensitivity.problem import Problem, known_inputs
 
@@ -51,6 +51,17 @@ class Found:
     """What a method found for a problem: tables by their names in :data:`TABLES`."""
 
     tables: dict[str, pd.DataFrame]
+
+
+class Companion(Protocol):
+    """An analysis of other runs, whose tables and picture join those of a folder."""
+
+    @property
+    def source(self) -> Path:
+        """Where those runs lie."""
+
+    def write(self, output: Path, overwrite: bool = False) -> None:
+        """Write the files that the report shows (``drivers.*``)."""
 
 
 # One method.
@@ -239,7 +250,7 @@ def run_sensitivity(
     years: int = 12,
     second: bool = False,
     treatment: str | None = None,
-    study: Path | None = None,
+    study: Companion | None = None,
     workers: int | None = None,
     scheduler: str | None = None,
     overwrite: bool = False,
@@ -256,7 +267,7 @@ def run_sensitivity(
             or else those that suit each case, if empty.
         parameters: names of inputs; those of the study in the folder, or else all with a finite
             range, if empty.
-        inputs: file of inputs (:func:`diffsoil.inputs.load_inputs`) instead of ``parameters``.
+        inputs: file of inputs (:func:`.inputs.load_inputs`) instead of ``parameters``.
         prior: laws of the inputs: their priors, or uniform between their bounds.
         posterior: ``posterior.nc`` of a fit; its joint draws are used instead of laws.
         samples: draws of each method (trajectories, base points); its own default if None.
@@ -264,8 +275,8 @@ def run_sensitivity(
         years: how many, of an output without a year.
         second: also second-order Sobol indices.
         treatment: which, of a case with several.
-        study: folder that ``diffsoil study run`` wrote, for drivers against parameters.
-        workers, scheduler, device: see :func:`diffsoil.ensemble.cluster`.
+        study: drivers of runs that were made elsewhere, to be set beside the indices.
+        workers, scheduler, device: see :func:`diffsoil.work.ensemble.cluster`.
         overwrite: compute anew what is there.
         resume: go on with runs that were stopped.
 
@@ -279,7 +290,8 @@ def run_sensitivity(
     for method in methods:
         _check_method(method, posterior is not None)
     paths = [find_case(name) for name in cases]
-    folder = Folder(output, [path for path in (*paths, inputs, posterior, study) if path])
+    sources = (*paths, inputs, posterior, study and study.source)
+    folder = Folder(output, [path for path in sources if path])
     file_inputs = load_inputs(inputs) if inputs else None
     joint = _read_posterior(posterior) if posterior else None
     problems, all_draws, told = [], [], {}
@@ -312,10 +324,6 @@ def run_sensitivity(
         for problem, draws in zip(problems, all_draws, strict=True)
         for store in dict.fromkeys(STORES[m] for m in methods if m != "local")
     ]
-    if study is not None:
-        from sensitivity import drivers
-
-        drivers.read(study)  # what is wrong with it shows before anything is computed
     seconds = say_costs(problems, jobs, methods, workers)
     with folder.place, ensemble.cluster(workers, scheduler, device) as pool:
         folder.open(told, drop=changed)
@@ -334,7 +342,7 @@ def run_sensitivity(
                         folder.add(tables)
         if study is not None:
             say("drivers of the study against parameters")
-            drivers.write(study, output, overwrite=True)
+            study.write(output, overwrite=True)
         say("drawing pictures and writing the report")
         report.write(output)
     say(f"done: open {output / 'report.html'}")

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from calibration.maximum import Laplace
+from calibration.methods.laplace import Laplace
 
 SIZE, ROWS, SD = 3, 8, 0.5
 

@@ -10,7 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from calibration import identifiability, maximum, nuts, prediction, store, workflow
+from calibration import identifiability, prediction, store, workflow
+from calibration.methods import laplace as approximation
+from calibration.methods import nuts
 from calibration.observations import Operator
 from calibration.priors import Priors, Transform
 from calibration.problem import Problem
@@ -119,12 +121,12 @@ def problem(case):
 
 @pytest.fixture(scope="module")
 def best(problem):
-    return maximum.maximum(problem, 1, 0, report=lambda line: None)[0]
+    return approximation.maximum(problem, 1, 0, report=lambda line: None)[0]
 
 
 @pytest.fixture(scope="module")
 def laplace(problem, best):
-    return maximum.laplace(problem, best.z)
+    return approximation.laplace(problem, best.z)
 
 
 @pytest.fixture(scope="module")
@@ -274,15 +276,15 @@ def test_a_series_that_is_kept_out_may_have_an_error_of_its_own_stated(case, tmp
 
 
 def test_a_search_that_starts_nowhere_finite_is_refused(problem, monkeypatch):
-    nowhere = maximum.Maximum(np.zeros(1), np.nan, np.nan, 1)
-    monkeypatch.setattr(maximum, "search", lambda *_, **__: nowhere)
-    monkeypatch.setattr(maximum, "simulate", lambda *_: None)
+    nowhere = approximation.Maximum(np.zeros(1), np.nan, np.nan, 1)
+    monkeypatch.setattr(approximation, "search", lambda *_, **__: nowhere)
+    monkeypatch.setattr(approximation, "simulate", lambda *_: None)
     with pytest.raises(InputError, match="no start of the search has a finite density"):
-        maximum.maximum(problem, 2, 0, report=lambda line: None)
+        approximation.maximum(problem, 2, 0, report=lambda line: None)
 
 
 def test_the_best_fit_comes_back_to_the_truth_from_far_away(problem, best):
-    starts = maximum.maximum(problem, 2, 7, report=lambda line: None)
+    starts = approximation.maximum(problem, 2, 7, report=lambda line: None)
     np.testing.assert_allclose([s.value for s in starts], best.value, atol=0.05)
     x = np.asarray(problem.coordinates.bounded(jnp.asarray(best.z)))
     predicted = problem.predict(jnp.asarray(x), problem.plan).latent
@@ -361,7 +363,7 @@ def test_an_interrupted_overwrite_keeps_the_old_fit(case, fit, monkeypatch):
 
     before = (fit / "summary.csv").read_bytes()
     with monkeypatch.context() as patch:
-        patch.setattr(maximum, "maximum", interrupted)
+        patch.setattr(approximation, "maximum", interrupted)
         with pytest.raises(KeyboardInterrupt, match="--resume"):
             workflow.calibrate_case(case, fit, method="laplace", quick=True, overwrite=True)
     assert (fit / "summary.csv").read_bytes() == before

@@ -6,11 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from diffsoil.cases import Grid, Soil, load_case, remap, set_parameters
+from diffsoil.cases import load_case, set_parameters
+from diffsoil.cases.arrays import build
+from diffsoil.cases.plausible import of_atmosphere, of_climate
+from diffsoil.cases.read import Grid, Soil, remap
 from diffsoil.io import InputError
-from diffsoil.plan import build
-from diffsoil.plausible import of_atmosphere, of_climate
-from diffsoil.simulation import simulate_file
+from diffsoil.output.simulation import simulate_file
 from tests import tiny_case
 
 

@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from calibration import checks, importance
+from calibration import checks
+from calibration.methods import importance
 from diffsoil.parameters import UNIFORM, Parameter
 
 NAMES = ("carbon.k_hum", "protection.b1", "manure.factor")

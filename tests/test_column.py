@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from diffsoil.cases import load_case
+from diffsoil.cases.arrays import build, check, initial_state, prepare_plan, run
 from diffsoil.column import Column, standard_column
 from diffsoil.io import InputError
-from diffsoil.plan import build, check, initial_state, prepare_plan, run
 from diffsoil.processes.carbon import BIO_SHARE, Carbon, co2_ratio, plant_shares
 from diffsoil.processes.pores import PrescribedPores
 from diffsoil.processes.protection import Protection

@@ -14,12 +14,12 @@ import jax.numpy as jnp
 import pytest
 
 from diffsoil.cases import Case, load_case
+from diffsoil.cases.arrays import Plan, build, initial_state
 from diffsoil.column import Column
 from diffsoil.io import data_path
-from diffsoil.plan import Plan, build, initial_state
+from diffsoil.output.simulation import select
 from diffsoil.process import Environment, Process
 from diffsoil.processes.protection import Protection, SoftMinimum
-from diffsoil.simulation import select
 from diffsoil.state import VARIABLES, State
 from diffsoil.time import _neutral
 

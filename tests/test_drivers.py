@@ -10,10 +10,9 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from diffsoil.ensemble import Store
 from diffsoil.io import InputError
-from diffsoil.study import analysis
-from sensitivity import drivers
+from diffsoil.studies.vandermeij2026 import analysis, drivers
+from diffsoil.work.ensemble import Store
 from tests.tiny_suite import suite
 
 
@@ -124,7 +123,8 @@ def folder(made: xr.Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_drivers_of_a_store_are_written_and_are_those_put_in(folder: Path, tmp_path: Path) -> None:
-    found = drivers.write(folder, tmp_path / "out")
+    found = drivers.drivers(folder)
+    found.write(tmp_path / "out")
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted(drivers.FILES)
     table = pd.read_csv(tmp_path / "out" / "drivers.csv")
     assert len(table) == len(found.factors) == 3 * (4 + 3 + 4) + 5
@@ -180,16 +180,16 @@ def test_missing_runs_and_files_in_the_way_are_told(
     folder: Path, made: xr.Dataset, tmp_path: Path
 ) -> None:
     with pytest.raises(InputError, match=r"none/runs.zarr: does not exist; make it with: diffsoil"):
-        drivers.write(tmp_path / "none", tmp_path / "out")
+        drivers.drivers(tmp_path / "none")
     store = Store.open(tmp_path / "runs.zarr", made, "made by hand")
     store.write([0], {"soc_stock_0_100": made["soc_stock_0_100"].to_numpy()[:1]})
     with pytest.raises(InputError, match="71 of the 72 runs to year 10000 are missing"):
-        drivers.write(tmp_path, tmp_path / "out")
+        drivers.drivers(tmp_path)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "drivers.png").touch()
     with pytest.raises(InputError, match=r"drivers.png: exists already; use --overwrite"):
-        drivers.write(folder, tmp_path / "out")
+        drivers.drivers(folder).write(tmp_path / "out")
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["drivers.png"]
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="file: is a file, a folder is needed"):
-        drivers.write(folder, tmp_path / "file")
+        drivers.drivers(folder).write(tmp_path / "file")

@@ -26,9 +26,9 @@ import xarray as xr
 from distributed import rpc
 from distributed.security import Security
 
-from diffsoil import ensemble
-from diffsoil.ensemble import Batch, BatchError, Pool, Store, cluster, collect, run
 from diffsoil.io import InputError
+from diffsoil.work import ensemble
+from diffsoil.work.ensemble import Batch, BatchError, Pool, Store, cluster, collect, run
 
 NAMES = ("calm", "dry", "wet", "früh", "late", "hot", "cold", "deep", "thin", "old", "bare", "lime")
 SIZE = 300
@@ -341,7 +341,7 @@ def test_collected_results_keep_the_order_of_their_arguments(
 
 
 def test_importing_the_runner_is_quick() -> None:
-    code = "import sys, diffsoil.ensemble; assert 'distributed' not in sys.modules"
+    code = "import sys, diffsoil.work.ensemble; assert 'distributed' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

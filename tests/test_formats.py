@@ -9,9 +9,9 @@ import tiny_case
 
 from diffsoil import cli
 from diffsoil.cases import load_case, read_case
-from diffsoil.formats import FORMAT, migrated
+from diffsoil.cases.arrays import build
+from diffsoil.cases.formats import FORMAT, migrated
 from diffsoil.io import InputError, data_path
-from diffsoil.plan import build
 
 
 def test_a_history_of_format_1_ends_with_the_year_before_until(tmp_path):

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from calibration import nuts
-from calibration.maximum import Laplace
+from calibration.methods import nuts
+from calibration.methods.laplace import Laplace
 from calibration.problem import Problem
 
 pytestmark = [pytest.mark.gpu, pytest.mark.mixed_types]

@@ -13,8 +13,8 @@ import pytest
 from diffsoil.io import InputError
 from diffsoil.parameters import UNIFORM, Parameter, Prior, lognormal, normal
 from sensitivity import derivative, indices, variance
+from sensitivity.distributions import Law, Posterior, law, sample
 from sensitivity.indices import Estimate, Result
-from sensitivity.laws import Law, Posterior, law, sample
 from sensitivity.shapley import Copula, from_subsets, shapley
 
 ISHIGAMI = [Law(name, "uniform", -math.pi, math.pi) for name in "abc"]

@@ -11,11 +11,11 @@ import pytest
 from jaxtyping import Array
 
 from diffsoil.cases import Case, load_case
-from diffsoil.plan import Plan, build, run
+from diffsoil.cases.arrays import Plan, build, run
+from diffsoil.output.simulation import simulate
+from diffsoil.output.trajectory import Trajectory
 from diffsoil.process import Environment
-from diffsoil.simulation import simulate
 from diffsoil.time import Record
-from diffsoil.trajectory import Trajectory
 
 THICKNESS = 0.05
 

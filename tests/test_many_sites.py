@@ -9,9 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from calibration import Problem, emulator, importance, many_sites, model_comparison
-from calibration.hierarchy import VARIANTS, Hierarchy
-from calibration.sites import Sites
+from calibration import Problem
+from calibration.methods import importance
+from calibration.profiles import emulator, model_comparison
+from calibration.profiles import workflow as many_sites
+from calibration.profiles.hierarchy import VARIANTS, Hierarchy
+from calibration.profiles.sites import Sites
 from diffsoil.io import InputError
 from diffsoil.processes.protection import MECHANISMS
 

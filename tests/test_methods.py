@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from calibration import importance, nuts, smc, svi
-from calibration.chunks import Chunks
+from calibration.methods import importance, nuts, smc, svi
 from calibration.prediction import Predicted
 from calibration.problem import Prediction
 from diffsoil.io import InputError
+from diffsoil.work.chunks import Chunks
 from tests.known_posterior import Known
 
 # NumPyro, BlackJAX and optax mix float types inside

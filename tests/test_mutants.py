@@ -23,10 +23,10 @@ import tomlkit
 
 from calibration.observations import read as read_observations
 from diffsoil.cases import Case, load_case
-from diffsoil.fingerprint import files_of
+from diffsoil.cases.arrays import build
+from diffsoil.cases.fingerprint import files_of
 from diffsoil.io import MOST_LINES, InputError
-from diffsoil.plan import build
-from diffsoil.simulation import simulate
+from diffsoil.output.simulation import simulate
 
 CASES = (
     "loess_wet_forest",

@@ -18,8 +18,8 @@ from calibration.observations import Operator, read
 from calibration.problem import Prediction, Problem
 from calibration.quantities import QUANTITIES
 from diffsoil.cases import load_case
+from diffsoil.cases.arrays import build
 from diffsoil.io import InputError
-from diffsoil.plan import build
 from tests.test_calibration import HEADER, observation, write_case
 from tests.test_whole_soil_cases import with_experiment
 

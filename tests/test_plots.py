@@ -8,9 +8,10 @@ import pytest
 import xarray as xr
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from diffsoil import cli, plots
+from diffsoil import cli
 from diffsoil.io import InputError
-from diffsoil.pictures import Figure
+from diffsoil.output import plots
+from diffsoil.report.pictures import Figure
 from diffsoil.state import MINERALS
 
 CASE = """

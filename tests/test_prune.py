@@ -13,16 +13,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from diffsoil import ensemble
 from diffsoil.cases import load_case, read_case
 from diffsoil.cli import main
 from diffsoil.io import InputError
-from diffsoil.simulation import simulate
-from sensitivity import confirmation, elimination, worth
-from sensitivity.case_text import without_text
-from sensitivity.cost import Cost
-from sensitivity.elimination import Search
-from sensitivity.loss import Loss, Rule, relative
+from diffsoil.output.simulation import simulate
+from diffsoil.work import ensemble
+from sensitivity.pruning import ablation, confirmation, elimination
+from sensitivity.pruning.case_text import without_text
+from sensitivity.pruning.cost import Cost
+from sensitivity.pruning.elimination import Search
+from sensitivity.pruning.loss import Loss, Rule, relative
 from tests import tiny_case
 
 TARGET = "soc_stock_0_100"
@@ -72,8 +72,8 @@ def stock(case, column=None):
 
 @pytest.fixture(scope="module")
 def found(case, pool):
-    runs = worth.of_case(case, [TARGET])
-    return runs, worth.worth(runs, pool, nodes=16)
+    runs = ablation.of_case(case, [TARGET])
+    return runs, ablation.worth(runs, pool, nodes=16)
 
 
 # worth
@@ -113,7 +113,7 @@ def test_rows_of_worth_have_the_form_of_all_indices(case, found):
     from sensitivity.indices import COLUMNS
 
     runs, of = found
-    table = worth.table(of, runs, case.name, [99, 299])
+    table = ablation.table(of, runs, case.name, [99, 299])
     assert tuple(table.columns) == COLUMNS
     assert set(table["index"]) == {"worth", "interaction", "integrated_gradient"}
     assert set(table["year"]) == {1699, 1899}
@@ -152,7 +152,7 @@ def test_the_quantile_is_an_upper_limit_that_few_draws_cannot_give():
 
 
 def test_the_memory_of_a_new_process_is_not_that_of_its_parent():
-    code = "from sensitivity.cost import peak_mb; print(peak_mb())"
+    code = "from sensitivity.pruning.cost import peak_mb; print(peak_mb())"
     ballast = bytearray(1500 * 2**20)  # more than importing the package takes
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert 20 < float(done.stdout) < 0.7 * len(ballast) / 2**20
@@ -356,10 +356,10 @@ def test_bad_input_is_one_line(path, tmp_path, capsys, words, message):
 
 
 def test_the_posterior_of_a_column_pruned_of_what_does_nothing_is_the_same(case):
-    from sensitivity.laplace import compared, posterior
+    from sensitivity.pruning.laplace import compared, posterior
 
     bare = read_case(case.path, without_text(case, ["manure"]))
-    runs, pruned = (worth.of_case(c, [TARGET], (), drawn=False) for c in (case, bare))
+    runs, pruned = (ablation.of_case(c, [TARGET], (), drawn=False) for c in (case, bare))
     names, truth = ["carbon.k_hum", "protection.b4"], np.array([0.016, 0.7])
     there = dataclasses.replace(runs, parameters=tuple(names))
     values = np.asarray(there.values(jnp.asarray(truth), jnp.zeros(0)))
@@ -376,7 +376,7 @@ def test_the_posterior_of_a_column_pruned_of_what_does_nothing_is_the_same(case)
 
 def test_what_processes_are_worth_is_drawn_and_told():
     from sensitivity.indices import rows
-    from sensitivity.prune_report import _worth_section, worth_bars
+    from sensitivity.pruning.report import _worth_section, worth_bars
 
     names, values = ["heat", "pores"], np.array([1.0, -2.0])
     tables = [

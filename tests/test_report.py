@@ -13,7 +13,7 @@ import pytest
 
 from calibration import checks, plots, report, store
 from diffsoil.cases import Case, load_case
-from diffsoil.fingerprint import checksum
+from diffsoil.cases.fingerprint import checksum
 from tests import tiny_case
 from tests.test_checks import YEARS, fake_table, fake_tree, parameters
 

@@ -14,9 +14,9 @@ import tiny_case
 
 from diffsoil import _runtime
 from diffsoil.cases import load_case
+from diffsoil.cases.arrays import build
 from diffsoil.io import InputError
-from diffsoil.plan import build
-from diffsoil.simulation import simulate
+from diffsoil.output.simulation import simulate
 
 LOOK = "print(jax.config.jax_enable_x64, jax.config.jax_compilation_cache_dir)"
 FIRST, SECOND = f"import diffsoil, jax; {LOOK}", f"import jax, diffsoil; {LOOK}"

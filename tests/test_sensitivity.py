@@ -13,8 +13,8 @@ import xarray as xr
 
 from diffsoil.cases import Case
 from diffsoil.io import InputError
+from diffsoil.output.simulation import simulate
 from diffsoil.processes.protection import MECHANISMS
-from diffsoil.simulation import simulate
 from diffsoil.time import Phase
 from sensitivity import local
 from sensitivity.factors import FACTORS

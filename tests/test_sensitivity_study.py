@@ -12,8 +12,9 @@ import pytest
 import xarray as xr
 
 import sensitivity
-from diffsoil import cli, ensemble
+from diffsoil import cli
 from diffsoil.io import InputError
+from diffsoil.work import ensemble
 from sensitivity import jobs, report
 from sensitivity.folder import read_table
 from sensitivity.indices import COLUMNS, rows

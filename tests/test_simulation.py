@@ -12,10 +12,11 @@ import pytest
 import xarray as xr
 
 import diffsoil
-from diffsoil import cli, simulation
-from diffsoil.audit import first_loss
+from diffsoil import cli
 from diffsoil.io import InputError
-from diffsoil.simulation import Progress, simulate, simulate_file
+from diffsoil.output import simulation
+from diffsoil.output.audit import first_loss
+from diffsoil.output.simulation import Progress, simulate, simulate_file
 from tests import tiny_case
 
 STOCKS = ("soc_stock_0_25", "soc_stock_25_75", "soc_stock_25_100", "soc_stock_0_100")

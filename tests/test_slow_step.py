@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 from calibration import store, workflow
-from calibration.importance import Weights
+from calibration.methods.importance import Weights
+from calibration.methods.posterior import Draws
 from calibration.slow_step import coarser
-from calibration.whitened import Draws
 from diffsoil.cases import load_case
 from diffsoil.io import InputError
 from tests.test_calibration import rows, write_case

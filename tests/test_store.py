@@ -10,7 +10,7 @@ import pytest
 
 from calibration import store
 from diffsoil.cases import load_case
-from diffsoil.fingerprint import checksum
+from diffsoil.cases.fingerprint import checksum
 from diffsoil.io import InputError
 from tests import tiny_case
 

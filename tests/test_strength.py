@@ -13,11 +13,11 @@ import pytest
 
 from diffsoil import strength
 from diffsoil.cases import load_case, read_case
+from diffsoil.cases.arrays import build, check
 from diffsoil.column import needed_by, removable, standard_column, whole_soil_column
 from diffsoil.io import InputError
-from diffsoil.plan import build, check
+from diffsoil.output.simulation import simulate
 from diffsoil.processes.protection import SoftMinimum
-from diffsoil.simulation import simulate
 from diffsoil.state import empty_state
 from diffsoil.time import Record, advance
 from tests import tiny_case

@@ -9,14 +9,14 @@ import equinox as eqx
 import numpy as np
 import pytest
 
-from calibration.study import Found, Memory, Misfit
-from diffsoil import ensemble, inputs
-from diffsoil.cases import read_case
+from diffsoil.cases import inputs, read_case
 from diffsoil.cli import main
 from diffsoil.io import InputError, data_path
-from diffsoil.simulation import simulate
-from diffsoil.study import analysis, suite
-from diffsoil.study.scenarios import load_study
+from diffsoil.output.simulation import simulate
+from diffsoil.studies.vandermeij2026 import analysis, suite
+from diffsoil.studies.vandermeij2026.fit import Found, Memory, Misfit
+from diffsoil.studies.vandermeij2026.scenarios import load_study
+from diffsoil.work import ensemble
 from tests.tiny_study import tiny_study
 
 CHOSEN = (

@@ -9,7 +9,7 @@ import pytest
 import xarray as xr
 
 from diffsoil.io import InputError
-from diffsoil.study import analysis
+from diffsoil.studies.vandermeij2026 import analysis
 from tests.tiny_suite import FARMED, ROCKS, YEARS, scenarios, suite
 
 TRUTH = {

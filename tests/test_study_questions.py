@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from calibration.study_questions import _surrogate, variants
 from diffsoil.cases import read_case
-from diffsoil.study.scenarios import load_study
+from diffsoil.studies.vandermeij2026.questions import _surrogate, variants
+from diffsoil.studies.vandermeij2026.scenarios import load_study
 
 
 def test_every_other_choice_is_a_legal_case_of_every_history() -> None:

@@ -12,10 +12,10 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from diffsoil.ensemble import Store
 from diffsoil.io import InputError
-from diffsoil.study import analysis, beyond, figures, findings, report
-from diffsoil.study.findings import Results
+from diffsoil.studies.vandermeij2026 import analysis, beyond, figures, findings, report
+from diffsoil.studies.vandermeij2026.findings import Results
+from diffsoil.work.ensemble import Store
 from diffsoil.work.folder import MARKER
 from tests.tiny_suite import suite
 

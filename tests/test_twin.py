@@ -10,19 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from calibration import (
-    assimilation,
-    forecast,
-    importance,
-    plots,
-    prediction,
-    scenario,
-    store,
-    workflow,
-)
+from calibration import plots, prediction, store, workflow
+from calibration.methods import importance
 from calibration.problem import Problem
+from calibration.twin import assimilation, forecast, scenario
 from diffsoil.cases import load_case
-from diffsoil.fingerprint import checksum, checksum_of
+from diffsoil.cases.fingerprint import checksum, checksum_of
 from diffsoil.io import InputError
 from diffsoil.processes.minerals import MOLAR_MASS
 from diffsoil.state import MINERALS
@@ -456,7 +449,7 @@ def test_rock_and_erosion_of_an_option_begin_with_it(tmp_path):
 
 @pytest.mark.slow
 def test_an_interrupted_refit_goes_on_to_the_same_draws(world, fit, tmp_path, monkeypatch):
-    from calibration import nuts
+    from calibration.methods import nuts
 
     new = world["folder"] / "new_1908.csv"
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"

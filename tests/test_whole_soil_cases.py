@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffsoil.cases import erosion_events, load_case
+from diffsoil.cases import load_case
+from diffsoil.cases.arrays import build, check, initial_state, prepare_plan, settled
+from diffsoil.cases.read import erosion_events
 from diffsoil.io import InputError
-from diffsoil.plan import build, check, initial_state, prepare_plan, settled
 from diffsoil.processes.erosion import ContinuousErosion, Erosion
 from diffsoil.processes.minerals import (
     ATOMIC_WEIGHT,

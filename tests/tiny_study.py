@@ -6,7 +6,7 @@ import dataclasses
 from functools import cache
 
 from diffsoil.cases import read_case
-from diffsoil.study.scenarios import Study, load_study
+from diffsoil.studies.vandermeij2026.scenarios import Study, load_study
 
 UNTIL = [200, 300, 400]
 RECOVERY_UNTIL = 500

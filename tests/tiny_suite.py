@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from diffsoil.study import analysis
+from diffsoil.studies.vandermeij2026 import analysis
 
 YEARS, LAYERS = 12000, 4
 FARMED = ("E0-E0-E0", "E1-E1-E1", "E1-E2-E2", "E1-E2-E3")

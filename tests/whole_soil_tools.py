@@ -9,13 +9,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffsoil.cases import Case, composition, load_case
+from diffsoil.cases import Case, load_case
+from diffsoil.cases.arrays import Plan, build, initial_state
+from diffsoil.cases.read import composition
+from diffsoil.cases.schema import Mineralogy
 from diffsoil.column import Column
 from diffsoil.parameters import Parameter
-from diffsoil.plan import Plan, build, initial_state
 from diffsoil.process import Environment
 from diffsoil.processes.texture import ground_totals
-from diffsoil.schema import Mineralogy
 from diffsoil.state import BUDGET, CATIONS, MINERALS, SIZES, SOLUTES, Ground, State, empty_state
 from diffsoil.time import Phase
 

@@ -1,0 +1,1 @@
+"""Methods of inference: the mode, approximations of the posterior, and samplers."""

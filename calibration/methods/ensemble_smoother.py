@@ -1,0 +1,138 @@
+"""Ensemble smoother with multiple data assimilation: a posterior without any gradient.
+
+For a model that is not smooth (a hard minimum, events), or whose gradient is too dear. An
+ensemble from the prior is moved towards the observations in :data:`PASSES` Kalman steps whose
+inflated errors add up to the real ones (ES-MDA; Emerick & Reynolds 2013). It is exact for linear
+models, normal priors and infinite ensembles, and an approximation everywhere else: there is no
+density to correct it by. A Kalman step cannot learn the size of an error. So after each one every
+member draws its error parameters anew, given how far it now lies from the observations
+(Metropolis, no model runs).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from calibration.likelihood import ERROR, MEMORY
+from calibration.methods.posterior import Draws
+from calibration.prediction import Predictor
+from calibration.problem import Problem
+from diffsoil.work.chunks import Chunks
+
+NAME = "ensemble"
+PASSES = 6
+ERROR_STEPS, ERROR_STRIDE = 60, 0.35
+"""Metropolis steps of the error parameters after each pass, and their size."""
+
+
+class Smoother:
+    """Ensembles that know nothing of each other.
+
+    Args:
+        problem: what to fit.
+        chains: number of ensembles.
+        members: of each; a few times the number of parameters at least.
+        seed: same seed, same draws.
+    """
+
+    def __init__(self, problem: Problem, chains: int, members: int, seed: int) -> None:
+        self.problem = problem
+        self.chains = chains
+        self.members = members
+        self._seed = seed
+        self._predict = Predictor(problem)
+        names = problem.names
+        self._of_errors = np.array([n.startswith((ERROR, MEMORY)) for n in names])
+        self._bounded = jax.jit(jax.vmap(problem.coordinates.bounded))
+        self._redraw = jax.jit(jax.vmap(self._redrawn))
+
+    def draw(self, folder: Path, report: Callable[[str], None], resume: bool = False) -> Draws:
+        """Smooth, writing a file in ``ensemble/`` of a folder after every pass.
+
+        Args:
+            folder: where the passes are written.
+            report: called with a progress line after every pass.
+            resume: go on after the passes that are there.
+        """
+        chunks = Chunks(folder, NAME, resume, report)
+        count = self.chains * self.members
+        prior = self.problem.priors.sample(jax.random.key(self._seed), count)
+        z = np.asarray(jax.jit(jax.vmap(self.problem.coordinates.unbounded))(prior))
+        if chunks.done:
+            z = np.asarray(chunks.state(z))
+        while chunks.done < PASSES:
+            number = chunks.done
+            predicted = self._predict(np.asarray(self._bounded(jnp.asarray(z))), report)
+            misfit = -np.asarray(predicted.log_likelihood)[:, self._fitted].sum(axis=1)
+            key = jax.random.fold_in(jax.random.key(self._seed + 1), number)
+            z = self._with_errors(key, z, predicted.latent)
+            rng = np.random.default_rng([self._seed, number])
+            parts = np.split(np.arange(count), self.chains)
+            z = np.concatenate([self._pass(rng, z[own], predicted.latent[own]) for own in parts])
+            chunks.save({"misfit": misfit.reshape(self.chains, 1, self.members)}, z)
+            report(f"  pass {number + 1} of {PASSES}: -log likelihood {np.median(misfit):.1f}")
+        predicted = self._predict(np.asarray(self._bounded(jnp.asarray(z))), report)
+        key = jax.random.fold_in(jax.random.key(self._seed + 1), PASSES)
+        z = self._with_errors(key, z, predicted.latent)
+        return Draws(z.reshape(self.chains, self.members, -1), {}, runs=float((PASSES + 1) * count))
+
+    @property
+    def _fitted(self) -> np.ndarray:
+        return self.problem.table["fitted"].to_numpy()
+
+    def _pass(
+        self, rng: np.random.Generator, z: np.ndarray, latent: Array
+    ) -> Float[np.ndarray, "member parameter"]:
+        """One Kalman step of one ensemble, with errors inflated by the number of passes."""
+        x = self._bounded(jnp.asarray(z))
+        errors, fitted = self.problem.errors, self._fitted
+        _, expected = jax.vmap(self._compared)(x, jnp.asarray(latent))
+        middle = jnp.median(expected, axis=0)
+        spread = self.problem.spread(jnp.median(x, axis=0), middle)
+        noise = PASSES * errors.covariance(middle, spread)[np.ix_(fitted, fitted)]
+        shown = errors.symmetric(np.asarray(expected))[:, fitted]
+        data = errors.symmetric(np.asarray(errors.value))[fitted]
+        away = shown - shown.mean(axis=0)
+        moved = z - z.mean(axis=0)
+        moved[:, self._of_errors] = 0.0
+        inner = away.T @ away / (len(z) - 1) + noise
+        gain = np.linalg.solve(inner, away.T @ moved / (len(z) - 1)).T
+        blurred = data + rng.multivariate_normal(np.zeros(data.size), noise, len(z))
+        return z + (blurred - shown) @ gain.T
+
+    def _compared(self, x: Array, latent: Array) -> tuple[Array, Array]:
+        found = self.problem.compare(x, latent, jnp.zeros((1, 1)))
+        return found.log_likelihood, found.expected
+
+    def _with_errors(self, key: Array, z: np.ndarray, latent: Any) -> np.ndarray:
+        if not self._of_errors.any():
+            return z
+        keys = jax.random.split(key, len(z))
+        return np.asarray(self._redraw(keys, jnp.asarray(z), jnp.asarray(latent)))
+
+    def _redrawn(self, key: Array, z: Array, latent: Array) -> Array:
+        """Error parameters of one member, given its distance from the observations."""
+
+        def density(z: Array) -> Array:
+            terms, _ = self._compared(self.problem.coordinates.bounded(z), latent)
+            return self.problem.fitted_likelihood(terms) + self.problem.log_prior(z)
+
+        def step(state: tuple[Array, Array], key: Array) -> tuple[tuple[Array, Array], None]:
+            here, now = state
+            one, two = jax.random.split(key)
+            stride = ERROR_STRIDE * jnp.asarray(self._of_errors)
+            there = here + stride * jax.random.normal(one, here.shape)
+            then = density(there)
+            taken = jnp.log(jax.random.uniform(two)) < then - now
+            return (jnp.where(taken, there, here), jnp.where(taken, then, now)), None
+
+        keys = jax.random.split(key, ERROR_STEPS)
+        (z, _), _ = jax.lax.scan(step, (z, density(z)), keys)
+        return z

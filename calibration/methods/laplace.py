@@ -1,0 +1,198 @@
+"""The most probable parameters (MAP), from several starts, and the Laplace approximation there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float
+from scipy.stats import multivariate_normal
+
+from calibration.problem import Problem
+from diffsoil.io import InputError
+from diffsoil.output.simulation import simulate
+
+Report = Callable[[str], None]
+
+GRADIENT_TOLERANCE = 2e-2
+"""Largest component of the gradient at which a search is done."""
+GAIN_TOLERANCE = 2e-3
+"""Gain of a step, in units of the log posterior, at which a search is done."""
+
+
+LEAST_CURVATURE = 3.0 / np.pi**2
+"""Curvature of a standard logistic, the density of a uniform prior in logit coordinates."""
+
+LEAST_WHITENED = 1.0 / 9.0
+"""One pass widens no direction to more than three times its width."""
+
+SECANT = 1.5
+SECANT_PASSES = 2
+"""How far to both sides curvature is measured, in standard deviations, and how often."""
+
+
+DESCENT = optax.scale_by_lbfgs(memory_size=20)
+_direction = jax.jit(DESCENT.update)  # as single operations it would be compiled in every step
+
+
+class Maximum(NamedTuple):
+    """End of one search; ``z`` unbounded parameters, ``value`` the negative log posterior."""
+
+    z: Float[np.ndarray, " parameter"]
+    value: float
+    gradient: float
+    evaluations: int
+
+
+def search(
+    problem: Problem,
+    start: Float[Array, " parameter"],
+    steps: int = 80,
+    report: Report = print,
+    value: Float[Array, " obs"] | None = None,
+) -> Maximum:
+    """Climb from one start with L-BFGS and a backtracking line search.
+
+    Args:
+        problem: what to fit.
+        start: unbounded parameters.
+        steps: largest number of steps.
+        report: called with a line of progress now and then.
+        value: measured values in the place of the table's own.
+    """
+    function = problem.value_and_gradient(value)
+    z = jnp.asarray(start)
+    state = DESCENT.init(z)
+    value, gradient = function(z)
+    evaluations = 1
+    for step in range(steps):
+        direction, state = _direction(gradient, state, z)
+        slope = -float(jnp.vdot(direction, gradient))
+        if not np.isfinite(slope) or slope >= 0:  # not downhill: forget the curvature
+            state = DESCENT.init(z)
+            direction, slope = gradient, -float(jnp.vdot(gradient, gradient))
+        # no parameter moves more than two units of its logit or logarithm at once
+        length = min(1.0, 2.0 / max(float(jnp.max(jnp.abs(direction))), 1e-12))
+        accepted = False
+        for _ in range(20):
+            trial = z - length * direction
+            new, new_gradient = function(trial)
+            evaluations += 1
+            if np.isfinite(float(new)) and float(new) <= float(value) + 1e-4 * length * slope:
+                accepted = True
+                break
+            length *= 0.4
+        if not accepted:
+            break
+        gained = float(value) - float(new)
+        z, value, gradient = trial, new, new_gradient
+        largest = float(jnp.max(jnp.abs(gradient)))
+        if step % 10 == 9:
+            report(f"    step {step + 1}: -log posterior {float(value):.2f}")
+        if largest < GRADIENT_TOLERANCE or gained < GAIN_TOLERANCE:
+            break
+    largest = float(jnp.max(jnp.abs(gradient)))
+    return Maximum(np.asarray(z), float(value), largest, evaluations)
+
+
+def maximum(problem: Problem, starts: int, seed: int, report: Report = print) -> list[Maximum]:
+    """Search from the defaults and from draws of the prior; best first.
+
+    Args:
+        problem: what to fit.
+        starts: number of searches, at least 1.
+        seed: of the draws.
+        report: progress lines.
+
+    Raises:
+        diffsoil.io.InputError: no start has a finite density.
+    """
+    drawn = problem.priors.sample(jax.random.key(seed), max(starts - 1, 1))
+    points = [problem.defaults, *drawn[: starts - 1]]
+    found = []
+    for number, x in enumerate(points):
+        result = search(problem, problem.coordinates.unbounded(x), report=report)
+        report(
+            f"  start {number + 1} of {starts}: -log posterior {result.value:.2f}, "
+            f"{result.evaluations} evaluations"
+        )
+        found.append(result)
+    finite = [result for result in found if np.isfinite(result.value)]
+    if not finite:
+        simulate(problem.case, problem.column)  # which says where, if it is the run that is lost
+        raise InputError(f"{problem.case.path}: no start of the search has a finite density")
+    return sorted(finite, key=lambda m: m.value)
+
+
+class Laplace(NamedTuple):
+    """Normal approximation of the posterior in unbounded parameters."""
+
+    mean: Float[np.ndarray, " parameter"]
+    covariance: Float[np.ndarray, "parameter parameter"]
+
+    @property
+    def factor(self) -> Float[np.ndarray, "parameter parameter"]:
+        """Lower triangular factor of the covariance."""
+        return np.linalg.cholesky(self.covariance)
+
+    def sample(self, draws: int, seed: int) -> Float[np.ndarray, "draw parameter"]:
+        """Draws of unbounded parameters."""
+        normal = np.random.default_rng(seed).standard_normal((draws, self.mean.size))
+        return self.mean + normal @ self.factor.T
+
+    def log_density(self, z: Float[np.ndarray, "draw parameter"]) -> Float[np.ndarray, " draw"]:
+        """Logarithm of its density at unbounded parameters."""
+        return multivariate_normal(self.mean, self.covariance).logpdf(z).reshape(len(z))
+
+
+def laplace(
+    problem: Problem,
+    mode: Float[np.ndarray, " parameter"],
+    value: Float[Array, " obs"] | None = None,
+) -> Laplace:
+    """Laplace approximation at a mode, with the curvature that the posterior has on its width.
+
+    The Hessian is taken by differences of the exact gradient: first in small steps, then twice
+    more along the axes of the approximation found, over :data:`SECANT` standard deviations to
+    both sides. Where one protection mechanism gives way to another the posterior has a bend of
+    strong local curvature; a tangent there would make the approximation far too narrow, a secant
+    does not.
+    Directions of weak or negative curvature get the variance of a standard logistic at most.
+
+    Args:
+        problem: what to fit.
+        mode: unbounded parameters.
+        value: measured values in the place of the table's own.
+    """
+    function = problem.value_and_gradient(value)
+    tangent = _hessian(function, mode, np.eye(mode.size), 1e-4)
+    covariance = _inverse(tangent, np.eye(mode.size))
+    for _ in range(SECANT_PASSES):
+        factor = np.linalg.cholesky(covariance)
+        covariance = _inverse(_hessian(function, mode, factor, SECANT), factor)
+    return Laplace(np.asarray(mode), covariance)
+
+
+def _hessian(
+    function: Callable, mode: np.ndarray, axes: np.ndarray, step: float
+) -> Float[np.ndarray, "parameter parameter"]:
+    """Second derivatives along the columns of ``axes``, by central differences of the gradient."""
+    rows = []
+    for axis in axes.T:
+        up = function(jnp.asarray(mode + step * axis))[1]
+        down = function(jnp.asarray(mode - step * axis))[1]
+        rows.append(axes.T @ np.asarray(up - down) / (2 * step))
+    hessian = np.array(rows)
+    return 0.5 * (hessian + hessian.T)
+
+
+def _inverse(hessian: np.ndarray, axes: np.ndarray) -> np.ndarray:
+    """Covariance in parameters from a Hessian along ``axes``."""
+    values, vectors = np.linalg.eigh(hessian)
+    least = LEAST_CURVATURE if np.array_equal(axes, np.eye(len(axes))) else LEAST_WHITENED
+    along = axes @ vectors
+    return (along / np.maximum(values, least)) @ along.T

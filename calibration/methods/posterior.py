@@ -1,0 +1,112 @@
+"""The posterior in coordinates in which it is about a standard normal.
+
+All methods but the ensemble work there: what they need is one log density of a vector, and runs
+side by side on the devices that there are.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from calibration.methods.laplace import Laplace
+
+
+class Posterior(Protocol):
+    """What a sampler needs of a problem."""
+
+    plan: Any
+
+    def log_posterior(self, z: Array, plan: Any, value: Array | None = None) -> Array:
+        """Logarithm of the posterior density of unbounded parameters."""
+
+
+class Draws(NamedTuple):
+    """What every method ends with.
+
+    ``z`` are unbounded parameters by chain and draw; chains are runs that know nothing of each
+    other. ``log_proposal`` is the logarithm of the density that the draws come from, where that
+    is an approximation whose draws can be weighted; up to a constant, None elsewhere.
+    ``log_evidence`` has one estimate a chain, where the method has one. ``statistics`` are of
+    the sampler, by chain and draw. ``gradients`` and ``runs`` count evaluations of the model with
+    and without its gradient, of all chains.
+    """
+
+    z: Float[np.ndarray, "chain draw parameter"]
+    statistics: dict[str, np.ndarray]
+    log_proposal: Float[np.ndarray, "chain draw"] | None = None
+    log_evidence: Float[np.ndarray, " chain"] | None = None
+    gradients: float = 0.0
+    runs: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Whitened:
+    """A posterior in coordinates whitened by a normal approximation.
+
+    Args:
+        problem: what to sample.
+        start: the approximation.
+        value: measured values in the place of the table's own, for simulated data.
+    """
+
+    problem: Posterior
+    start: Laplace
+    value: Array | None = None
+
+    @property
+    def size(self) -> int:
+        """Number of parameters."""
+        return int(self.start.mean.size)
+
+    @property
+    def arguments(self) -> tuple[Any, Array | None, Array, Array]:
+        """What is passed to the compiled program beside the coordinates."""
+        mean, factor = jnp.asarray(self.start.mean), jnp.asarray(self.start.factor)
+        return self.problem.plan, self.value, mean, factor
+
+    def unbounded(self, u: Array) -> Float[np.ndarray, "... parameter"]:
+        """Unbounded parameters from whitened ones, with any leading axes."""
+        return np.asarray(self.start.mean + np.asarray(u) @ self.start.factor.T)
+
+    def log_density(self, u: Float[Array, " parameter"], arguments: Any) -> Float[Array, ""]:
+        """Logarithm of the posterior density in whitened coordinates; integrates to the evidence.
+
+        A point where the model has no answer has a density of zero.
+        """
+        plan, value, mean, factor = arguments
+        given = () if value is None else (value,)
+        density = self.problem.log_posterior(mean + factor @ u, plan, *given)
+        density = density + jnp.sum(jnp.log(jnp.diag(factor)))
+        return jnp.where(jnp.isfinite(density), density, NOWHERE)
+
+
+NOWHERE = -1e10
+
+
+def side_by_side(function: Callable, chains: int, fixed: int) -> Callable:
+    """A function of one chain for all of them: on a CPU each on a device of its own.
+
+    Args:
+        function: its first ``fixed`` arguments belong to a chain, one more to all.
+        chains: how many.
+        fixed: see there.
+
+    Raises:
+        RuntimeError: fewer CPU devices than chains, so that they could not run side by side.
+    """
+    axes = (0,) * fixed + (None,)
+    if jax.default_backend() != "cpu":
+        return jax.jit(jax.vmap(function, in_axes=axes))
+    if jax.local_device_count() < chains:
+        raise RuntimeError(
+            f"{chains} chains need {chains} CPU devices to run side by side, JAX has "
+            f"{jax.local_device_count()}"
+        )
+    return jax.pmap(function, in_axes=axes, devices=jax.local_devices()[:chains])

@@ -1,0 +1,143 @@
+"""Tempered sequential Monte Carlo: particles walk from a wide reference to the posterior.
+
+The reference is the Laplace approximation, :data:`WIDER` times as wide: a normal whose volume is
+known, so the weights gathered on the way estimate the evidence. (From the prior the way would be
+ten times as long. Mass that lies outside the reference is not found; NUTS from several starts is
+the check of that.) Steps of temperature are chosen to keep :data:`KEPT` of the particles
+effective; HMC moves them at each (BlackJAX). Runs side by side know nothing of each other: their
+log evidences say how far one can be trusted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import blackjax
+import jax
+import jax.numpy as jnp
+import numpy as np
+from blackjax.smc import extend_params, resampling
+from jaxtyping import Array
+
+from calibration.methods.laplace import Laplace
+from calibration.methods.posterior import NOWHERE, Draws, Posterior, Whitened, side_by_side
+from diffsoil.work.chunks import Chunks
+
+NAME = "particles"
+WIDER = 1.7
+KEPT = 0.6
+MOVES, LEAPS = 3, 5
+"""HMC transitions at each temperature, and leapfrog steps in each."""
+
+STEP = 0.8
+"""Leapfrog step in whitened coordinates, times the fourth root of the number of parameters."""
+
+MOST_STAGES = 60
+
+
+class Tempered:
+    """Tempered runs side by side.
+
+    Args:
+        problem: what to sample.
+        start: Laplace approximation, which whitens and is the reference.
+        chains: number of runs.
+        particles: of each run; each becomes a draw.
+        seed: same seed, same draws.
+        value: measured values in the place of the table's own.
+    """
+
+    def __init__(
+        self,
+        problem: Posterior,
+        start: Laplace,
+        chains: int,
+        particles: int,
+        seed: int,
+        value: Array | None = None,
+    ) -> None:
+        self._target = Whitened(problem, start, value)
+        self.chains = chains
+        self.particles = particles
+        self._seed = seed
+        self._step = side_by_side(self._stage, chains, 2)
+
+    def _stage(self, key: Array, state: Any, arguments: Any) -> tuple[Any, Array, Array]:
+        size = self._target.size
+
+        def reference(u: Array) -> Array:
+            normal = -0.5 * jnp.sum((u / WIDER) ** 2)
+            return normal - size * (jnp.log(WIDER) + 0.5 * jnp.log(2 * jnp.pi))
+
+        def gained(u: Array) -> Array:
+            density = self._target.log_density(u, arguments)
+            return jnp.maximum(density - reference(u), NOWHERE)
+
+        hmc = {
+            "step_size": jnp.asarray(STEP * size**-0.25),
+            "inverse_mass_matrix": jnp.ones(size),
+            "num_integration_steps": jnp.asarray(LEAPS),
+        }
+        sampler = blackjax.adaptive_tempered_smc(
+            reference,
+            gained,
+            blackjax.hmc.build_kernel(),
+            blackjax.hmc.init,
+            extend_params(hmc),
+            resampling.systematic,
+            target_ess=KEPT,
+            num_mcmc_steps=MOVES,
+            batch_size=1,  # one column after the other: memory does not grow with particles
+        )
+        state, info = sampler.step(key, state)
+        accepted = jnp.mean(info.update_info.acceptance_rate)
+        return state, info.log_likelihood_increment, accepted
+
+    def draw(self, folder: Path, report: Callable[[str], None], resume: bool = False) -> Draws:
+        """Sample, writing a file in ``particles/`` of a folder after every temperature.
+
+        Args:
+            folder: where the stages are written.
+            report: called with a progress line after every stage.
+            resume: go on after the stages that are there.
+        """
+        chunks = Chunks(folder, NAME, resume, report)
+        keys = jax.random.split(jax.random.PRNGKey(self._seed), self.chains)
+        shape = (self.chains, self.particles, self._target.size)
+        normal = np.random.default_rng(self._seed).standard_normal(shape)
+        particles = jnp.asarray(WIDER * normal)
+        init = [blackjax.smc.tempered.init(own) for own in particles]
+        state = jax.tree.map(lambda *leaves: jnp.stack([jnp.asarray(x) for x in leaves]), *init)
+        if chunks.done:
+            state = chunks.state(state)
+        before = chunks.kept()
+        finished = bool(before) and bool((before["temperature"][:, -2:] >= 1.0).all())
+        finished = finished and before["temperature"].shape[1] > 1
+        # the particles at temperature 1 are resampled and moved once more: all count alike then
+        while not finished:
+            if chunks.done >= MOST_STAGES:
+                raise RuntimeError(f"temperature 1 was not reached in {MOST_STAGES} stages")
+            stage_keys = jax.vmap(lambda key, n=chunks.done: jax.random.fold_in(key, n))(keys)
+            was = np.asarray(state.tempering_param)
+            state, increment, accepted = self._step(stage_keys, state, self._target.arguments)
+            now = np.asarray(state.tempering_param)
+            # what a finished run still moves adds nothing to its evidence
+            step = np.where(was >= 1.0, 0.0, np.asarray(increment))
+            chunks.save({"temperature": now[:, None], "increment": step[:, None]}, state)
+            shown = ", ".join(f"{t:.3g}" for t in now)
+            report(
+                f"  stage {chunks.done}: temperature {shown}, acceptance "
+                f"{float(np.mean(np.asarray(accepted))):.2f}"
+            )
+            finished = bool((was >= 1.0).all())
+        stages = chunks.done
+        moved = stages * self.particles * self.chains
+        return Draws(
+            self._target.unbounded(state.particles),
+            {},
+            log_evidence=chunks.kept()["increment"].sum(axis=1),
+            gradients=float(moved * (MOVES * LEAPS + 1)),
+            runs=float(2 * moved),
+        )

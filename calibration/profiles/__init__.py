@@ -1,0 +1,1 @@
+"""Many profiles in one hierarchical model."""

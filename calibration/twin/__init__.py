@@ -1,0 +1,1 @@
+"""A fit kept up to date: new observations, and options of management."""

@@ -1,0 +1,325 @@
+"""What management options would do to the carbon of a fitted site, with uncertainty.
+
+All options are lived by the same draws of the posterior in the same weather, so a difference
+between two of them is as certain as what they do not have in common.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+from jaxtyping import Array, Float
+
+from calibration import compatibility, store, workflow
+from calibration.prediction import QUANTILES
+from calibration.priors import Priors
+from calibration.twin import forecast_report, scenario
+from calibration.twin.scenario import Scenario
+from diffsoil.cases.arrays import Plan, check, prepare_plan, run
+from diffsoil.column import Column
+from diffsoil.io import InputError, nearest
+from diffsoil.processes.geometry import overlap
+from diffsoil.time import Record
+from diffsoil.work.folder import Kind, OutputFolder
+
+MOST_DRAWS = workflow.PREDICTED_DRAWS
+BATCH = 20
+"""Draws that one call of the compiled program works off on each device."""
+
+PAST_YEARS = 30
+"""Years of the record that are drawn before the forecast."""
+
+CM_PER_M = 100.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Forecast:
+    """Stocks by draw.
+
+    Attributes:
+        members: treatment and option of each member.
+        quantities: name, and depths in cm or None, of each quantity, Mg C/ha.
+        years: calendar years, from some decades before the last of the record.
+        stocks: what is there.
+    """
+
+    members: list[tuple[str, str]]
+    quantities: list[tuple[str, tuple[float, float] | None]]
+    years: np.ndarray
+    stocks: Float[np.ndarray, "draw member quantity year"]
+
+
+def forecast_case(
+    fit: Path,
+    options: Path | str,
+    output: Path,
+    draws: int | None = None,
+    seed: int = 0,
+    overwrite: bool = False,
+) -> None:
+    """Forecast management options with a fit, and write tables, pictures and a report.
+
+    Args:
+        fit: folder of a fit.
+        options: file of options, or the name of a shipped one; see :mod:`.twin.scenario`.
+        output: folder; made if it is not there.
+        draws: posterior draws to use; 600 if not given, or all of a smaller fit.
+        seed: of the draws from priors.
+        overwrite: replace the folder if it holds something.
+
+    Raises:
+        InputError: the fit or the options cannot be used.
+    """
+    say = workflow.Clock()
+    asked_of = scenario.find(options)
+    place = OutputFolder(output, KIND, overwrite=overwrite, inputs=[fit, asked_of])
+    if draws is not None and draws < 1:
+        raise InputError(f"--draws {draws}: at least 1 is needed")
+    found = store.load(fit)
+    case = found.case()
+    column = found.column(case)
+    asked = scenario.read(asked_of, case)
+    names, x = parameters(found, column, asked, draws, seed)
+    plan = scenario.lived(asked)
+    compatibility.check_same_model(found)
+    say(
+        f"{asked.file.title}: {len(asked.options)} options on {len(asked.treatments)} "
+        f"treatment(s), {asked.today + 1} to {asked.file.until}, {len(x)} draws"
+    )
+    say(f"weather: {scenario.weather_told(asked)}")
+    with place:
+        result = simulate(asked, column, plan, names, x, say)
+        by_year = summary(result, asked.today)
+        apart = differences(result, asked)
+        _write(place.work, found, asked, result, by_year, apart)
+    say(f"done: open {place.path / 'report.html'}")
+
+
+def _older(path: Path) -> list[str] | None:
+    """Whether a folder is a forecast made before folders had markers."""
+    known = all((path / name).is_file() for name in ("forecast.csv", "scenario.toml"))
+    return [] if known else None
+
+
+TABLES = ("forecast", "differences", "options")
+KIND = Kind(
+    "forecast",
+    "a forecast",
+    (
+        *(f"{name}.csv" for name in TABLES),
+        *("scenario.toml", "report.html", "forecast.png", "differences.png"),
+    ),
+    older=_older,
+)
+
+
+def _write(
+    work: Path,
+    found: store.Fit,
+    asked: Scenario,
+    result: Forecast,
+    by_year: pd.DataFrame,
+    apart: pd.DataFrame,
+) -> None:
+    tables = (by_year, apart, scenario.described(asked))
+    for name, content in zip(TABLES, tables, strict=True):
+        content.to_csv(work / f"{name}.csv", index=False)
+    (work / "scenario.toml").write_text(asked.text, encoding="utf-8")
+    forecast_report.write(work, found, asked, result, by_year, apart)
+
+
+def parameters(
+    found: store.Fit, column: Column, asked: Scenario, draws: int | None, seed: int
+) -> tuple[list[str], Float[np.ndarray, "draw parameter"]]:
+    """Values of the column's parameters by draw: of the fit, and of priors that are asked for.
+
+    Raises:
+        InputError: a parameter to draw from its prior is unknown, or the fit has it.
+    """
+    chosen = min(draws or MOST_DRAWS, len(found.draws))
+    rows = np.linspace(0, len(found.draws) - 1, chosen).astype(int)
+    table = column.parameters()
+    names = [n for n in found.names if n in table]
+    x = found.draws[np.ix_(rows, [found.names.index(n) for n in names])]
+    extra = asked.file.draw_from_prior
+    for name in extra:
+        if name not in table:
+            raise InputError(
+                f"{asked.path}: draw_from_prior: no parameter {name!r}{nearest(name, table)}"
+            )
+        if name in names:
+            raise InputError(
+                f"{asked.path}: draw_from_prior: {name} is in the fit, whose draws count"
+            )
+    if extra:
+        own = asked.case.priors()
+        declared = [
+            dataclasses.replace(table[n], prior=own.get(n) or table[n].prior) for n in extra
+        ]
+        prior = np.asarray(Priors(declared).sample(jax.random.key(seed), chosen))
+        x = np.concatenate([x, prior], axis=1)
+    return [*names, *extra], x
+
+
+def simulate(
+    asked: Scenario,
+    column: Column,
+    plan: Plan,
+    names: list[str],
+    x: Float[np.ndarray, "draw parameter"],
+    report: Callable[[str], None],
+) -> Forecast:
+    """Live all options with all draws.
+
+    Members that are driven by the same are lived once, so options that are the same are equal.
+    """
+    check(plan, column, asked.case)
+    lived, of = _distinct(plan)
+    ready = prepare_plan(column, lived, names, keep=("thickness", "depth_top"))
+    depths = [(u / CM_PER_M, v / CM_PER_M) for u, v in asked.file.depths_cm]
+    first = max(plan.experiment_year, asked.today - PAST_YEARS + 1)
+    skip = first - plan.experiment_year
+    record = Record(yearly=("soc", "litter"), steps=("thickness", "depth_top"))
+
+    def one(values: Array, plan: Plan) -> Float[Array, "member quantity year"]:
+        own = dict(zip(names, values, strict=True))
+        _, _, kept = run(column.with_parameters(own), plan, in_experiment=record)
+        soc, top, thick = (kept[n][:, skip:] for n in ("soc", "depth_top", "thickness"))
+        stocks = [_stock(soc, top, thick, *depth) for depth in depths]
+        return jnp.stack([*stocks, kept["litter"][:, skip:]], axis=1)
+
+    devices = jax.local_devices()
+    lanes = len(devices)
+    some = jax.pmap(
+        lambda x, plan: jax.lax.map(lambda v: one(v, plan), x), in_axes=(0, None), devices=devices
+    )
+    size = BATCH * lanes
+    padded = np.concatenate([x, np.repeat(x[-1:], -len(x) % size, axis=0)])
+    parts = []
+    for start in range(0, len(padded), size):
+        batch = jnp.asarray(padded[start : start + size].reshape(lanes, BATCH, -1))
+        result = np.asarray(some(batch, ready))
+        parts.append(result.reshape(size, *result.shape[2:]))
+        if start // size % 10 == 9:
+            report(f"  {min(start + size, len(x))} of {len(x)} draws")
+    values = np.concatenate(parts)[: len(x)][:, of]
+    quantities: list[tuple[str, tuple[float, float] | None]] = [
+        ("soc_stock", (u, v)) for u, v in asked.file.depths_cm
+    ]
+    if asked.litter:
+        quantities.append(("litter_stock", None))
+    return Forecast(
+        members=[(t, o.name) for t in asked.treatments for o in asked.options],
+        quantities=quantities,
+        years=np.arange(first, asked.file.until + 1),
+        stocks=values[:, :, : len(quantities)],
+    )
+
+
+def _stock(
+    soc: Float[Array, "member year layer"],
+    top: Float[Array, "member year layer"],
+    thickness: Float[Array, "member year layer"],
+    upper: float,
+    lower: float,
+) -> Float[Array, "member year"]:
+    """Carbon between two depths, m."""
+
+    def one(soc: Array, top: Array, thickness: Array) -> Array:
+        return jnp.sum(soc * overlap(top, thickness, upper, lower))
+
+    return jax.vmap(jax.vmap(one))(soc, top, thickness)
+
+
+def _distinct(plan: Plan) -> tuple[Plan, np.ndarray]:
+    """A plan without members that are driven by the same, and where each member is in it."""
+    leaves = [
+        np.asarray(leaf) for leaf in jax.tree.leaves(eqx.filter(plan.experiment, eqx.is_array))
+    ]
+    seen: dict[str, int] = {}
+    of: list[int] = []
+    kept: list[str] = []
+    for i in range(len(plan.members)):
+        mark = hashlib.sha256(str(plan.site_of[i]).encode())
+        for leaf in leaves:
+            mark.update(np.ascontiguousarray(leaf[i]).tobytes())
+        if mark.hexdigest() not in seen:
+            seen[mark.hexdigest()] = len(kept)
+            kept.append(plan.members[i])
+        of.append(seen[mark.hexdigest()])
+    return scenario.select(plan, kept), np.array(of)
+
+
+# Tables.
+
+
+def _described(values: Float[np.ndarray, "draw year"]) -> dict[str, Any]:
+    columns = {"mean": values.mean(axis=0), "sd": values.std(axis=0)}
+    return columns | {n: np.quantile(values, q, axis=0) for n, q in QUANTILES.items()}
+
+
+def _labels(quantity: tuple[str, tuple[float, float] | None]) -> dict[str, Any]:
+    name, depth = quantity
+    upper, lower = depth or (np.nan, np.nan)
+    return {"variable": name, "upper_cm": upper, "lower_cm": lower, "unit": "Mg C/ha"}
+
+
+def summary(result: Forecast, today: int) -> pd.DataFrame:
+    """Quantiles by treatment, option, quantity and year; ``forecast`` is 0 in years of record."""
+    rows = []
+    for m, (treatment, option) in enumerate(result.members):
+        for q, quantity in enumerate(result.quantities):
+            rows.append(
+                pd.DataFrame(
+                    {"treatment": treatment, "option": option}
+                    | _labels(quantity)
+                    | {"year": result.years, "forecast": (result.years > today).astype(int)}
+                    | _described(result.stocks[:, m, q])
+                )
+            )
+    return pd.concat(rows, ignore_index=True)
+
+
+def differences(result: Forecast, asked: Scenario) -> pd.DataFrame:
+    """What one option holds more than another, draw by draw, and how probable that is.
+
+    Against the baseline in every year to come, all other pairs in the years that are asked for.
+    ``probability_more`` is the share of draws in which the option holds more than the other; where
+    nothing differs both probabilities are 0.
+    """
+    baseline = asked.options[0].name
+    future = result.years > asked.today
+    told = np.isin(result.years, asked.years)
+    rows = []
+    for treatment in asked.treatments:
+        place = {o: i for i, (t, o) in enumerate(result.members) if t == treatment}
+        for versus, option in itertools.combinations(place, 2):
+            when = future if versus == baseline else told
+            for q, quantity in enumerate(result.quantities):
+                apart = result.stocks[:, place[option], q] - result.stocks[:, place[versus], q]
+                apart = apart[:, when]
+                rows.append(
+                    pd.DataFrame(
+                        {"treatment": treatment, "option": option, "versus": versus}
+                        | _labels(quantity)
+                        | {"year": result.years[when]}
+                        | _described(apart)
+                        | {
+                            "probability_more": (apart > 0).mean(axis=0),
+                            "probability_less": (apart < 0).mean(axis=0),
+                        }
+                    )
+                )
+    if not rows:
+        return pd.DataFrame(columns=["treatment", "option", "versus", "year"])
+    return pd.concat(rows, ignore_index=True)

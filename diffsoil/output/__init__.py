@@ -1,0 +1,1 @@
+"""What a run gives: computed, checked, written and drawn."""

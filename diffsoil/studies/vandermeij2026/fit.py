@@ -1,0 +1,510 @@
+"""Fit what the study of van der Meij & Finke (2026) does not tell to its results.
+
+Plant input, litter, roots, rates, clay minerals, acidity and percolation are not given there.
+They are found by least squares on Table 3 and on statements about Figure 1, with weak priors and
+one value for all runs, from the exact derivatives of all runs and of the regression on them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pandas as pd
+import tomlkit
+from jaxtyping import Float
+from scipy.optimize import least_squares
+
+from diffsoil._runtime import Device
+from diffsoil.cases.fingerprint import case_files
+from diffsoil.cases.inputs import Input, load_inputs, prior, value, with_values
+from diffsoil.cases.schema import file_stem
+from diffsoil.io import InputError, data_path
+from diffsoil.studies.vandermeij2026 import analysis
+from diffsoil.studies.vandermeij2026.beyond import HARDLY, PINNED
+from diffsoil.studies.vandermeij2026.scenarios import Study, load_study
+from diffsoil.studies.vandermeij2026.suite import (
+    Family,
+    Slopes,
+    families,
+    fingerprint,
+    say,
+    stocks,
+    stocks_and_slopes,
+)
+from diffsoil.work import ensemble
+from diffsoil.work.files import OutputFile, case_with_note, check_output, replacing
+
+TARGETS = (
+    *(f"T3-{predictor}" for _, predictor in analysis.PREDICTORS),
+    *("F1-n-extensive", "F1-m", "F1-p", "F1-c", "F1-a-early", "F1-a-late"),
+)
+"""Numbers of the paper that are fitted; its eta2, R2 and years are kept to judge by."""
+
+DIFFERENCE = 1e-3
+"""Step by which the arrays of a case are differentiated, in standard deviations of the prior;
+most of them are linear in the input, then any step is exact."""
+
+ENOUGH = 1e-3
+"""Relative gain of a step, in chi-square and prior, at which the search ends."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """What one evaluation found.
+
+    Attributes:
+        targets: every number of the paper as the runs give it, by id.
+        slopes: derivatives by the coordinate of each input, [input]; empty where not asked for.
+    """
+
+    targets: dict[str, float]
+    slopes: dict[str, list[float]]
+
+
+class Runs:
+    """The ten-thousand-year runs of a study, and the numbers of the paper as they give them.
+
+    Args:
+        study: names the runs; those of another case of the same study may be evaluated too.
+        pool: who computes.
+    """
+
+    def __init__(self, study: Study, pool: ensemble.Pool) -> None:
+        self.scenarios = tuple(s for s in study.scenarios if not s.recovery)
+        self.pool = pool
+        labels = ({**dataclasses.asdict(s), "erosion": "-".join(s.erosion)} for s in self.scenarios)
+        table = pd.DataFrame(list(labels))
+        self._design = analysis.design(table)
+        self._windows = analysis.windows(table["erosion"], analysis.END)
+        self._figure1 = analysis.figure1_runs(table)
+
+    def targets(self, study: Study) -> dict[str, float]:
+        """Every number of the paper by id (:func:`.analysis.targets`)."""
+        batches = families(study, self.scenarios)
+        found = self._gathered(batches, [batch.argument for batch in batches], stocks)
+        return self._targets(self._smoothed(found["stock"]))
+
+    def groups(self, study: Study) -> list[list[ensemble.Batch]]:
+        """Families by bioclimate, in each of which some inputs have no effect."""
+        groups = []
+        for bioclimate in dict.fromkeys(s.bioclimate for s in self.scenarios):
+            places = [i for i, s in enumerate(self.scenarios) if s.bioclimate == bioclimate]
+            group = families(study, [self.scenarios[i] for i in places])
+            moved = [tuple(places[row] for row in batch.rows) for batch in group]
+            groups.append(
+                [ensemble.Batch(r, b.argument) for r, b in zip(moved, group, strict=True)]
+            )
+        return groups
+
+    def targets_and_slopes(
+        self, groups: list[list[ensemble.Batch]], along: list[Slopes]
+    ) -> tuple[dict[str, float], dict[str, Float[np.ndarray, " input"]]]:
+        """The same of families that are built already, and the derivatives by some inputs.
+
+        Args:
+            groups: from :meth:`groups`.
+            along: how the families of each group depend on the inputs.
+        """
+        batches = [batch for group in groups for batch in group]
+        arguments = [(b.argument, of) for of, g in zip(along, groups, strict=True) for b in g]
+        found = self._gathered(batches, arguments, stocks_and_slopes)
+        stock = self._smoothed(found["stock"])
+        tangents = np.stack([self._smoothed(part) for part in np.moveaxis(found["slope"], -1, 0)])
+        figure = {name: stock[place] for name, place in self._figure1.items()}
+        pushed = {name: tangents[:, place] for name, place in self._figure1.items()}
+        slopes = analysis.d_coefficients(stock, tangents, self._design)
+        return self._targets(stock), slopes | analysis.d_figure1(figure, pushed)
+
+    def _gathered(
+        self, batches: list[ensemble.Batch], arguments: list[Any], compute: Callable
+    ) -> dict[str, np.ndarray]:
+        """Results of all batches, in the order of the scenarios."""
+        results = ensemble.collect(compute, arguments, self.pool)
+        order = np.argsort(np.concatenate([batch.rows for batch in batches]))
+        return {name: np.concatenate([r[name] for r in results])[order] for name in results[0]}
+
+    def _smoothed(self, stock: np.ndarray) -> np.ndarray:
+        return analysis.smoothed(stock[:, : analysis.END], self._windows)
+
+    def _targets(self, stock: np.ndarray) -> dict[str, float]:
+        return analysis.numbers(stock, self._design, self._figure1)
+
+
+class Misfit:
+    """Distance between the runs of the study and its results, as a function of unstated inputs.
+
+    An input is searched in a coordinate of its own: its logarithm where the prior is lognormal,
+    otherwise itself.
+
+    Args:
+        study: with the case that the search begins from.
+        inputs: what may change, by name.
+        pool: who computes.
+    """
+
+    def __init__(self, study: Study, inputs: Mapping[str, Input], pool: ensemble.Pool) -> None:
+        self.study = study
+        self.inputs = dict(inputs)
+        self.runs = Runs(study, pool)
+        priors = [prior(study.base, of) for of in self.inputs.values()]
+        for name, known in zip(self.inputs, priors, strict=True):
+            if known.kind == "uniform":
+                raise InputError(f"input {name}: needs a normal or a lognormal prior")
+        self.logarithm = np.array([known.kind == "lognormal" for known in priors])
+        self.location = self.coordinate([known.location for known in priors])
+        self.scale = np.array([known.scale for known in priors])
+        self.lower = self.coordinate([of.lower for of in self.inputs.values()])
+        self.upper = self.coordinate([of.upper for of in self.inputs.values()])
+        self.paper = analysis.paper().set_index("id")
+        self._known: dict[tuple, Study] = {}
+
+    def coordinate(self, values: Sequence[float] | np.ndarray) -> Float[np.ndarray, " input"]:
+        """Coordinates of values of the inputs."""
+        x = np.asarray(values, float)
+        return np.where(self.logarithm, np.log(np.where(self.logarithm, x, 1.0)), x)
+
+    def values(self, u: Float[np.ndarray, " input"]) -> dict[str, float]:
+        """Values of the inputs by name, to eight digits, so that the case can be written."""
+        x = np.where(self.logarithm, np.exp(np.where(self.logarithm, u, 0.0)), u)
+        return {name: float(f"{v:.8g}") for name, v in zip(self.inputs, x, strict=True)}
+
+    def start(self) -> Float[np.ndarray, " input"]:
+        """Coordinates of the case that the search begins from."""
+        return self.coordinate([value(self.study.base, of) for of in self.inputs.values()])
+
+    def at(self, u: Float[np.ndarray, " input"]) -> Study:
+        """The study at some coordinates."""
+        values = self.values(u)
+        key = tuple(values.values())
+        if key not in self._known:
+            # differences of all families are taken at the same places
+            if len(self._known) > 2 * len(values) + 1:
+                self._known.clear()
+            base = with_values(self.study.base, self.inputs, values)
+            self._known[key] = dataclasses.replace(self.study, base=base)
+        return self._known[key]
+
+    def evaluate(self, u: Float[np.ndarray, " input"], slopes: bool = False) -> Found:
+        """Live through all runs.
+
+        Args:
+            u: coordinates, [input].
+            slopes: also the derivatives.
+        """
+        if not slopes:
+            return Found(self.runs.targets(self.at(u)), {})
+        groups = self.runs.groups(self.at(u))
+        along = [self.slopes(u, group) for group in groups]
+        targets, found = self.runs.targets_and_slopes(groups, along)
+        lost = [name for name, values in found.items() if not np.isfinite(values).all()]
+        if lost:
+            raise FloatingPointError(f"no finite derivative of {', '.join(lost)}")
+        return Found(targets, {name: values.tolist() for name, values in found.items()})
+
+    def slopes(self, u: Float[np.ndarray, " input"], batches: list[ensemble.Batch]) -> Slopes:
+        """How families depend on the coordinates; their histories are the same in all."""
+        of_all: Family = batches[0].argument
+        parameters = of_all.column.parameters().keys()
+        of_plants = _first_generations(of_all)
+        of_leaves = _generations_of_leaves(of_all)
+        by_parameter: dict[str, np.ndarray] = {}
+        by_leaf: dict[int, np.ndarray] = {}
+        begin = np.full(len(u), len(of_all.generations))
+        x = list(self.values(u).values())
+        for place, of in enumerate(self.inputs.values()):
+            for key in parameters & set(of.keys):
+                slope = by_parameter.setdefault(key, np.zeros(len(u)))
+                slope[place] = x[place] if self.logarithm[place] else 1.0
+                begin[place] = min(begin[place], of_plants.get(key, 0))
+            if not set(of.keys) <= parameters:
+                for leaf, change in self._differences(u, place, batches[0]).items():
+                    into = by_leaf.setdefault(leaf, np.zeros((len(u), *change.shape)))
+                    into[place] = change
+                    begin[place] = min(begin[place], of_leaves[leaf])
+        places = np.flatnonzero(begin < len(of_all.generations))
+        return Slopes(
+            tuple(places.tolist()),
+            tuple(begin[places].tolist()),
+            len(u),
+            {name: slope[places] for name, slope in by_parameter.items()},
+            {leaf: slope[places] for leaf, slope in by_leaf.items()},
+        )
+
+    def _differences(self, u: np.ndarray, place: int, here: ensemble.Batch) -> dict[int, Any]:
+        """Derivative of the arrays of a family by one coordinate; only those that change."""
+        runs = [self.runs.scenarios[row] for row in here.rows]
+        step = np.zeros_like(u)
+        step[place] = DIFFERENCE * self.scale[place]
+        ends, sides = [], []
+        for at in (u - step, u + step):
+            at = np.clip(at, self.lower, self.upper)
+            moved = families(self.at(at), runs)[0].argument
+            sides.append([np.asarray(x) for x in jax.tree.leaves((moved.roots, moved.generations))])
+            # the values that the case was given are rounded
+            ends.append(self.coordinate(list(self.values(at).values()))[place])
+            if moved.path != here.argument.path:
+                name = list(self.inputs)[place]
+                raise InputError(f"input {name}: changes what runs have in common")
+        pairs = enumerate(zip(*sides, strict=True))
+        run = ends[1] - ends[0]
+        return {i: (b - a) / run for i, (a, b) in pairs if not np.array_equal(a, b)}
+
+    def residuals(self, u: np.ndarray, found: Found) -> Float[np.ndarray, " residual"]:
+        """Differences from the paper in tolerances, then from the priors in their deviations."""
+        paper, tolerance = (self.paper.loc[list(TARGETS), c] for c in ("paper", "tolerance"))
+        misses = np.array([found.targets[name] for name in TARGETS]) - paper.to_numpy()
+        return np.concatenate([misses / tolerance.to_numpy(), (u - self.location) / self.scale])
+
+    def jacobian(self, found: Found) -> Float[np.ndarray, "residual input"]:
+        """Derivatives of :meth:`residuals`."""
+        slopes = np.array([found.slopes[name] for name in TARGETS])
+        tolerance = self.paper.loc[list(TARGETS), "tolerance"].to_numpy()
+        return np.concatenate([slopes / tolerance[:, None], np.diag(1.0 / self.scale)])
+
+
+def _first_generations(of: Family) -> dict[str, int]:
+    """Generation from which the input factor of each group of plants has an effect."""
+    groups = sorted(of.column.process("vegetation").input_factor)  # type: ignore[attr-defined]
+    first = np.full(len(groups), len(of.generations))
+    for place in reversed(range(len(of.generations))):
+        phase = of.generations[place].phase
+        given = np.asarray((phase.constant | phase.series)["plant_input"])
+        first[given.reshape(-1, len(groups)).any(axis=0)] = place
+    return {f"vegetation.input_factor.{g}": int(n) for g, n in zip(groups, first, strict=True)}
+
+
+def _generations_of_leaves(of: Family) -> list[int]:
+    """Generation that each array of a family belongs to; those of the start to the first."""
+    counts = [len(jax.tree.leaves(part)) for part in (of.roots, *of.generations)]
+    return np.repeat([0, *range(len(of.generations))], counts).tolist()
+
+
+class Memory:
+    """Evaluations so far, in a file, so that a search that was stopped repeats none of them."""
+
+    def __init__(self, path: Path, key: dict[str, Any], resume: bool) -> None:
+        self.path = path
+        self._content: dict[str, Any] = {"of": key, "evaluations": []}
+        if resume and path.exists():
+            try:
+                self._content = json.loads(path.read_text(encoding="utf-8"))
+                there = self._content["of"]
+            except (ValueError, KeyError, TypeError) as error:
+                raise InputError(f"{path}: is damaged; --overwrite begins anew") from error
+            if there != key:
+                raise InputError(f"{path}: cannot resume: it is of another case or other inputs")
+
+    def found(self, u: np.ndarray, slopes: bool) -> Found | None:
+        """What is known at some coordinates."""
+        for one in self._content["evaluations"]:
+            if one["u"] == u.tolist() and (one["slopes"] or not slopes):
+                return Found(one["targets"], one["slopes"])
+        return None
+
+    def add(self, u: np.ndarray, found: Found) -> None:
+        """Remember, on disk at once."""
+        one = {"u": u.tolist(), "targets": found.targets, "slopes": found.slopes}
+        self._content["evaluations"].append(one)
+        with replacing(self.path, overwrite=True) as unfinished:
+            unfinished.write_text(json.dumps(self._content), encoding="utf-8")
+
+
+def search(
+    misfit: Misfit, memory: Memory, steps: int, say: Callable[[str], None]
+) -> Float[np.ndarray, " input"]:
+    """Least squares within bounds (a trust region with the exact Jacobian).
+
+    Args:
+        misfit: what to make small.
+        memory: of evaluations; those that it knows are not repeated.
+        steps: most evaluations of the runs.
+        say: told the misfit of each evaluation.
+
+    Returns:
+        The best coordinates found.
+    """
+    began = time.monotonic()
+
+    def known(u: np.ndarray, slopes: bool) -> Found:
+        found = memory.found(u, slopes)
+        if found is None:
+            found = misfit.evaluate(u, slopes)
+            memory.add(u, found)
+        return found
+
+    def function(u: np.ndarray) -> np.ndarray:
+        residuals = misfit.residuals(u, known(u, slopes=False))
+        say(f"misfit {residuals @ residuals:8.1f} after {time.monotonic() - began:.0f} s")
+        return residuals
+
+    start = np.clip(misfit.start(), misfit.lower + 1e-6, misfit.upper - 1e-6)
+    found = least_squares(
+        function,
+        start,
+        jac=lambda u: misfit.jacobian(known(u, slopes=True)),
+        bounds=(misfit.lower, misfit.upper),
+        x_scale=misfit.scale,
+        ftol=ENOUGH,
+        max_nfev=steps,
+    )
+    best: np.ndarray = found.x
+    return best
+
+
+def identifiability(misfit: Misfit, u: np.ndarray, found: Found) -> pd.DataFrame:
+    """What the study says of each input, by the Laplace approximation at the fitted values.
+
+    Returns:
+        input, what, keys, value, prior (location), lower, upper, prior_sd and posterior_sd (of
+        the coordinate: of the logarithm where ``logarithm``), posterior_over_prior, partner (the
+        input it is most correlated with) and correlation, at_bound, verdict: pinned, partly,
+        hardly.
+    """
+    jacobian = misfit.jacobian(found)
+    covariance = np.linalg.inv(jacobian.T @ jacobian)
+    sd = np.sqrt(np.diag(covariance))
+    correlation = covariance / np.outer(sd, sd) - np.eye(len(sd))
+    partner = np.abs(correlation).argmax(axis=1)
+    names = list(misfit.inputs)
+    share = sd / misfit.scale
+    near = 0.02 * np.minimum(misfit.scale, misfit.upper - misfit.lower)
+    at_bound = (u - misfit.lower < near) | (misfit.upper - u < near)
+    at_location = np.where(misfit.logarithm, np.exp(misfit.location), misfit.location)
+    values = misfit.values(u)
+    return pd.DataFrame(
+        {
+            "input": names,
+            "what": [of.what for of in misfit.inputs.values()],
+            "keys": [" ".join(of.keys) for of in misfit.inputs.values()],
+            "value": list(values.values()),
+            "prior": at_location,
+            "lower": [of.lower for of in misfit.inputs.values()],
+            "upper": [of.upper for of in misfit.inputs.values()],
+            "logarithm": misfit.logarithm,
+            "prior_sd": misfit.scale,
+            "posterior_sd": sd,
+            "posterior_over_prior": share,
+            "partner": [names[i] for i in partner],
+            "correlation": correlation[np.arange(len(sd)), partner],
+            "at_bound": at_bound,
+            "verdict": np.select([share < PINNED, share > HARDLY], ["pinned", "hardly"], "partly"),
+        }
+    )
+
+
+def targets_table(misfit: Misfit, before: Found, after: Found) -> pd.DataFrame:
+    """The paper's numbers before and after the fit.
+
+    Returns:
+        id, paper, tolerance, before, after, used_in_fit.
+    """
+    table = misfit.paper.reset_index()[["id", "paper", "tolerance"]]
+    table["before"] = [before.targets[name] for name in table["id"]]
+    table["after"] = [after.targets[name] for name in table["id"]]
+    table["used_in_fit"] = table["id"].isin(TARGETS)
+    return table
+
+
+def fit_study(
+    output: Path,
+    case: str | Path = "loess_study",
+    steps: int = 12,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    overwrite: bool = False,
+    resume: bool = False,
+    device: Device = "auto",
+) -> None:
+    """Fit the unstated inputs of the study, and write the case that comes of it.
+
+    Beside ``NAME.toml`` are written ``NAME_targets.csv`` (:func:`targets_table`),
+    ``NAME_inputs.csv`` (:func:`identifiability`) and ``NAME_steps.json``, the evaluations, from
+    which a search that was stopped goes on.
+
+    Args:
+        output: the case to write, ``NAME.toml``.
+        case: the case to begin from.
+        steps: most evaluations of the runs.
+        workers, scheduler, device: see :func:`diffsoil.work.ensemble.cluster`.
+        overwrite: replace what is there.
+        resume: go on with the search that is there.
+
+    Raises:
+        diffsoil.io.InputError: bad case, or an output that is in the way.
+    """
+    try:
+        file_stem(output.stem)  # it becomes the name of the case
+    except ValueError as error:
+        raise InputError(f"{output}: {error}") from None
+    files = {name: output.with_name(f"{output.stem}_{name}") for name in
+             ("targets.csv", "inputs.csv", "steps.json")}  # fmt: skip
+    study = load_study(case)
+    again = overwrite or resume
+    target = OutputFile(output, again, like=case_with_note("fit"), inputs=case_files(study.base))
+    for path in files.values():
+        check_output(path, again)
+    inputs = load_inputs(data_path("study", "inputs.toml"))
+    key = {
+        "study": fingerprint(study),
+        "inputs": {name: of.model_dump(mode="json") for name, of in inputs.items()},
+    }
+    memory = Memory(files["steps.json"], key, resume)
+    with target:
+        _fitted(target, study, inputs, memory, files, steps, (workers, scheduler, device))
+
+
+def _fitted(
+    target: OutputFile,
+    study: Study,
+    inputs: dict[str, Input],
+    memory: Memory,
+    files: dict[str, Path],
+    steps: int,
+    where: tuple[int | None, str | None, Device],
+) -> None:
+    """Search and write the case and its tables."""
+    output = target.path
+    with ensemble.cluster(*where) as pool:
+        misfit = Misfit(study, inputs, pool)
+        u = search(misfit, memory, steps, _say)
+        start = np.clip(misfit.start(), misfit.lower + 1e-6, misfit.upper - 1e-6)
+        before = memory.found(start, slopes=False)
+        after = memory.found(u, slopes=True)
+        if after is None:
+            after = misfit.evaluate(u, slopes=True)
+            memory.add(u, after)
+    assert before is not None
+    for path, table in (
+        (files["targets.csv"], targets_table(misfit, before, after)),
+        (files["inputs.csv"], identifiability(misfit, u, after)),
+    ):
+        with replacing(path, overwrite=True) as unfinished:
+            table.to_csv(unfinished, index=False, float_format="%.8g")
+    document = tomlkit.parse(misfit.at(u).base.text)
+    document["name"] = output.stem
+    document["title"] = f"{study.base.file.title}, unstated inputs fitted to its results"
+    document.setdefault("notes", {})["fit"] = (
+        f"the values of {output.stem}_inputs.csv were fitted to {len(TARGETS)} results of the "
+        f"study, one set for all runs; misfit in squared tolerances and prior deviations "
+        f"{_misfit(misfit, misfit.start(), before):.0f} before, {_misfit(misfit, u, after):.0f} "
+        "after; they stand for what SoilGen's users did not tell, and are no measurements"
+    )
+    with target.writing() as unfinished:
+        unfinished.write_text(tomlkit.dumps(document), encoding="utf-8")
+    _say(f"wrote {output}, {files['targets.csv'].name} and {files['inputs.csv'].name}")
+
+
+def _misfit(misfit: Misfit, u: np.ndarray, found: Found) -> float:
+    residuals = misfit.residuals(u, found)
+    return float(residuals @ residuals)
+
+
+def _say(text: str) -> None:
+    say(f"study fit: {text}")

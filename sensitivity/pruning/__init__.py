@@ -1,0 +1,1 @@
+"""The smallest column that still answers a question."""

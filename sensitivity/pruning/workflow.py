@@ -1,0 +1,311 @@
+"""Prune a column: find the processes that some outputs can do without, with a measured loss.
+
+Ordered elimination. Every candidate (a process, or a mechanism of protection) is switched off by
+its strength, so one compiled program per case serves the whole search. In each round all that are
+left are measured again, given what is gone already; the one that costs least goes if the loss is
+within the tolerance on all cases and over random draws of the parameters. Cheaper alternatives
+follow: layers twice as thick, longer slow steps, the bucket, continuous erosion. The result is a
+case file, in which what was removed is not compiled.
+
+The error of a run is the largest, over targets and years, of ``|pruned - full| / |full|``; where
+``|full|`` is below a hundredth of its largest value in the run, that hundredth divides.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from diffsoil._runtime import Device
+from diffsoil.cases import Case, load_case
+from diffsoil.cases.fingerprint import case_files, fingerprint
+from diffsoil.io import InputError
+from diffsoil.work import ensemble
+from diffsoil.work.files import OutputFile, case_with_note
+from diffsoil.work.folder import Kind, OutputFolder
+from sensitivity import journal
+from sensitivity.jobs import say
+from sensitivity.journal import Journal
+from sensitivity.pruning import ablation, confirmation, laplace
+from sensitivity.pruning.alternatives import cheapen, edited, known
+from sensitivity.pruning.case_text import without_text
+from sensitivity.pruning.elimination import Decision, Search
+from sensitivity.pruning.loss import Rule
+
+REPORT = "_report"
+PROGRESS = "_progress"
+
+
+@dataclasses.dataclass(frozen=True)
+class Pruned:
+    """What a pruning found.
+
+    Attributes:
+        cases: pruned, in the order of those given.
+        texts: of their files.
+        removed: candidates that are gone, in the order in which they went.
+        changes: cheaper alternatives that were taken.
+        decisions: a row for each candidate and alternative (``prune.csv``).
+        errors: of the pruned cases, a row for each case, target and draw (``errors.csv``).
+        cost: of full and pruned cases (``cost.csv``).
+        path: error and run time after each removal, and of some that are beyond the tolerance.
+        worth: of the processes, in the form of ``indices.csv``; empty if not asked for.
+        posteriors: with the full and the pruned columns; empty if not asked for.
+        static_difference: of the compiled column from that of strength 0, relative.
+        failed: draws whose full run was not finite.
+        runs: that it took.
+        minutes: that it took.
+    """
+
+    cases: tuple[Case, ...]
+    texts: tuple[str, ...]
+    removed: tuple[str, ...]
+    changes: Mapping[str, Any]
+    decisions: pd.DataFrame
+    errors: pd.DataFrame
+    cost: pd.DataFrame
+    path: pd.DataFrame
+    worth: pd.DataFrame
+    posteriors: pd.DataFrame
+    static_difference: float
+    failed: int
+    runs: int
+    minutes: float
+
+
+def prune(
+    cases: Sequence[Case | str | Path],
+    targets: Sequence[str],
+    tolerance: float = 0.01,
+    *,
+    draws: int = 64,
+    unseen: int = 200,
+    quantile: float = 0.95,
+    seed: int = 0,
+    cheaper: bool = True,
+    check: Sequence[Case | str | Path] = (),
+    base_points: int = 0,
+    calibrate: Sequence[str] = (),
+    workers: int | None = None,
+    scheduler: str | None = None,
+    device: Device = "cpu",
+    folder: Path | None = None,
+    progress: Path | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    say: Callable[[str], None] | None = None,
+) -> Pruned:
+    """Find the smallest column whose targets stay within a tolerance.
+
+    Args:
+        cases: what it has to hold in.
+        targets: outputs (:mod:`sensitivity.outputs`); a stock without a year counts every year.
+        tolerance: largest error, see :mod:`sensitivity.pruning.workflow`.
+        draws: of the parameters from their priors, for each case, that it has to hold on.
+        unseen: other draws, on which the result is judged.
+        quantile: of the draws that has to be within the tolerance.
+        seed: of the draws.
+        cheaper: whether layers, slow steps, water and erosion may be coarser too.
+        check: other cases, on which the result is judged and not chosen.
+        base_points: of the total Sobol indices of the strengths of all processes; with any, it
+            is measured what each process is worth in each case.
+        calibrate: parameters whose posteriors are compared, from synthetic observations of the
+            targets.
+        workers, scheduler, device: see :func:`diffsoil.work.ensemble.cluster`.
+        folder: where the files of the cases will be.
+        progress: folder that keeps what is measured, so that a stopped pruning can be resumed.
+            It is removed in the end. Nothing else is written.
+        resume, overwrite: go on with what ``progress`` keeps, or else forget it.
+        say: told what is done.
+
+    Raises:
+        diffsoil.io.InputError: bad input, or a tolerance that nothing meets.
+    """
+    say = say or (lambda text: None)
+    _check(tolerance, draws, unseen, quantile, targets, cases)
+    read, others = ([c if isinstance(c, Case) else load_case(c) for c in own]
+                    for own in (cases, check))  # fmt: skip
+    names = [case.name for case in (*read, *others)]
+    if len(set(names)) < len(names):
+        raise InputError("two cases have the same name")
+    rule = Rule(tolerance, draws, quantile, seed)
+    told = {
+        "cases": [fingerprint(case) for case in read],
+        "targets": list(targets),
+        "rule": dataclasses.asdict(rule),
+        "version": metadata.version("diffsoil"),
+    }
+    kept = Journal(progress, told, resume, overwrite and not resume, say)
+    if kept.kept:
+        say(f"prune: goes on with {kept.kept} measurements that are kept")
+    with ensemble.cluster(workers, scheduler, device) as pool:
+        search = Search(read, targets, rule, pool, say, kept)
+        for case in read:
+            laplace.check_free(case, calibrate)
+        for case in others:
+            ablation.of_case(case, targets, switches=())  # what is wrong shows now
+        say(_announced(search, unseen))
+        search.prepare()
+        each = search.time_of_run()
+        say(f"prune: {each:.2f} s for a run; about {_minutes(search, unseen, each):.0f} min to go")
+        decisions, order = search.eliminate()
+        gone = [decision.name for decision in order]
+        bare = edited(read, gone, {})
+        say(f"prune: compile the column without {', '.join(gone)}")
+        difference = search.check_static(bare, gone)
+        changes: dict[str, Any] = {}
+        taken: list[Decision] = []
+        if cheaper:
+            changes, taken, bare = cheapen(search, gone)
+        say(f"prune: {unseen} draws that it was not chosen on")
+        errors, failed = confirmation.judge(search, bare, unseen)
+        if others:
+            say(f"prune: {', '.join(c.name for c in others)}, which it was not chosen on")
+            more, more_failed = confirmation.check(search, others, gone, changes, unseen)
+            errors, failed = pd.concat([errors, more], ignore_index=True), failed + more_failed
+        say("prune: time and memory of each step")
+        path = confirmation.path(search, order, taken, search.beyond(gone, decisions))
+        of_worth = ablation.of_cases(read, targets, base_points, pool, kept, say)
+    cost = confirmation.costs(read, bare, targets, kept, say)
+    posteriors = laplace.of_cases(read, bare, targets, calibrate, seed, kept, say)
+    note = _note(rule, targets, gone, taken)
+    texts = [without_text(case, known(case, gone), note, folder, **changes) for case in read]
+    return Pruned(
+        cases=tuple(bare),
+        texts=tuple(texts),
+        removed=tuple(gone),
+        changes=changes,
+        decisions=pd.DataFrame([dataclasses.asdict(d) for d in (*decisions, *taken)]),
+        errors=errors,
+        cost=cost,
+        path=path,
+        worth=of_worth,
+        posteriors=posteriors,
+        static_difference=difference,
+        failed=failed,
+        runs=kept.runs,
+        minutes=kept.seconds / 60.0,
+    )
+
+
+def _check(
+    tolerance: float, draws: int, unseen: int, quantile: float, targets: Sequence, cases: Sequence
+) -> None:
+    if not 0.0 < tolerance < 1.0:
+        raise InputError(f"--tolerance {tolerance:g}: has to be above 0 and below 1")
+    if not 0.0 < quantile <= 1.0:
+        raise InputError(f"--quantile {quantile:g}: has to be above 0, and 1 at most")
+    for option, value in (("--draws", draws), ("--unseen", unseen)):
+        if value < 0:
+            raise InputError(f"{option} {value}: has to be 0 or more")
+    if not targets:
+        raise InputError("--target: there is none, e.g. --target soc_stock_0_100")
+    if not cases:
+        raise InputError("there is no case")
+
+
+def _expected(search: Search, unseen: int) -> int:
+    """Runs that a search takes when about half of the candidates go."""
+    count, cases = len(search.names), len(search.cases)
+    rounds = 3 * count * count // 8
+    return cases * (rounds + (count + 1) * search.rule.draws + 2 * unseen)
+
+
+def _announced(search: Search, unseen: int) -> str:
+    return (
+        f"prune: {len(search.names)} candidates, {len(search.cases)} cases, {search.rule.draws} "
+        f"draws: about {_expected(search, unseen)} runs; compiling first"
+    )
+
+
+def _minutes(search: Search, unseen: int, each: float) -> float:
+    return _expected(search, unseen) * each / 60.0
+
+
+def _note(
+    rule: Rule, targets: Sequence[str], gone: Sequence[str], taken: Sequence[Decision]
+) -> str:
+    ways = [d.name for d in taken if d.decision == "taken"]
+    return (
+        f"without {', '.join([*gone, *ways])}: {', '.join(targets)} within {100 * rule.tolerance:g}"
+        f" % of the full column on the cases and at the {rule.quantile:g} quantile of draws"
+    )
+
+
+def _older(path: Path) -> list[str] | None:
+    """Whether a folder is a report of a pruning, made before folders had markers."""
+    return [p.name for p in path.glob("worth_*.png")] if (path / "prune.csv").is_file() else None
+
+
+KIND = Kind(
+    "prune report",
+    "a report of a pruning",
+    (
+        *(f"{name}.csv" for name in ("prune", "errors", "cost", "path", "worth", "posteriors")),
+        *("pareto.png", "report.html"),
+    ),
+    older=_older,
+)
+
+
+def prune_cases(
+    cases: Sequence[str | Path],
+    output: Path,
+    targets: Sequence[str],
+    tolerance: float,
+    overwrite: bool = False,
+    resume: bool = False,
+    **settings: Any,
+) -> None:
+    """Prune cases into files, see :func:`prune`.
+
+    The pruned first case goes to ``output``, the others beside it, ``OUTPUT_CASE.toml``, and
+    tables, pictures and report into the folder ``OUTPUT_report``. None of it is written before all
+    is found; until then ``OUTPUT_progress`` keeps what was measured.
+
+    Args:
+        cases: names or paths.
+        output: file of the first case.
+        targets, tolerance, settings: as in :func:`prune`.
+        overwrite: replace what is there.
+        resume: go on with a pruning that was stopped.
+
+    Raises:
+        diffsoil.io.InputError: as :func:`prune`, or a file that is there.
+    """
+    from sensitivity.pruning.report import write_report
+
+    read = [load_case(case) for case in cases]
+    paths = [output, *(output.with_name(f"{output.stem}_{c.name}.toml") for c in read[1:])]
+    folder = output.with_name(f"{output.stem}{REPORT}")
+    inputs = [file for case in read for file in case_files(case)]
+    files = [
+        OutputFile(path, overwrite, suffix=".toml", like=case_with_note("pruned"), inputs=inputs)
+        for path in paths
+    ]
+    progress = output.with_name(f"{output.stem}{PROGRESS}")
+    with contextlib.ExitStack() as stack:
+        for file in files:
+            stack.enter_context(file)
+        place = stack.enter_context(OutputFolder(folder, KIND, overwrite=overwrite, inputs=inputs))
+        try:
+            found = prune(
+                read, targets, tolerance, folder=output.parent, progress=progress, resume=resume,
+                overwrite=overwrite, say=say, **settings,
+            )  # fmt: skip
+        except KeyboardInterrupt:
+            where = f"what was measured is kept in {progress}; --resume goes on"
+            raise KeyboardInterrupt(where if progress.exists() else "nothing was written") from None
+        place.add([f"worth_{case}.png" for case in dict.fromkeys(found.worth.get("case", []))])
+        write_report(found, targets, tolerance, settings, place.work)
+        for file, text in zip(files, found.texts, strict=True):
+            with file.writing() as part:
+                part.write_text(text, encoding="utf-8")
+    journal.clear(progress)
+    say(f"prune: {', '.join(map(str, paths))}; report in {folder}")
