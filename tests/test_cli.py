@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 
 from diffsoil import cli
+from diffsoil.cli import model, options
 
 COMMANDS = ["rothc", "parameters", "cases", "simulate", "calibrate", "predict", "plot", "benchmark"]
 
@@ -149,7 +150,7 @@ def make_cases_raise(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> N
     def raise_it() -> None:
         raise error
 
-    monkeypatch.setattr(cli, "_shipped_cases", raise_it)
+    monkeypatch.setattr(model, "shipped_cases", raise_it)
 
 
 def test_interruption_says_how_to_go_on(monkeypatch, capsys):
@@ -195,7 +196,7 @@ def test_terminated_as_interrupted_with_its_own_exit_code(monkeypatch, capsys):
     def be_terminated() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(cli, "_shipped_cases", be_terminated)
+    monkeypatch.setattr(model, "shipped_cases", be_terminated)
     assert cli.main(["cases"]) == 143
     assert capsys.readouterr().err == "diffsoil: interrupted\n"
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
@@ -238,7 +239,7 @@ def test_terminal_that_knows_only_ascii():
 def test_case_may_be_a_path(tmp_path):
     path = tmp_path / "mine.toml"
     path.touch()
-    assert cli._case_file(str(path)) == Path(path)
+    assert options.case_file(str(path)) == Path(path)
 
 
 def test_an_interrupt_that_a_callback_swallows_comes_again():
@@ -253,7 +254,7 @@ def test_an_interrupt_that_a_callback_swallows_comes_again():
         "    gc.callbacks.append(swallow)\n"
         "    gc.collect()\n"
         "    time.sleep(20)\n"
-        "cli.app = command\n"
+        "cli.program.app = command\n"
         "sys.exit(cli.main(['cases']))\n"
     )
     run = subprocess.run(

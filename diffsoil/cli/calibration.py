@@ -1,0 +1,244 @@
+"""Commands of calibration: fit, predict, keep up to date, compare options."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from diffsoil.cli.options import (
+    MOST_CHAINS,
+    Case,
+    Chains,
+    Device,
+    Overwrite,
+    Plausible,
+    Positive,
+    Seed,
+    Settings,
+    Several,
+    Whole,
+    Years,
+    app,
+    case_file,
+    parameter_values,
+    use_device,
+)
+
+
+@app.command
+def calibrate(
+    case: Case,
+    /,
+    *,
+    output: Annotated[
+        Path, Parameter(name=["-o", "--output"], help="Folder of the posterior, tables and plots.")
+    ],
+    method: Annotated[
+        Literal["map", "laplace", "svi", "flow", "nuts", "smc", "ensemble"],
+        Parameter(
+            help="map: best fit; laplace: normal approximation around it; svi, flow: nearest "
+            "normal, or flow; nuts: full posterior; smc: full posterior with evidence; ensemble: "
+            "without gradients."
+        ),
+    ] = "nuts",
+    quick: Annotated[
+        bool,
+        Parameter(show_default=False, help="A short run that shows how it works; not for papers."),
+    ] = False,
+    chains: Annotated[
+        Chains | None,
+        Parameter(
+            help="Chains or independent runs; on a CPU they run side by side. Default: 4, 2 with "
+            "--quick."
+        ),
+    ] = None,
+    warmup: Annotated[
+        Whole | None,
+        Parameter(
+            help="Steps of each chain that tune the sampler and are dropped; svi and flow take "
+            "ten steps of their optimiser for each."
+        ),
+    ] = None,
+    draws: Annotated[
+        Positive | None,
+        Parameter(
+            help="Posterior draws of each chain; particles of smc, members of each ensemble."
+        ),
+    ] = None,
+    slow_step: Annotated[
+        Years | None,
+        Parameter(
+            show_default=False,
+            help="Sample with slow steps of up to so many years, and weight the draws to those of "
+            "the case; sample again where the weights fail.",
+        ),
+    ] = None,
+    sbc: Annotated[
+        Positive | None,
+        Parameter(
+            name="--sbc",
+            show_default=False,
+            help="Check the method instead: calibrate so many data sets simulated from the prior, "
+            "and see whether their parameters come back (simulation-based calibration).",
+        ),
+    ] = None,
+    seed: Seed = 0,
+    strict: Annotated[
+        bool, Parameter(show_default=False, help="Exit with 1 when a check of the fit fails.")
+    ] = False,
+    settings: Settings = (),
+    overwrite: Overwrite = False,
+    resume: Annotated[
+        bool,
+        Parameter(show_default=False, help="Go on with an interrupted run in the output folder."),
+    ] = False,
+    device: Device = "auto",
+) -> int | None:
+    """Fit a case's free parameters to its observations."""
+    path, values = case_file(case), parameter_values(settings)
+    # chains have a device each, and those are set up before anything is computed
+    sampled = method not in ("map", "laplace")
+    side_by_side = (2 if quick else 4) if chains is None else chains
+    use_device(device, cpu_devices=side_by_side if sampled else 2)
+    from calibration.workflow import calibrate_case
+
+    return calibrate_case(
+        path,
+        output=output,
+        method=method,
+        quick=quick,
+        chains=chains,
+        warmup=warmup,
+        draws=draws,
+        seed=seed,
+        strict=strict,
+        settings=values,
+        overwrite=overwrite,
+        resume=resume,
+        slow_step=slow_step,
+        sbc=sbc,
+    )
+
+
+@app.command
+def predict(
+    case: Case,
+    /,
+    *,
+    fit: Annotated[Path, Parameter(help="Folder that `diffsoil calibrate` wrote.")],
+    output: Annotated[Path, Parameter(name=["-o", "--output"], help="Predictions, CSV.")],
+    draws: Annotated[
+        Positive | None,
+        Parameter(help="Posterior draws to use. Default: enough for the quantiles."),
+    ] = None,
+    seed: Seed = 0,
+    overwrite: Overwrite = False,
+    device: Device = "auto",
+) -> None:
+    """Predict a case's observations with a fit's posterior; the case may be a new site."""
+    path = case_file(case)
+    use_device(device)
+    from calibration.workflow import predict_case
+
+    predict_case(path, fit=fit, output=output, draws=draws, seed=seed, overwrite=overwrite)
+
+
+Fit = Annotated[
+    Path, Parameter(help="Folder that `diffsoil calibrate` or `diffsoil assimilate` wrote.")
+]
+
+
+@app.command
+def assimilate(
+    fit: Fit,
+    /,
+    *,
+    observations: Annotated[
+        Path, Parameter(help="New observations, CSV, in the format of those of the case.")
+    ],
+    output: Annotated[Path, Parameter(name=["-o", "--output"], help="Folder of the updated fit.")],
+    drivers: Annotated[
+        Path | None,
+        Parameter(
+            show_default=False,
+            help="Case whose weather, management and last year replace those of the fit, for "
+            "observations after its last year.",
+        ),
+    ] = None,
+    method: Annotated[
+        Literal["auto", "weights", "refit"],
+        Parameter(
+            help="auto: weight the draws of the fit, and refit to all data where the weights fail."
+        ),
+    ] = "auto",
+    draws: Annotated[
+        Several | None, Parameter(help="Draws to weight. Default: 600, or all of a smaller fit.")
+    ] = None,
+    seed: Seed = 0,
+    strict: Annotated[
+        bool, Parameter(show_default=False, help="Exit with 1 when a check of the fit fails.")
+    ] = False,
+    plausible: Plausible = (),
+    overwrite: Overwrite = False,
+    resume: Annotated[
+        bool,
+        Parameter(show_default=False, help="Go on with an interrupted refit in the output folder."),
+    ] = False,
+    device: Device = "auto",
+) -> int | None:
+    """Bring new monitoring into a fit; the result is a fit that can be updated again."""
+    use_device(device, cpu_devices=_chains_of(fit))
+    from calibration.twin.assimilation import assimilate_case
+
+    return assimilate_case(
+        fit,
+        observations,
+        output,
+        method=method,
+        draws=draws,
+        seed=seed,
+        strict=strict,
+        overwrite=overwrite,
+        resume=resume,
+        drivers=drivers,
+        confirmed=plausible,
+    )
+
+
+@app.command
+def forecast(
+    fit: Fit,
+    /,
+    *,
+    scenario: Annotated[
+        str,
+        Parameter(help="Management options from the last year of the record on, TOML; or a name."),
+    ],
+    output: Annotated[
+        Path, Parameter(name=["-o", "--output"], help="Folder of tables, pictures and report.")
+    ],
+    draws: Annotated[
+        Positive | None,
+        Parameter(help="Posterior draws to use. Default: 600, or all of a smaller fit."),
+    ] = None,
+    seed: Seed = 0,
+    overwrite: Overwrite = False,
+    device: Device = "auto",
+) -> None:
+    """Forecast management options with a fit, and how probable their differences are."""
+    use_device(device, cpu_devices=2)
+    from calibration.twin.forecast import forecast_case
+
+    forecast_case(fit, scenario, output, draws=draws, seed=seed, overwrite=overwrite)
+
+
+def _chains_of(fit: Path) -> int:
+    """Chains of a fit, which a refit runs side by side; 2 where it does not say."""
+    try:
+        chains = json.loads((fit / "fit.json").read_text(encoding="utf-8"))["chains"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return 2  # what is wrong with the folder is said when it is read
+    return chains if isinstance(chains, int) and 1 <= chains <= MOST_CHAINS else 2

@@ -1,0 +1,204 @@
+"""Commands around one case: read it, run it, draw it."""
+
+from __future__ import annotations
+
+import sys
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from diffsoil.cli.options import (
+    Case,
+    Device,
+    Overwrite,
+    Plausible,
+    Settings,
+    app,
+    case_file,
+    parameter_values,
+    use_device,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+# Commands.
+
+
+@app.command
+def rothc(
+    inputs: Annotated[
+        Path,
+        Parameter(
+            help="Monthly weather and carbon inputs, CSV; or RothC_input.dat of the official "
+            "program, version 1 or 2, which holds its site."
+        ),
+    ],
+    /,
+    *,
+    site: Annotated[
+        Path | None, Parameter(show_default=False, help="Site description of a CSV, JSON.")
+    ] = None,
+    output: Annotated[Path, Parameter(name=["-o", "--output"], help="Monthly results, CSV.")],
+    plausible: Plausible = (),
+    overwrite: Overwrite = False,
+    device: Device = "cpu",
+) -> None:
+    """Run the official single-layer RothC on its own file formats."""
+    use_device(device)
+    from diffsoil.rothc import run_files
+
+    run_files(inputs, site, output, overwrite=overwrite, confirmed=plausible)
+
+
+@app.command
+def parameters(
+    *,
+    output: Annotated[
+        Path | None, Parameter(name=["-o", "--output"], help="Write the table here as CSV.")
+    ] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Show the table of all parameters: default, unit, bounds, prior and source."""
+    from diffsoil.cases import parameter_table
+    from diffsoil.work.files import OutputFile, table_with
+
+    table = parameter_table()
+    if output is None:
+        _print_table(table)
+        return
+    target = OutputFile(output, overwrite, like=table_with(*table.columns[:2]))
+    with target, target.writing() as unfinished:
+        table.to_csv(unfinished, index=False)
+
+
+@app.command(name="cases")
+def list_cases() -> None:
+    """List the cases that come with the package, by name and title."""
+    shipped = shipped_cases()
+    width = max(map(len, shipped), default=0)
+    for name, path in shipped.items():
+        title = tomllib.loads(path.read_text(encoding="utf-8")).get("title", "")
+        print(f"{name:{width}}  {title}".rstrip())
+
+
+@app.command
+def migrate(
+    case: Case,
+    /,
+    *,
+    output: Annotated[
+        Path | None,
+        Parameter(name=["-o", "--output"], help="Write the case here instead of printing it."),
+    ] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Print a case of an older format in the present one; comments stay.
+
+    The file itself stays as it is; to replace it, name it as the output, with --overwrite. Files
+    that the case names have to be beside the new one, or among the shipped data.
+    """
+    from diffsoil.cases import find_case, read_case
+    from diffsoil.cases.formats import migrated
+    from diffsoil.io import read_text
+    from diffsoil.work.files import OutputFile, is_case
+
+    path = find_case(case)
+    text = read_text(path)
+    file, new = read_case(path, text).file, migrated(text, path)
+    if read_case(output or path, new).file != file:  # with the files that it names
+        raise RuntimeError(f"{path}: would not mean the same in the present format")
+    if output is None:
+        print(new, end="")
+        return
+    target = OutputFile(output, overwrite, like=is_case)
+    with target, target.writing() as unfinished:
+        unfinished.write_text(new, encoding="utf-8")
+
+
+@app.command
+def simulate(
+    case: Case,
+    /,
+    *,
+    output: Annotated[Path, Parameter(name=["-o", "--output"], help="Results, netCDF.")],
+    settings: Settings = (),
+    treatment: Annotated[
+        tuple[str, ...],
+        Parameter(show_default=False, help="Only this treatment; may be repeated. Default: all."),
+    ] = (),
+    overwrite: Overwrite = False,
+    device: Device = "auto",
+) -> None:
+    """Run a case through its whole history."""
+    path, values = case_file(case), parameter_values(settings)
+    use_device(device)
+    from diffsoil.output.simulation import simulate_file
+
+    simulate_file(
+        path, settings=values, output=output, overwrite=overwrite, treatments=list(treatment)
+    )
+
+
+@app.command
+def plot(
+    run: Annotated[Path, Parameter(help="Results of `diffsoil simulate`, netCDF.")],
+    /,
+    *,
+    output: Annotated[
+        Path, Parameter(name=["-o", "--output"], help="Folder of the pictures, PNG.")
+    ],
+    overwrite: Overwrite = False,
+) -> None:
+    """Draw the pictures of a run: the soil through time, protection, stocks and profiles."""
+    from diffsoil.output.plots import plot_file
+
+    plot_file(run, output, overwrite=overwrite)
+
+
+@app.command
+def benchmark(
+    *,
+    output: Annotated[
+        Path | None, Parameter(name=["-o", "--output"], help="Also write the table here as CSV.")
+    ] = None,
+    overwrite: Overwrite = False,
+    device: Device = "auto",
+) -> None:
+    """Measure speed, memory and compile time on this machine."""
+    use_device(device)
+    from diffsoil.benchmark import run
+
+    run(output, overwrite=overwrite)
+
+
+def shipped_cases() -> dict[str, Path]:
+    """Files of the cases that come with the package, by name."""
+    from diffsoil.io import data_path
+
+    return {path.stem: path for path in sorted(data_path("cases").glob("*.toml"))}
+
+
+def _print_table(table: pd.DataFrame) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    numeric = {"default", "lower", "upper"}
+    shown = Table(box=box.SIMPLE_HEAD)
+    # The transform follows from the bounds; it is in the CSV.
+    names = [name for name in table.columns if name != "transform"]
+    for name in names:
+        shown.add_column(
+            name,
+            justify="right" if name in numeric else "left",
+            overflow="fold",
+            no_wrap=name in numeric | {"name", "unit"},
+        )
+    for row in table[names].to_dict("records"):
+        shown.add_row(*(f"{v:g}" if k in numeric else str(v) for k, v in row.items()))
+    # A pipe has no width of its own; 80 columns would break every row.
+    Console(width=None if sys.stdout.isatty() else 180, markup=False).print(shown)
