@@ -22,11 +22,11 @@ from jaxtyping import Array, Float
 
 from diffsoil import rothc
 from diffsoil.cases import load_case
-from diffsoil.cases.arrays import Plan, build, prepare_plan
+from diffsoil.cases.arrays import Plan, build, prepare_plan, select
 from diffsoil.cases.arrays import run as live
 from diffsoil.column import Column
 from diffsoil.io import data_path
-from diffsoil.output.simulation import Progress, select
+from diffsoil.output.simulation import Progress
 from diffsoil.time import Phase, Record
 from diffsoil.work.files import OutputFile, table_with
 

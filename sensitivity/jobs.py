@@ -34,6 +34,7 @@ from sensitivity.problem import (
     WINDOWS,
     Problem,
     evaluate,
+    gradient_runs,
     gradients,
 )
 
@@ -410,7 +411,7 @@ def say_costs(
             say(f"{problem.name}: {about}; nothing to compute")
             continue
         seconds[problem.name] = one = time_of_run(problem)
-        of_gradient = problem.model.gradient_runs
+        of_gradient = gradient_runs(problem.model)
         say(f"{problem.name}: {about}; one run takes {one:.2f} s")
         if "local" in methods:
             # of many outputs, so that derivatives go along with the run

@@ -9,11 +9,12 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
+from diffsoil.forward import Forward
 from diffsoil.work import ensemble
 from sensitivity.distributions import Law, law
 from sensitivity.indices import rows
 from sensitivity.outputs import Output, ages, parse
-from sensitivity.problem import Model, Problem, gradients
+from sensitivity.problem import Problem, gradients, with_outputs
 
 COURSE, COURSE_YEARS = "soc_stock_0_100", 48
 """Stock whose elasticities are followed through time, and in how many years."""
@@ -57,10 +58,10 @@ def local(
     laws = laws or [law(of.parameter) for of in problem.inputs]
     more = _courses(problem) if courses else []
     outputs = (*problem.outputs, *more)
-    models = {"": dataclasses.replace(problem.model, outputs=outputs)}
+    models = {"": with_outputs(problem.model, outputs)}
     if other := problem.other_minimum():
         name, model = other
-        models[f"_{name}"] = dataclasses.replace(model, outputs=outputs)
+        models[f"_{name}"] = with_outputs(model, outputs)
     arguments = [(model, problem.defaults) for model in models.values()]
     if pool is None:
         with ensemble.cluster(1, device="cpu") as alone:
@@ -83,7 +84,7 @@ def local(
     )
 
 
-def _at(argument: tuple[Model, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def _at(argument: tuple[Forward, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Outputs [output] and their derivatives [output, input] at one point."""
     model, x = argument
     found = gradients(model, x[None])

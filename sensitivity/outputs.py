@@ -5,8 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import re
-from collections.abc import Iterable, Sequence
-from functools import cached_property
+from collections.abc import Iterable
 
 import jax.numpy as jnp
 import numpy as np
@@ -14,13 +13,12 @@ from jaxtyping import Array, Float
 
 from diffsoil.cases import Case
 from diffsoil.cases.schema import at_site
+from diffsoil.forward import GEOMETRY, Course, Reading
 from diffsoil.io import InputError, nearest
 from diffsoil.numerics import safe
 from diffsoil.output.trajectory import LAYER_RESULTS, RESULTS
-from diffsoil.process import Environment
-from diffsoil.processes.geometry import overlap
 from diffsoil.state import POOLS
-from diffsoil.time import INTERVALS, Phase
+from diffsoil.time import INTERVALS
 
 CM_PER_M = 100.0
 
@@ -40,57 +38,10 @@ BY_DEPTH = ("soc", *LAYERS, *POOLS)
 
 EXAMPLES = "soc_stock_0_100@8000, ph[0-25]@12000, calcite_depth, recovery_years[topsoil]"
 
-GEOMETRY = ("thickness", "depth_top")
 
-
-@dataclasses.dataclass(frozen=True)
-class Course:
-    """What a run recorded, phase after phase, of one column; years are calendar years.
-
-    Attributes:
-        phases: each with what was recorded in it: yearly quantities with a leading axis of
-            years, variables with one of slow steps.
-        first_year: of the run.
-    """
-
-    phases: Sequence[tuple[Phase, Environment]]
-    first_year: int = 1
-
-    @cached_property
-    def ends(self) -> list[int]:
-        """Last year of each phase."""
-        lengths = np.cumsum([phase.years for phase, _ in self.phases])
-        return (self.first_year - 1 + lengths).tolist()
-
-    def yearly(self, name: str) -> Float[Array, "year ..."]:
-        """A yearly quantity at the ends of all years."""
-        return jnp.concatenate([record[name] for _, record in self.phases])
-
-    def stock(self, name: str) -> Float[Array, " year"]:
-        """A stock of :data:`STOCKS`, Mg C/ha."""
-        if name == "litter_stock":
-            return self.yearly("litter")
-        if name == "soc_stock_0_100":
-            parts = ("soc_stock_0_25", "soc_stock_25_100", "litter")
-            return sum((self.yearly(part) for part in parts[1:]), self.yearly(parts[0]))
-        return self.yearly(name)
-
-    def at(self, name: str, year: int, yearly: bool = False) -> Array:
-        """A yearly quantity at the end of a year, or a variable of the slow step it lies in."""
-        number = int(np.searchsorted(self.ends, year))
-        phase, record = self.phases[number]
-        inside = year - 1 - (self.ends[number] - phase.years)  # years of the phase before it
-        if yearly:
-            return record[name][inside]
-        step = inside // phase.years_per_step
-        if name in record:
-            return record[name][step]
-        return phase.series[name][step] if name in phase.series else phase.constant[name]
-
-    def share(self, year: int, upper: float, lower: float) -> Float[Array, " layer"]:
-        """Share of each layer between two depths, m, in the slow step of a year."""
-        thickness, top = (self.at(name, year) for name in GEOMETRY)
-        return overlap(top, thickness, upper, lower)
+def stock_of(course: Course, name: str) -> Float[Array, " year"]:
+    """A stock of :data:`STOCKS` at the ends of all years, Mg C/ha."""
+    return sum((course.yearly(part) for part in _recorded(name)), jnp.zeros(()))
 
 
 class Quantity(abc.ABC):
@@ -236,7 +187,7 @@ class Recovery(Quantity):
 
     def read(self, course: Course, year: int) -> Float[Array, ""]:
         """See :class:`Quantity`."""
-        stock = course.stock(self.stock)
+        stock = stock_of(course, self.stock)
         level = stock[self.level_year - course.first_year]
         lack = self.share * level - stock[self.from_year - course.first_year :]
         lacking = lack > 0.0
@@ -248,7 +199,7 @@ class Recovery(Quantity):
 
 
 @dataclasses.dataclass(frozen=True)
-class Output:
+class Output(Reading):
     """A number that a run is asked for.
 
     Attributes:
@@ -270,6 +221,16 @@ class Output:
     def limit(self) -> float:
         """What the output is where it is censored; infinite for one that cannot be."""
         return self.quantity.limit if isinstance(self.quantity, Recovery) else float("inf")
+
+    @property
+    def yearly(self) -> tuple[str, ...]:
+        """See :class:`diffsoil.forward.Reading`."""
+        return self.quantity.yearly
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """See :class:`diffsoil.forward.Reading`."""
+        return self.quantity.steps
 
     def read(self, course: Course) -> Float[Array, ""]:
         """The number."""

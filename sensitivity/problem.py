@@ -15,12 +15,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from diffsoil import strength
 from diffsoil.cases import Case, load_case
-from diffsoil.cases.arrays import Plan, build, check, prepare_plan, run
+from diffsoil.cases.arrays import Plan, build, check, select
+from diffsoil.cases.factors import FACTORS
 from diffsoil.cases.inputs import Input as FileInput
 from diffsoil.column import Column
+from diffsoil.forward import GEOMETRY, STRENGTH, Course, Forward, Reading, computed
 from diffsoil.io import InputError, nearest
-from diffsoil.output.simulation import select
 from diffsoil.parameters import UNIFORM, Parameter, Prior
 from diffsoil.processes.carbon import Carbon
 from diffsoil.processes.geometry import overlap
@@ -28,9 +30,7 @@ from diffsoil.processes.protection import MECHANISMS, HardMinimum, Protection, S
 from diffsoil.processes.vegetation import Vegetation
 from diffsoil.processes.weathering import Weathering
 from diffsoil.state import MINERALS
-from diffsoil.time import Record
-from sensitivity.factors import FACTORS
-from sensitivity.outputs import GEOMETRY, Course, Output, check_computed, default_texts, parse
+from sensitivity.outputs import Output, check_computed, default_texts, parse
 
 WINDOWS = 24
 """Parts of a run in which it is told which modifier rules."""
@@ -39,11 +39,11 @@ COMPARTMENTS = {"0-25 cm": (0.0, 0.25), "25-100 cm": (0.25, 1.0)}
 """Depths, m, in which it is told."""
 
 RULERS = ("none", *MECHANISMS)
+MODIFIERS = tuple(f"modifier_{name}" for name in MECHANISMS)
+SHARES = (len(COMPARTMENTS), WINDOWS, len(RULERS))
 
 UNPROTECTED = 1e-6
 """A modifier closer to 1 than that does not rule."""
-
-STRENGTH = "strength."
 
 NEOFORMED = {"montmorillonite", "kaolinite"}
 """Minerals that form in the soil and are dissolved by their rate."""
@@ -64,7 +64,7 @@ class Input:
 
     Attributes:
         parameter: name, the value it has in the case, unit, bounds and prior.
-        keys: what it sets: full names of parameters, of factors (:data:`sensitivity.factors`)
+        keys: what it sets: full names of parameters, of factors (:mod:`diffsoil.cases.factors`)
             or of process strengths, all to the same value.
     """
 
@@ -77,80 +77,58 @@ class Input:
         return self.parameter.name
 
 
-class Model(eqx.Module):
-    """The traced part of a problem: a column, a plan of one member, what to set, what to read.
-
-    Jitted functions take it as an argument, so that nothing of it becomes a constant of the
-    compiled program.
-    """
-
-    column: Column
-    plan: Plan
-    keys: tuple[tuple[str, ...], ...] = eqx.field(static=True)
-    outputs: tuple[Output, ...] = eqx.field(static=True)
-    rulers: bool = eqx.field(static=True)
-
-    def at(self, x: Float[Array, " input"]) -> tuple[Column, Plan]:
-        """The column and the plan with other values of the inputs."""
-        values = {key: x[i] for i, keys in enumerate(self.keys) for key in keys}
-        strengths = {k.removeprefix(STRENGTH): v for k, v in values.items() if _is_strength(k)}
-        of_column = {k: v for k, v in values.items() if k not in FACTORS and not _is_strength(k)}
-        column, plan = self.column.with_parameters(of_column), self.plan
-        for name in FACTORS.keys() & values.keys():
-            plan = FACTORS[name].change(plan, values[name])
-        if strengths:
-            from diffsoil import strength
-
-            column = strength.apply(column, strengths)
-        return column, plan
-
-    def course(self, x: Float[Array, " input"]) -> Course:
-        """Live through the plan and keep what outputs need."""
-        column, plan = self.at(x)
-        yearly = {name for output in self.outputs for name in output.quantity.yearly}
-        steps = {name for output in self.outputs for name in output.quantity.steps}
-        if self.rulers:
-            steps |= {*GEOMETRY, *(f"modifier_{name}" for name in MECHANISMS)}
-        ready = prepare_plan(column, plan, keep=steps)
-        record = Record(tuple(sorted(yearly)), tuple(sorted(steps)))
-        _, kept, of_experiment = run(column, ready, record, record)
-        phases = list(zip(ready.history, kept, strict=True))
-        if ready.experiment is not None:
-            phases.append((ready.experiment, of_experiment))
-        one = [jax.tree.map(lambda leaf: leaf[0], phase) for phase in phases]
-        return Course(one, plan.start_year)
-
-    def read(
-        self, x: Float[Array, " input"]
-    ) -> tuple[Float[Array, " output"], Float[Array, "compartment window ruler"]]:
-        """Outputs, and the share of layers and time in which each modifier rules."""
-        course = self.course(x)
-        y = jnp.stack([output.read(course) for output in self.outputs])
-        if self.rulers:
-            shares = jax.lax.stop_gradient(ruling(course))
-        else:
-            shares = jnp.full((len(COMPARTMENTS), WINDOWS, len(RULERS)), jnp.nan)
-        return y, shares
-
-    def values(self, x: Float[Array, " input"]) -> Float[Array, " output"]:
-        """Outputs of a run."""
-        return self.read(x)[0]
+@dataclasses.dataclass(frozen=True)
+class Limiting(Reading):
+    """Share of the soil of a compartment and of a window of time in which a modifier is lowest."""
 
     @property
-    def forward_mode(self) -> bool:
-        """Whether derivatives go along with the run instead of backwards: what is cheaper."""
-        return len(self.outputs) * BACKWARD[1] > len(self.keys) * FORWARD[1]
+    def yearly(self) -> tuple[str, ...]:
+        """See :class:`diffsoil.forward.Reading`."""
+        return ()
 
     @property
-    def gradient_runs(self) -> tuple[float, float]:
-        """Runs that a gradient of all outputs costs, from and to."""
-        each, count = (FORWARD, self.keys) if self.forward_mode else (BACKWARD, self.outputs)
-        low, high = (1.0 + len(count) * runs for runs in each)
-        return low, high
+    def steps(self) -> tuple[str, ...]:
+        """See :class:`diffsoil.forward.Reading`."""
+        return (*GEOMETRY, *MODIFIERS)
+
+    def read(self, course: Course) -> Float[Array, "compartment window ruler"]:
+        """See :func:`ruling`; without a derivative."""
+        return jax.lax.stop_gradient(ruling(course))
 
 
-def _is_strength(key: str) -> bool:
-    return key.startswith(STRENGTH)
+def read(
+    model: Forward, x: Float[Array, " input"]
+) -> tuple[Float[Array, " output"], Float[Array, "compartment window ruler"]]:
+    """Outputs, and the share of layers and time in which each modifier rules (NaN if unknown)."""
+    ((*outputs, last),) = model.read(x)
+    if isinstance(model.readings[-1], Limiting):
+        return jnp.stack(outputs), last
+    return jnp.stack([*outputs, last]), jnp.full(SHARES, jnp.nan)
+
+
+def with_outputs(model: Forward, outputs: Sequence[Output]) -> Forward:
+    """The model with other outputs."""
+    kept = [reading for reading in model.readings if isinstance(reading, Limiting)]
+    return dataclasses.replace(model, readings=(*outputs, *kept))
+
+
+def forward_mode(model: Forward) -> bool:
+    """Whether derivatives go along with the run instead of backwards: what is cheaper."""
+    return len(_outputs(model)) * BACKWARD[1] > len(model.keys) * FORWARD[1]
+
+
+def gradient_runs(model: Forward) -> tuple[float, float]:
+    """Runs that a gradient of all outputs costs, from and to."""
+    if forward_mode(model):
+        each, count = FORWARD, len(model.keys)
+    else:
+        each, count = BACKWARD, len(_outputs(model))
+    low, high = (1.0 + count * runs for runs in each)
+    return low, high
+
+
+def _outputs(model: Forward) -> list[Any]:
+    return [reading for reading in model.readings if not isinstance(reading, Limiting)]
 
 
 def ruling(course: Course) -> Float[Array, "compartment window ruler"]:
@@ -186,22 +164,22 @@ def ruling(course: Course) -> Float[Array, "compartment window ruler"]:
 
 
 @eqx.filter_jit
-def _values(model: Model, x: Float[Array, "draw input"]) -> tuple[Array, Array]:
-    return jax.vmap(model.read)(x)
+def _values(model: Forward, x: Float[Array, "draw input"]) -> tuple[Array, Array]:
+    return jax.vmap(partial(read, model))(x)
 
 
 @eqx.filter_jit
-def _gradients(model: Model, x: Float[Array, "draw input"]) -> tuple[Array, tuple[Array, Array]]:
-    def read(x: Float[Array, " input"]) -> tuple[Array, tuple[Array, Array]]:
-        y, shares = model.read(x)
+def _gradients(model: Forward, x: Float[Array, "draw input"]) -> tuple[Array, tuple[Array, Array]]:
+    def both(x: Float[Array, " input"]) -> tuple[Array, tuple[Array, Array]]:
+        y, shares = read(model, x)
         return y, (y, shares)
 
-    derivative = jax.jacfwd if model.forward_mode else jax.jacrev
-    result: tuple[Array, tuple[Array, Array]] = jax.vmap(derivative(read, has_aux=True))(x)
+    derivative = jax.jacfwd if forward_mode(model) else jax.jacrev
+    result: tuple[Array, tuple[Array, Array]] = jax.vmap(derivative(both, has_aux=True))(x)
     return result
 
 
-def evaluate(model: Model, x: Float[np.ndarray, "draw input"]) -> dict[str, np.ndarray]:
+def evaluate(model: Forward, x: Float[np.ndarray, "draw input"]) -> dict[str, np.ndarray]:
     """Runs of a batch of draws; ``partial(evaluate, model)`` is what an ensemble computes.
 
     Args:
@@ -217,7 +195,7 @@ def evaluate(model: Model, x: Float[np.ndarray, "draw input"]) -> dict[str, np.n
     return {"x": x} | {name: np.asarray(found)[: len(x)] for name, found in kept.items()}
 
 
-def gradients(model: Model, x: Float[np.ndarray, "draw input"]) -> dict[str, np.ndarray]:
+def gradients(model: Forward, x: Float[np.ndarray, "draw input"]) -> dict[str, np.ndarray]:
     """As :func:`evaluate`, with ``gradient`` [draw, output, input] as well."""
     (slope, (value, shares)), seconds = _timed(_gradients, model, _filled(x, GRADIENT_BATCH))
     kept = {"value": value, "ruling": shares, "gradient": slope, "seconds": seconds}
@@ -229,7 +207,7 @@ _COMPILED: set[Any] = set()
 
 
 def _timed(
-    compute: Callable[[Model, Array], Any], model: Model, x: Float[Array, "draw input"]
+    compute: Callable[[Forward, Array], Any], model: Forward, x: Float[Array, "draw input"]
 ) -> tuple[Any, Float[np.ndarray, " draw"]]:
     """A result, and the seconds that each draw took; the first time is not counted."""
     shapes = tuple(np.shape(leaf) for leaf in jax.tree.leaves(model))
@@ -285,10 +263,8 @@ class Problem:
         site = plan.sites[0]
         texts = list(outputs) or default_texts(self.case, site)
         self.outputs = tuple(parse(texts, self.case, site, years, "--target"))
-        phases = [*plan.history, *([plan.experiment] if plan.experiment else [])]
-        given = set.intersection(*[{*p.constant, *p.series} for p in phases])
-        computed = given | {name for p in column.processes for name in p.provides}
-        check_computed(self.outputs, computed, "--target")
+        known = computed(column, plan)
+        check_computed(self.outputs, known, "--target")
         if inputs:
             self.inputs = tuple(_from_file(self.case, column, inputs))
         else:
@@ -296,12 +272,11 @@ class Problem:
             self.inputs = tuple(_input(self.case, column, name, (name,)) for name in names)
         if not self.inputs:
             raise InputError(f"{self.case.path}: there is no parameter with a range")
-        self.model = Model(
+        self.model = Forward(
             column=column,
             plan=plan,
             keys=tuple(of.keys for of in self.inputs),
-            outputs=self.outputs,
-            rulers={f"modifier_{name}" for name in MECHANISMS} <= computed,
+            readings=(*self.outputs, Limiting()) if known.issuperset(MODIFIERS) else self.outputs,
         )
         self._check_factors()
 
@@ -317,16 +292,16 @@ class Problem:
 
     def values(self, x: Float[Array, " input"]) -> Float[Array, " output"]:
         """Outputs at values of the inputs; traced, pure JAX."""
-        return self.model.values(x)
+        return read(self.model, x)[0]
 
-    def with_minimum(self, minimum: HardMinimum | SoftMinimum) -> Model:
+    def with_minimum(self, minimum: HardMinimum | SoftMinimum) -> Forward:
         """The model whose protection takes another minimum of its modifiers."""
         old = self._protection()
         assert old is not None
         column = self.model.column.replaced(dataclasses.replace(old, minimum=minimum))
         return dataclasses.replace(self.model, column=column)
 
-    def other_minimum(self) -> tuple[str, Model] | None:
+    def other_minimum(self) -> tuple[str, Forward] | None:
         """The soft minimum where the case has the hard one, or the other way round."""
         protection = self._protection()
         if protection is None or len(protection.mechanisms) < 2:
@@ -388,10 +363,6 @@ def known_inputs(case: Case, column: Column) -> dict[str, Parameter]:
 
 def _strengths(column: Column) -> dict[str, Parameter]:
     """Strengths of the processes that can be weakened."""
-    try:
-        from diffsoil import strength
-    except ImportError:
-        return {}
     source = "by definition: 0 is a column without the process, 1 with it"
     return {
         STRENGTH + name: Parameter(

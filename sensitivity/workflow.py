@@ -12,7 +12,7 @@ import dataclasses
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
@@ -53,6 +53,7 @@ class Found:
     tables: dict[str, pd.DataFrame]
 
 
+@runtime_checkable
 class Companion(Protocol):
     """An analysis of other runs, whose tables and picture join those of a folder."""
 

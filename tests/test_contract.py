@@ -14,10 +14,9 @@ import jax.numpy as jnp
 import pytest
 
 from diffsoil.cases import Case, load_case
-from diffsoil.cases.arrays import Plan, build, initial_state
+from diffsoil.cases.arrays import Plan, build, initial_state, select
 from diffsoil.column import Column
 from diffsoil.io import data_path
-from diffsoil.output.simulation import select
 from diffsoil.process import Environment, Process
 from diffsoil.processes.protection import Protection, SoftMinimum
 from diffsoil.state import VARIABLES, State

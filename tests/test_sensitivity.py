@@ -12,14 +12,22 @@ import pytest
 import xarray as xr
 
 from diffsoil.cases import Case
+from diffsoil.cases.factors import FACTORS
+from diffsoil.forward import Course
 from diffsoil.io import InputError
 from diffsoil.output.simulation import simulate
 from diffsoil.processes.protection import MECHANISMS
 from diffsoil.time import Phase
 from sensitivity import local
-from sensitivity.factors import FACTORS
-from sensitivity.outputs import Ages, CalciteDepth, Course, Recovery, ages, default_texts, parse
-from sensitivity.problem import Problem, default_inputs, evaluate, gradients
+from sensitivity.outputs import Ages, CalciteDepth, Recovery, ages, default_texts, parse
+from sensitivity.problem import (
+    Problem,
+    default_inputs,
+    evaluate,
+    forward_mode,
+    gradients,
+    with_outputs,
+)
 from sensitivity.workflow import _read_posterior
 from tests import sensitivity_cases
 
@@ -209,9 +217,9 @@ def test_shares_of_ruling_modifiers_add_up_to_all_of_the_soil(found):
 def test_backwards_is_the_same_as_forwards(tmp_path):
     case = sensitivity_cases.protected(tmp_path)
     problem = Problem(case, outputs=["soc_stock_0_100@400"])
-    assert not problem.model.forward_mode
-    more = dataclasses.replace(problem.model, outputs=problem.outputs * 40)
-    assert more.forward_mode
+    assert not forward_mode(problem.model)
+    more = with_outputs(problem.model, problem.outputs * 40)
+    assert forward_mode(more)
     backwards = gradients(problem.model, problem.defaults[None])["gradient"][0, 0]
     forwards = gradients(more, problem.defaults[None])["gradient"][0, 0]
     np.testing.assert_allclose(backwards, forwards, rtol=1e-9, atol=1e-12)

@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import itertools
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,9 @@ from calibration.prediction import QUANTILES
 from calibration.priors import Priors
 from calibration.twin import forecast_report, scenario
 from calibration.twin.scenario import Scenario
-from diffsoil.cases.arrays import Plan, check, prepare_plan, run
+from diffsoil.cases.arrays import Plan, check, select
 from diffsoil.column import Column
+from diffsoil.forward import GEOMETRY, Forward
 from diffsoil.io import InputError, nearest
 from diffsoil.processes.geometry import overlap
 from diffsoil.time import Record
@@ -185,15 +187,15 @@ def simulate(
     """
     check(plan, column, asked.case)
     lived, of = _distinct(plan)
-    ready = prepare_plan(column, lived, names, keep=("thickness", "depth_top"))
     depths = [(u / CM_PER_M, v / CM_PER_M) for u, v in asked.file.depths_cm]
     first = max(plan.experiment_year, asked.today - PAST_YEARS + 1)
     skip = first - plan.experiment_year
-    record = Record(yearly=("soc", "litter"), steps=("thickness", "depth_top"))
+    record = Record(yearly=("soc", "litter"), steps=GEOMETRY)
+    keys = tuple((name,) for name in names)
+    forward = Forward(column, lived, keys, in_experiment=record).prepared()
 
-    def one(values: Array, plan: Plan) -> Float[Array, "member quantity year"]:
-        own = dict(zip(names, values, strict=True))
-        _, _, kept = run(column.with_parameters(own), plan, in_experiment=record)
+    def one(forward: Forward, x: Array) -> Float[Array, "member quantity year"]:
+        kept = forward.run(x).experiment
         soc, top, thick = (kept[n][:, skip:] for n in ("soc", "depth_top", "thickness"))
         stocks = [_stock(soc, top, thick, *depth) for depth in depths]
         return jnp.stack([*stocks, kept["litter"][:, skip:]], axis=1)
@@ -201,14 +203,16 @@ def simulate(
     devices = jax.local_devices()
     lanes = len(devices)
     some = jax.pmap(
-        lambda x, plan: jax.lax.map(lambda v: one(v, plan), x), in_axes=(0, None), devices=devices
+        lambda forward, x: jax.lax.map(partial(one, forward), x),
+        in_axes=(None, 0),
+        devices=devices,
     )
     size = BATCH * lanes
     padded = np.concatenate([x, np.repeat(x[-1:], -len(x) % size, axis=0)])
     parts = []
     for start in range(0, len(padded), size):
         batch = jnp.asarray(padded[start : start + size].reshape(lanes, BATCH, -1))
-        result = np.asarray(some(batch, ready))
+        result = np.asarray(some(forward, batch))
         parts.append(result.reshape(size, *result.shape[2:]))
         if start // size % 10 == 9:
             report(f"  {min(start + size, len(x))} of {len(x)} draws")
@@ -257,7 +261,7 @@ def _distinct(plan: Plan) -> tuple[Plan, np.ndarray]:
             seen[mark.hexdigest()] = len(kept)
             kept.append(plan.members[i])
         of.append(seen[mark.hexdigest()])
-    return scenario.select(plan, kept), np.array(of)
+    return select(plan, kept, "options"), np.array(of)
 
 
 # Tables.

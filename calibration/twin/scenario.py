@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,7 @@ import pandas as pd
 from pydantic import BeforeValidator, Field, model_validator
 
 from diffsoil.cases import Case
-from diffsoil.cases.arrays import Plan, additions, build
+from diffsoil.cases.arrays import Plan, additions, build, select
 from diffsoil.cases.plausible import of_depth
 from diffsoil.cases.read import MONTHS
 from diffsoil.cases.schema import (
@@ -445,7 +445,7 @@ def lived(scenario: Scenario) -> Plan:
     extended = dataclasses.replace(
         case, file=longer, climate=climate, management=pd.concat(rows, ignore_index=True)
     )
-    plan = select(build(extended), members(scenario))
+    plan = select(build(extended), members(scenario), scenario.path)
     return _driven(scenario, plan)
 
 
@@ -501,28 +501,6 @@ def _weather(scenario: Scenario, table: pd.DataFrame) -> pd.DataFrame:
         if name in added:
             added[name] *= 1 + told.pet_percent / 100
     return pd.concat([table, added[[c for c in table if c in added]]], ignore_index=True)
-
-
-def select(plan: Plan, names: list[str]) -> Plan:
-    """The plan of some members only, and of their sites."""
-    index = [plan.members.index(name) for name in names]
-    sites = sorted({plan.site_of[i] for i in index})
-    of_site, of_member = jnp.asarray(sites), jnp.asarray(index)
-
-    def chosen(tree: Any, which: jax.Array) -> Any:
-        return jax.tree.map(lambda leaf: leaf[which], tree)
-
-    return dataclasses.replace(
-        plan,
-        members=tuple(names),
-        sites=tuple(plan.sites[i] for i in sites),
-        site_of=tuple(sites.index(plan.site_of[i]) for i in index),
-        history=tuple(chosen(phase, of_site) for phase in plan.history),
-        experiment=chosen(plan.experiment, of_member),
-        iom=plan.iom[of_site],
-        ground=chosen(plan.ground, of_site),
-        horizons=chosen(plan.horizons, of_site),
-    )
 
 
 def _driven(scenario: Scenario, plan: Plan) -> Plan:

@@ -29,7 +29,7 @@ from diffsoil.cases.read import (
 )
 from diffsoil.cases.schema import Amendment, LandUse, Treatment, at_site
 from diffsoil.column import Column, missing_needs
-from diffsoil.io import InputError
+from diffsoil.io import InputError, nearest
 from diffsoil.process import Environment
 from diffsoil.processes.geometry import MG_PER_KG_M2
 from diffsoil.processes.minerals import ATOMIC_WEIGHT, CALCITE_MASS, G_PER_KG, MOLAR_MASS
@@ -200,6 +200,36 @@ def check(plan: Plan, column: Column, case: Case) -> None:
         given = {*phase.constant, *phase.series, *phase.yearly}
         for name, need in missing_needs(column, given):
             raise InputError(f"{case.path}: process {name!r} needs {need!r}, nothing provides it")
+
+
+def select(plan: Plan, members: Collection[str], source: object) -> Plan:
+    """The plan with some of its members only, and with the sites that they need.
+
+    Raises:
+        diffsoil.io.InputError: a name that the plan does not have.
+    """
+    for name in members:
+        if name not in plan.members:
+            raise InputError(
+                f"{source}: treatment: no treatment {name!r}{nearest(name, plan.members)}"
+            )
+    chosen = [plan.members.index(name) for name in dict.fromkeys(members)]
+    sites = sorted({plan.site_of[i] for i in chosen})
+
+    def part[T](tree: T, index: list[int]) -> T:
+        return jax.tree.map(lambda x: x[jnp.asarray(index)], tree)
+
+    return dataclasses.replace(
+        plan,
+        members=tuple(plan.members[i] for i in chosen),
+        sites=tuple(plan.sites[i] for i in sites),
+        site_of=tuple(sites.index(plan.site_of[i]) for i in chosen),
+        history=part(plan.history, sites),
+        experiment=part(plan.experiment, chosen),
+        iom=plan.iom[jnp.asarray(sites)],
+        ground=part(plan.ground, sites),
+        horizons=part(plan.horizons, sites),
+    )
 
 
 def prepare_plan(

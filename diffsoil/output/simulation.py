@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 import threading
 from collections.abc import Collection, Mapping, Sequence
@@ -15,10 +14,10 @@ import numpy as np
 from jaxtyping import Array
 
 from diffsoil.cases import Case, load_case, set_parameters
-from diffsoil.cases.arrays import Plan, build, check, initial_state, prepare_plan
+from diffsoil.cases.arrays import Plan, build, check, initial_state, prepare_plan, select
 from diffsoil.cases.fingerprint import case_files
 from diffsoil.column import Column
-from diffsoil.io import InputError, nearest
+from diffsoil.io import InputError
 from diffsoil.output.audit import first_loss
 from diffsoil.output.trajectory import LAYER_RESULTS, OUTPUT_INTERVAL, Trajectory
 from diffsoil.process import Environment
@@ -149,36 +148,6 @@ def _checked_plan(case: Case, column: Column, treatments: Collection[str] | None
     plan = build(case)
     check(plan, column, case)
     return plan if treatments is None else select(plan, treatments, case.path)
-
-
-def select(plan: Plan, members: Collection[str], source: object) -> Plan:
-    """The plan with some of its members only, and with the sites that they need.
-
-    Raises:
-        diffsoil.io.InputError: a name that the plan does not have.
-    """
-    for name in members:
-        if name not in plan.members:
-            raise InputError(
-                f"{source}: treatment: no treatment {name!r}{nearest(name, plan.members)}"
-            )
-    chosen = [plan.members.index(name) for name in dict.fromkeys(members)]
-    sites = sorted({plan.site_of[i] for i in chosen})
-
-    def part[T](tree: T, index: list[int]) -> T:
-        return jax.tree.map(lambda x: x[jnp.asarray(index)], tree)
-
-    return dataclasses.replace(
-        plan,
-        members=tuple(plan.members[i] for i in chosen),
-        sites=tuple(plan.sites[i] for i in sites),
-        site_of=tuple(sites.index(plan.site_of[i]) for i in chosen),
-        history=part(plan.history, sites),
-        experiment=part(plan.experiment, chosen),
-        iom=plan.iom[jnp.asarray(sites)],
-        ground=part(plan.ground, sites),
-        horizons=part(plan.horizons, sites),
-    )
 
 
 @jax.jit

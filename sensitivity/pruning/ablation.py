@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import combinations
-from typing import Any
+from typing import cast
 
 import equinox as eqx
 import jax
@@ -21,17 +21,16 @@ from jaxtyping import Array, Float
 
 from diffsoil import strength
 from diffsoil.cases import Case
-from diffsoil.cases.arrays import Plan, build, check, prepare_plan, run
-from diffsoil.column import Column
-from diffsoil.time import Record
+from diffsoil.cases.arrays import build, check
+from diffsoil.forward import STRENGTH, Course, Forward, Reading, computed, is_strength
 from diffsoil.work import ensemble
 from sensitivity import indices, variance
 from sensitivity.distributions import Law
 from sensitivity.journal import Journal
-from sensitivity.outputs import STOCKS, Course, Output, Stock, ages, check_computed, parse
+from sensitivity.outputs import STOCKS, Output, Stock, ages, check_computed, parse, stock_of
 
 BATCH = 8
-"""Runs that are computed together."""
+"""Forward that are computed together."""
 
 YEARS = 24
 """Years at which a target that is no stock is read, if it has none of its own."""
@@ -41,7 +40,7 @@ NODES = 8
 
 
 @dataclasses.dataclass(frozen=True)
-class Target:
+class Target(Reading):
     """What is compared: a stock in every year, or outputs at some years.
 
     Attributes:
@@ -55,21 +54,21 @@ class Target:
     years: tuple[int | None, ...]
 
     @property
-    def yearly(self) -> set[str]:
-        """Quantities that have to be recorded by the year."""
+    def yearly(self) -> tuple[str, ...]:
+        """See :class:`diffsoil.forward.Reading`."""
         if not self.outputs:
-            return set(Stock(self.text).yearly)
-        return {name for output in self.outputs for name in output.quantity.yearly}
+            return Stock(self.text).yearly
+        return tuple({name for output in self.outputs for name in output.yearly})
 
     @property
-    def steps(self) -> set[str]:
-        """Variables that have to be recorded by the slow step."""
-        return {name for output in self.outputs for name in output.quantity.steps}
+    def steps(self) -> tuple[str, ...]:
+        """See :class:`diffsoil.forward.Reading`."""
+        return tuple({name for output in self.outputs for name in output.steps})
 
     def read(self, course: Course) -> Float[Array, " value"]:
         """Its values in a run."""
         if not self.outputs:
-            return course.stock(self.text)
+            return stock_of(course, self.text)
         return jnp.stack([output.read(course) for output in self.outputs])
 
 
@@ -92,51 +91,10 @@ def targets(texts: Iterable[str], case: Case) -> tuple[Target, ...]:
     return tuple(found)
 
 
-class Runs(eqx.Module):
-    """A case as a function of parameters and strengths: the values of its targets.
-
-    Attributes:
-        column, plan: of the case.
-        parameters: full names of those that are given.
-        switches: names of the processes whose strengths are given.
-        targets: what is read, one after the other, member by member.
-    """
-
-    column: Column
-    plan: Plan
-    parameters: tuple[str, ...] = eqx.field(static=True)
-    switches: tuple[str, ...] = eqx.field(static=True)
-    targets: tuple[Target, ...] = eqx.field(static=True)
-
-    def values(
-        self, x: Float[Array, " parameter"], s: Float[Array, " switch"]
-    ) -> Float[Array, " value"]:
-        """Values of all targets in one run."""
-        column = self.column.with_parameters(dict(zip(self.parameters, x, strict=True)))
-        column = strength.apply(column, dict(zip(self.switches, s, strict=True)))
-        yearly = {name for target in self.targets for name in target.yearly}
-        steps = {name for target in self.targets for name in target.steps}
-        ready = prepare_plan(column, self.plan, keep=steps)
-        record = Record(tuple(sorted(yearly)), tuple(sorted(steps)))
-        _, kept, of_experiment = run(column, ready, record, record)
-        parts = []
-        for member, site in enumerate(self.plan.site_of):
-            phases = [_one(pair, site) for pair in zip(ready.history, kept, strict=True)]
-            if ready.experiment is not None:
-                phases.append(_one((ready.experiment, of_experiment), member))
-            course = Course(phases, self.plan.start_year)
-            parts += [target.read(course) for target in self.targets]
-        return jnp.concatenate(parts)
-
-
-def _one(tree: Any, index: int) -> Any:
-    return jax.tree.map(lambda x: x[index], tree)
-
-
 def of_case(
     case: Case, texts: Iterable[str], switches: Sequence[str] | None = None, drawn: bool = True
-) -> Runs:
-    """A case as a function of its parameters and of the strengths of its processes.
+) -> Forward:
+    """A case as a function of its parameters and, behind them, of the strengths of its processes.
 
     Args:
         case: the case.
@@ -153,66 +111,78 @@ def of_case(
     for target in found:
         check_computed(target.outputs, computed(column, plan), "--target")
     names = strength.candidates(column) if switches is None else tuple(switches)
-    return Runs(column, plan, tuple(column.parameters()) if drawn else (), names, found)
+    inputs = (*(column.parameters() if drawn else ()), *(STRENGTH + name for name in names))
+    return Forward(column, plan, tuple((name,) for name in inputs), found)
 
 
-def computed(column: Column, plan: Plan) -> set[str]:
-    """Variables that the case gives in every phase or that the column provides."""
-    phases = [*plan.history, *([plan.experiment] if plan.experiment else [])]
-    given = set.intersection(*[{*phase.constant, *phase.series} for phase in phases])
-    return given | {name for process in column.processes for name in process.provides}
+def parameters_of(runs: Forward) -> tuple[str, ...]:
+    """Full names of the parameters that are given."""
+    return tuple(name for (name,) in runs.keys if not is_strength(name))
 
 
-def defaults(runs: Runs) -> Float[np.ndarray, " parameter"]:
+def switches_of(runs: Forward) -> tuple[str, ...]:
+    """Names of the processes whose strengths are given."""
+    return tuple(name.removeprefix(STRENGTH) for (name,) in runs.keys if is_strength(name))
+
+
+def targets_of(runs: Forward) -> tuple[Target, ...]:
+    """What is read."""
+    return cast(tuple[Target, ...], runs.readings)
+
+
+def defaults(runs: Forward) -> Float[np.ndarray, " parameter"]:
     """Values of the parameters in the case."""
     values = runs.column.values()
-    return np.array([float(values[name]) for name in runs.parameters])
+    return np.array([float(values[name]) for name in parameters_of(runs)])
 
 
 @eqx.filter_jit
-def _values(runs: Runs, x: Array, s: Array) -> Float[Array, "run value"]:
-    return jax.vmap(runs.values)(x, s)
+def _values(runs: Forward, x: Array) -> Float[Array, "run value"]:
+    return jax.vmap(runs.values)(x)
 
 
 @eqx.filter_jit
-def _slopes(runs: Runs, x: Array, s: Array) -> Float[Array, "value switch"]:
-    return jax.jacfwd(runs.values, argnums=1)(x, s)
+def _slopes(runs: Forward, x: Array, s: Array) -> Float[Array, "value switch"]:
+    return jax.jacfwd(lambda s: runs.values(jnp.concatenate([x, s])))(s)
 
 
 def evaluate(
-    runs: Sequence[Runs], argument: tuple[int, np.ndarray, np.ndarray]
+    runs: Sequence[Forward], argument: tuple[int, np.ndarray]
 ) -> Float[np.ndarray, "run value"]:
     """Values of a batch; ``partial(evaluate, runs)`` is what an ensemble computes.
 
     Args:
         runs: of all cases.
-        argument: which of them, parameters [run, parameter] and strengths [run, switch]; fewer
-            than a batch are filled up, so that nothing is compiled anew.
+        argument: which of them, and parameters and strengths [run, input]; fewer than a batch
+            are filled up, so that nothing is compiled anew.
     """
-    place, x, s = argument
+    place, x = argument
     missing = -len(x) % BATCH
-    x, s = (np.concatenate([a, np.repeat(a[-1:], missing, axis=0)]) for a in (x, s))
-    return np.asarray(_values(runs[place], jnp.asarray(x), jnp.asarray(s)))[: len(x) - missing]
+    x = np.concatenate([x, np.repeat(x[-1:], missing, axis=0)])
+    return np.asarray(_values(runs[place], jnp.asarray(x)))[: len(x) - missing]
 
 
 def slope(
-    runs: Sequence[Runs], argument: tuple[int, np.ndarray, np.ndarray]
+    runs: Sequence[Forward], argument: tuple[int, np.ndarray, np.ndarray]
 ) -> Float[np.ndarray, "value switch"]:
-    """Derivatives of all values of one run by the strengths; arguments as :func:`evaluate`."""
+    """Derivatives of all values of one run by the strengths.
+
+    Args:
+        runs: of all cases.
+        argument: which of them, parameters [parameter] and strengths [switch].
+    """
     place, x, s = argument
     return np.asarray(_slopes(runs[place], jnp.asarray(x), jnp.asarray(s)))
 
 
 def compute(
-    runs: Sequence[Runs],
-    asked: Sequence[tuple[int, np.ndarray, np.ndarray]],
-    pool: ensemble.Pool,
+    runs: Sequence[Forward], asked: Sequence[tuple[int, np.ndarray]], pool: ensemble.Pool
 ) -> list[np.ndarray]:
     """Values of many runs, cut into batches for the workers of a pool.
 
     Args:
         runs: of all cases.
-        asked: which case, parameters [run, parameter] and strengths [run, switch].
+        asked: which case, and parameters and strengths [run, input].
         pool: who computes.
 
     Returns:
@@ -220,23 +190,23 @@ def compute(
     """
     # runs of one case that are asked for apart share batches
     tasks: list[tuple[int, list[tuple[int, int]]]] = []
-    for place in dict.fromkeys(place for place, _, _ in asked):
-        own = [(i, j) for i, (p, x, _) in enumerate(asked) if p == place for j in range(len(x))]
+    for place in dict.fromkeys(place for place, _ in asked):
+        own = [(i, j) for i, (p, x) in enumerate(asked) if p == place for j in range(len(x))]
         tasks += [(place, own[k : k + BATCH]) for k in range(0, len(own), BATCH)]
-    arguments = [
-        (
-            place,
-            np.stack([asked[i][1][j] for i, j in rows]),
-            np.stack([asked[i][2][j] for i, j in rows]),
-        )
-        for place, rows in tasks
-    ]
+    arguments = [(place, np.stack([asked[i][1][j] for i, j in rows])) for place, rows in tasks]
     results = ensemble.collect(partial(evaluate, tuple(runs)), arguments, pool)
-    found: list[list[np.ndarray]] = [[np.empty(0)] * len(x) for _, x, _ in asked]
+    found: list[list[np.ndarray]] = [[np.empty(0)] * len(x) for _, x in asked]
     for (_, rows), values in zip(tasks, results, strict=True):
         for (i, j), value in zip(rows, values, strict=True):
             found[i][j] = value
     return [np.stack(values) for values in found]
+
+
+def at_strengths(
+    x: Float[np.ndarray, " parameter"], s: Float[np.ndarray, "run switch"]
+) -> Float[np.ndarray, "run input"]:
+    """The inputs of runs at the same parameters with different strengths."""
+    return np.concatenate([np.repeat(x[None], len(s), axis=0), s], axis=1)
 
 
 def switched_off(switches: Sequence[str], names: Iterable[str]) -> Float[np.ndarray, " switch"]:
@@ -277,7 +247,7 @@ class Worth:
         return np.abs(self.path.sum(axis=0) - whole) / np.maximum(np.abs(whole), 1e-300)
 
 
-def worth(runs: Runs, pool: ensemble.Pool, pairs: bool = True, nodes: int = NODES) -> Worth:
+def worth(runs: Forward, pool: ensemble.Pool, pairs: bool = True, nodes: int = NODES) -> Worth:
     """Exact on and off runs, interactions and integrated gradients, at the case's parameters.
 
     Args:
@@ -286,14 +256,14 @@ def worth(runs: Runs, pool: ensemble.Pool, pairs: bool = True, nodes: int = NODE
         pairs: whether every two are switched off together: ``switches^2 / 2`` runs.
         nodes: of the path; each costs a Jacobian by all strengths.
     """
-    x, names = defaults(runs), runs.switches
+    x, names = defaults(runs), switches_of(runs)
     count = len(names)
     two = list(combinations(range(count), 2)) if pairs else []
     rows = [np.ones(count), np.zeros(count)]
     rows += [switched_off(names, [name]) for name in names]
     rows += [switched_off(names, [names[i], names[j]]) for i, j in two]
     s = np.stack(rows)
-    (values,) = compute([runs], [(0, np.repeat(x[None], len(s), axis=0), s)], pool)
+    (values,) = compute([runs], [(0, at_strengths(x, s))], pool)
     on, off = values[0], values[1]
     single = on[None] - values[2 : 2 + count]
     both = on[None] - values[2 + count :]
@@ -307,7 +277,7 @@ def worth(runs: Runs, pool: ensemble.Pool, pairs: bool = True, nodes: int = NODE
 
 
 def total_indices(
-    runs: Runs, pool: ensemble.Pool, read: Sequence[int], n: int = 64, seed: int = 0
+    runs: Forward, pool: ensemble.Pool, read: Sequence[int], n: int = 64, seed: int = 0
 ) -> list[indices.Result]:
     """First and total Sobol indices of the strengths, all uniform from 0 to 1.
 
@@ -321,16 +291,15 @@ def total_indices(
     Returns:
         Indices of each of ``read``.
     """
-    laws = [Law(name, "uniform", 0.0, 1.0) for name in runs.switches]
+    laws = [Law(name, "uniform", 0.0, 1.0) for name in switches_of(runs)]
     design = variance.sobol_design(laws, n, seed)
-    x = np.repeat(defaults(runs)[None], len(design.x), axis=0)
-    (values,) = compute([runs], [(0, x, design.x)], pool)
+    (values,) = compute([runs], [(0, at_strengths(defaults(runs), design.x))], pool)
     return [variance.sobol(design, values[:, i], seed=seed) for i in read]
 
 
 def table(
     found: Worth,
-    runs: Runs,
+    runs: Forward,
     case: str,
     read: Sequence[int],
     totals: Sequence[indices.Result] = (),
@@ -344,7 +313,7 @@ def table(
         read: which values.
         totals: from :func:`total_indices`, of the same values.
     """
-    years = [(t.text.partition("@")[0], year) for t in runs.targets for year in t.years]
+    years = [(t.text.partition("@")[0], year) for t in targets_of(runs) for year in t.years]
     tables = []
     for place, i in enumerate(read):
         output, year = years[i]
@@ -388,25 +357,25 @@ def of_cases(
     tables = [pd.DataFrame(columns=list(indices.COLUMNS))]
     for case in cases if base_points else ():
         runs = of_case(case, _dated(texts, case), drawn=False)
-        read = range(sum(len(target.years) for target in runs.targets))
-        count, outputs = len(runs.switches), [target.text for target in runs.targets]
+        read = range(sum(len(target.years) for target in targets_of(runs)))
+        count, outputs = len(switches_of(runs)), [target.text for target in targets_of(runs)]
         say(
             f"prune: worth of {count} processes of {case.name}: "
             f"{2 + count + count * (count - 1) // 2 + base_points * (count + 2)} runs, "
             f"{NODES} derivatives"
         )
 
-        def exact(runs: Runs = runs) -> list[np.ndarray]:
+        def exact(runs: Forward = runs) -> list[np.ndarray]:
             found = worth(runs, pool)
             journal.runs += 2 + len(found.single) + len(found.pair)
             return [found.on, found.off, found.single, found.pair, found.path]
 
-        def totals(runs: Runs = runs, read: Sequence[int] = read) -> list[np.ndarray]:
+        def totals(runs: Forward = runs, read: Sequence[int] = read) -> list[np.ndarray]:
             found = total_indices(runs, pool, read, base_points)
             journal.runs += found[0].n_runs + found[0].dropped
             return [np.array([r.estimates[k] for k in ("S1", "ST")]) for r in found]
 
-        found = Worth(runs.switches, *journal.once(["worth", case.name, outputs], exact))
+        found = Worth(switches_of(runs), *journal.once(["worth", case.name, outputs], exact))
         arrays = journal.once(["total indices", case.name, outputs, base_points], totals)
         results = [
             indices.Result(

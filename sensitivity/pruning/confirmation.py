@@ -15,9 +15,10 @@ import pandas as pd
 
 from diffsoil.cases import Case
 from diffsoil.cases.fingerprint import fingerprint
+from diffsoil.forward import Forward
 from diffsoil.work import ensemble
 from sensitivity.journal import Journal
-from sensitivity.pruning.ablation import Runs, of_case
+from sensitivity.pruning.ablation import of_case
 from sensitivity.pruning.alternatives import alternatives, edited
 from sensitivity.pruning.cost import Cost, measure
 from sensitivity.pruning.elimination import Decision, Search
@@ -67,7 +68,7 @@ def judge(
 
 
 def _errors(
-    search: Search, runs: Sequence[Runs], place: int, new: np.ndarray
+    search: Search, runs: Sequence[Forward], place: int, new: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Errors of a pruned case and the years of the largest, [run, target] both."""
     at_new = np.empty((0, search.at_cases[place].size))
@@ -97,14 +98,14 @@ def check(
     return judge(other, edited(cases, gone, changes), unseen, CHECKED)
 
 
-def _seconds(runs: Runs, repeats: int) -> float:
+def _seconds(runs: Forward, repeats: int) -> float:
     """Seconds of a run of a column that is compiled as it is, the least of some."""
     nothing = jnp.zeros(0)
-    compiled = jax.jit(Runs.values).lower(runs, nothing, nothing).compile()
+    compiled = jax.jit(Forward.values).lower(runs, nothing).compile()
     times = []
     for _ in range(repeats + 1):
         began = time.perf_counter()
-        jax.block_until_ready(compiled(runs, nothing, nothing))
+        jax.block_until_ready(compiled(runs, nothing))
         times.append(time.perf_counter() - began)
     return min(times[1:])
 

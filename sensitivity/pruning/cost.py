@@ -74,7 +74,8 @@ def main() -> None:
     import jax.numpy as jnp
 
     from diffsoil.cases import read_case
-    from sensitivity.pruning.ablation import Runs, of_case
+    from diffsoil.forward import Forward
+    from sensitivity.pruning.ablation import of_case
 
     jax.config.update("jax_enable_compilation_cache", False)
     given = json.load(sys.stdin)
@@ -82,12 +83,12 @@ def main() -> None:
     runs = of_case(case, given["targets"], switches=(), drawn=False)
     nothing = jnp.zeros(0)
     began = time.perf_counter()
-    compiled = jax.jit(Runs.values).lower(runs, nothing, nothing).compile()
+    compiled = jax.jit(Forward.values).lower(runs, nothing).compile()
     compile_s = time.perf_counter() - began
     times = []
     for _ in range(REPEATS + 1):
         began = time.perf_counter()
-        jax.block_until_ready(compiled(runs, nothing, nothing))
+        jax.block_until_ready(compiled(runs, nothing))
         times.append(time.perf_counter() - began)
     temporary = getattr(compiled.memory_analysis(), "temp_size_in_bytes", 0) / 2**20
     cost = Cost(compile_s, statistics.median(times[1:]), peak_mb(), temporary)

@@ -13,6 +13,7 @@ import numpy as np
 from diffsoil import strength
 from diffsoil.cases import Case
 from diffsoil.cases.fingerprint import fingerprint
+from diffsoil.forward import Forward, computed
 from diffsoil.io import InputError
 from diffsoil.parameters import Parameter
 from diffsoil.work import ensemble
@@ -20,12 +21,13 @@ from sensitivity import distributions
 from sensitivity.journal import Journal
 from sensitivity.pruning.ablation import (
     BATCH,
-    Runs,
     compute,
-    computed,
     defaults,
     of_case,
+    parameters_of,
     switched_off,
+    switches_of,
+    targets_of,
 )
 from sensitivity.pruning.loss import Loss, Rule, errors, place_of_limit, relative
 
@@ -97,28 +99,28 @@ class Search:
             [distributions.law(p) for p in self.table.values()], n, seed, kind
         )
         by_name = dict(zip(self.table, found.T, strict=True))
-        return [np.stack([by_name[n] for n in runs.parameters], axis=1) for runs in self.full]
+        return [np.stack([by_name[n] for n in parameters_of(runs)], axis=1) for runs in self.full]
 
     def _candidates(self) -> tuple[str, ...]:
         """Those of all cases whose removal leaves what the targets read."""
         found: dict[str, None] = {}
         refused: set[str] = set()
         for runs in self.full:
-            for name in runs.switches:
+            for name in switches_of(runs):
                 left = computed(strength.without(runs.column, [name]), runs.plan)
-                if any(target.steps - left for target in runs.targets):
+                if any(set(target.steps) - left for target in targets_of(runs)):
                     refused.add(name)
                 found[name] = None
         return tuple(name for name in found if name not in refused)
 
     def asked(self, place: int, x: np.ndarray, names: Iterable[str]) -> tuple:
-        """Runs of a case without some candidates."""
-        s = switched_off(self.full[place].switches, names)
-        return place, x, np.repeat(s[None], len(x), axis=0)
+        """Forward of a case without some candidates."""
+        s = switched_off(switches_of(self.full[place]), names)
+        return place, np.concatenate([x, np.repeat(s[None], len(x), axis=0)], axis=1)
 
-    def compute(self, runs: Sequence[Runs], asked: Sequence[tuple]) -> list[np.ndarray]:
+    def compute(self, runs: Sequence[Forward], asked: Sequence[tuple]) -> list[np.ndarray]:
         """See :func:`sensitivity.pruning.ablation.compute`; counts."""
-        self.journal.runs += sum(len(x) for _, x, _ in asked)
+        self.journal.runs += sum(len(x) for _, x in asked)
         return compute(runs, asked, self.pool)
 
     def prepare(self) -> None:
@@ -157,7 +159,7 @@ class Search:
 
     def split(self, place: int, values: np.ndarray) -> list[list[np.ndarray]]:
         """Values of runs of a case, [run, value], by target and member."""
-        sizes = [len(target.years) for target in self.full[place].targets]
+        sizes = [len(target.years) for target in targets_of(self.full[place])]
         members = len(self.full[place].plan.members)
         parts = np.split(values, np.cumsum(sizes * members)[:-1], axis=1)
         return [parts[target :: len(sizes)] for target in range(len(sizes))]
@@ -173,7 +175,7 @@ class Search:
     def worst_years(self, place: int, values: np.ndarray, full: np.ndarray) -> np.ndarray:
         """Year of the largest error of runs of a case, [run, target]; NaN where it has none."""
         found = []
-        targets = self.full[place].targets
+        targets = targets_of(self.full[place])
         both = zip(targets, self.split(place, values), self.split(place, full), strict=True)
         for target, own, of_full in both:
             of_members = [errors(a, b) for a, b in zip(own, of_full, strict=True)]
@@ -310,18 +312,18 @@ class Search:
 
     # Columns that are compiled as they are.
 
-    def static(self, cases: Sequence[Case]) -> list[Runs]:
+    def static(self, cases: Sequence[Case]) -> list[Forward]:
         """Other versions of the cases, as functions of their parameters."""
         return [of_case(case, self.texts, switches=()) for case in cases]
 
-    def of_static(self, runs: Runs, place: int, x: np.ndarray) -> tuple:
-        """Runs of another version of a case at parameters of the full one."""
-        known = {name: i for i, name in enumerate(self.full[place].parameters)}
+    def of_static(self, runs: Forward, place: int, x: np.ndarray) -> tuple:
+        """Forward of another version of a case at parameters of the full one."""
+        known = {name: i for i, name in enumerate(parameters_of(self.full[place]))}
         own = np.repeat(defaults(runs)[None], len(x), axis=0)
-        for i, name in enumerate(runs.parameters):
+        for i, name in enumerate(parameters_of(runs)):
             if name in known:
                 own[:, i] = x[:, known[name]]
-        return place, own, np.empty((len(x), 0))
+        return place, own
 
     def static_loss(self, cases: Sequence[Case]) -> Loss:
         """Errors of other versions of the cases; without draws if beyond the tolerance anyway."""
@@ -358,7 +360,7 @@ class Search:
             )
         return difference
 
-    def _differences(self, runs: Sequence[Runs], gone: Sequence[str]) -> np.ndarray:
+    def _differences(self, runs: Sequence[Forward], gone: Sequence[str]) -> np.ndarray:
         places = range(len(self.cases))
         points = [point[None] for point in self.points]
         expected = self.compute(self.full, [self.asked(p, points[p], gone) for p in places])
@@ -366,7 +368,7 @@ class Search:
         return np.array([relative(a, b).max() for a, b in zip(found, expected, strict=True)])
 
 
-def _parameters(full: Sequence[Runs], cases: Sequence[Case]) -> dict[str, Parameter]:
+def _parameters(full: Sequence[Forward], cases: Sequence[Case]) -> dict[str, Parameter]:
     """All parameters of all cases, with the priors of the first case that has its own."""
     table: dict[str, Parameter] = {}
     for runs, case in zip(full, cases, strict=True):

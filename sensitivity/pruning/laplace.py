@@ -19,11 +19,12 @@ from scipy import stats
 from scipy.optimize import least_squares
 
 from diffsoil.cases import Case
+from diffsoil.forward import Forward
 from diffsoil.io import InputError, nearest
 from sensitivity import distributions
 from sensitivity.journal import Journal
 from sensitivity.outputs import STOCKS, ages, spaced_years
-from sensitivity.pruning.ablation import Runs, evaluate, of_case
+from sensitivity.pruning.ablation import evaluate, of_case
 
 FURTHEST = 6.0
 """Bounds of the search, in standard deviations of the prior."""
@@ -60,9 +61,9 @@ class Posterior:
 
 
 @eqx.filter_jit
-def _with_slopes(runs: Runs, x: Array, s: Array) -> tuple[Array, Array]:
+def _with_slopes(runs: Forward, x: Array) -> tuple[Array, Array]:
     def values(x: Array) -> tuple[Array, Array]:
-        y = runs.values(x, s)
+        y = runs.values(x)
         return y, y
 
     slopes, y = jax.jacfwd(values, has_aux=True)(x)
@@ -70,7 +71,7 @@ def _with_slopes(runs: Runs, x: Array, s: Array) -> tuple[Array, Array]:
 
 
 def posterior(
-    runs: Runs,
+    runs: Forward,
     names: Sequence[str],
     observed: Float[np.ndarray, " value"],
     sd: Float[np.ndarray, " value"],
@@ -83,15 +84,14 @@ def posterior(
         observed: values of all targets.
         sd: their errors, > 0.
     """
-    runs = dataclasses.replace(runs, parameters=tuple(names))
+    runs = dataclasses.replace(runs, keys=tuple((name,) for name in names))
     table = runs.column.parameters()
     found = [distributions.law(table[name]) for name in names]
-    strengths = jnp.ones(len(runs.switches))
 
     def at(u: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         x = np.array([law.quantile(stats.norm.cdf(v)) for law, v in zip(found, u, strict=True)])
         stretch = np.array([law.stretch(v) for law, v in zip(found, x, strict=True)])
-        y, slopes = _with_slopes(runs, jnp.asarray(x), strengths)
+        y, slopes = _with_slopes(runs, jnp.asarray(x))
         return np.asarray(y), np.asarray(slopes) * stretch, x, stretch
 
     def residuals(u: np.ndarray) -> np.ndarray:
@@ -177,7 +177,7 @@ def of_cases(
             full: Case = case, other: Case = other, free: list[str] = free
         ) -> list[np.ndarray]:
             runs = [of_case(c, _observed(texts, full), (), drawn=False) for c in (full, other)]
-            truth = evaluate(runs, (0, np.empty((1, 0)), np.empty((1, 0))))[0]
+            truth = evaluate(runs, (0, np.empty((1, 0))))[0]
             noise = np.random.default_rng(seed).standard_normal(truth.size)
             error = ERROR * np.abs(truth)
             found = compared(*(posterior(r, free, truth + error * noise, error) for r in runs))
