@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
@@ -21,14 +20,8 @@ from scipy.stats import gaussian_kde
 from calibration import checks, quantities
 from calibration.problem import ERROR, METHOD, TOPSOIL_CM, Problem
 from diffsoil.parameters import Parameter
-from diffsoil.report.pictures import Figure
-from diffsoil.work.files import replacing
+from diffsoil.report.pictures import BLUE, CYCLE, GREY, ORANGE, Figure, save
 
-DPI = 150
-
-# Okabe and Ito (2008): told apart with any kind of colour vision.
-BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"
-CYCLE = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = "osD^vP*X"
 
 OUTER, INNER = 0.15, 0.35
@@ -98,13 +91,8 @@ def draw(
         figure = make()
         if figure is not None:
             written[name] = folder / f"{name}.png"
-            _save(figure, written[name])
+            save(figure, written[name])
     return written
-
-
-def _save(figure: Figure, path: Path) -> None:
-    with replacing(path, overwrite=True) as part:
-        FigureCanvasAgg(figure).print_figure(str(part), dpi=DPI, format="png")
 
 
 def _grid(
@@ -155,7 +143,7 @@ def simulated(folder: Path, ranks: np.ndarray, names: Sequence[str], most: int) 
     handles: Any = ax.get_legend_handles_labels()[0]
     _legend(figure, handles, columns=2)
     path = folder / "sbc.png"
-    _save(figure, path)
+    save(figure, path)
     return path
 
 

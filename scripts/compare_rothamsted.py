@@ -22,14 +22,13 @@ _runtime.use_device("auto", cpu_devices=2)  # before the first array
 import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
 import tomlkit  # noqa: E402
-from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: E402
-from matplotlib.figure import Figure  # noqa: E402
 from scipy.special import logsumexp  # noqa: E402
 
 from calibration import Problem, checks, store  # noqa: E402
 from calibration.prediction import predict_draws, table  # noqa: E402
 from calibration.workflow import calibrate_case  # noqa: E402
 from diffsoil.cases import load_case  # noqa: E402
+from diffsoil.report.pictures import Figure, save  # noqa: E402
 from diffsoil.work.files import replacing  # noqa: E402
 
 LAST_FITTED = 1999
@@ -192,8 +191,7 @@ def draw(path: Path, rows: pd.DataFrame) -> None:
     ax.spines[["top", "right"]].set_visible(False)
     figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=3,
                   frameon=False, fontsize=9)  # fmt: skip
-    with replacing(path, overwrite=True) as part:
-        FigureCanvasAgg(figure).print_figure(str(part), dpi=150, format="png")
+    save(figure, path)
 
 
 if __name__ == "__main__":

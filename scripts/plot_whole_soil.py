@@ -22,13 +22,11 @@ import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
 import xarray as xr  # noqa: E402
 from matplotlib.axes import Axes  # noqa: E402
-from matplotlib.figure import Figure  # noqa: E402
 from matplotlib.ticker import MaxNLocator  # noqa: E402
 
 from diffsoil import simulate  # noqa: E402
 from diffsoil.io import data_path  # noqa: E402
 from diffsoil.output import plots  # noqa: E402
-from diffsoil.output.plots import BLUE, GREEN, GREY, ORANGE, PINK, SKY, YELLOW  # noqa: E402
 from diffsoil.processes import carbonate, exchange, oxides  # noqa: E402
 from diffsoil.processes.exchange import Exchange, ExchangeCapacity  # noqa: E402
 from diffsoil.processes.migration import Migration, dispersion, settling  # noqa: E402
@@ -38,6 +36,17 @@ from diffsoil.processes.soil_gas import SoilGas, co2_profile  # noqa: E402
 from diffsoil.processes.texture import Texture, mixed_bulk_density  # noqa: E402
 from diffsoil.processes.vegetation import root_distribution  # noqa: E402
 from diffsoil.processes.weathering import Weathering, dissolution_rate, neoformation  # noqa: E402
+from diffsoil.report.pictures import (  # noqa: E402
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PINK,
+    SKY,
+    YELLOW,
+    Figure,
+    save,
+)
 from diffsoil.state import ELEMENTS, MINERALS  # noqa: E402
 
 CASES = {
@@ -472,7 +481,7 @@ def main() -> None:
         plots.draw(runs[case], arguments.output, f"{case}_")
     figures = {"process_chemistry": chemistry(), "process_movement": movement(runs)}
     for word, figure in (figures | real_profiles(runs)).items():
-        plots.save(figure, arguments.output / f"{word}.png")
+        save(figure, arguments.output / f"{word}.png", dpi=plots.DPI)
 
 
 if __name__ == "__main__":

@@ -21,8 +21,6 @@ _runtime.use_device("auto", cpu_devices=CHAINS)  # before the first array
 import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
 import tomlkit  # noqa: E402
-from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: E402
-from matplotlib.figure import Figure  # noqa: E402
 
 from calibration import Problem, store  # noqa: E402
 from calibration.compatibility import in_order  # noqa: E402
@@ -30,11 +28,11 @@ from calibration.prediction import predict_draws, table  # noqa: E402
 from calibration.twin.assimilation import START, assimilate_case  # noqa: E402
 from calibration.workflow import calibrate_case  # noqa: E402
 from diffsoil.io import data_path  # noqa: E402
+from diffsoil.report.pictures import BLUE, ORANGE, Figure, save  # noqa: E402
 from diffsoil.work.files import replacing  # noqa: E402
 
 FIRST_FIT = 1975
 TARGET = 2014
-BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#777777"
 LAND_USES = ("ancient_woodland", "woodland", "grass", "arable", "bare_fallow")
 OTHERS = ("manure.", "old_arable", "wheat_", "fosters_", "broadbalk")
 """What a parameter is called that belongs to the other sites."""
@@ -178,8 +176,7 @@ def draw(path: Path, narrowing: pd.DataFrame, steps: pd.DataFrame) -> None:
         ax.spines[["top", "right"]].set_visible(False)
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
-    with replacing(path, overwrite=True) as part:
-        FigureCanvasAgg(figure).print_figure(str(part), dpi=150, format="png")
+    save(figure, path)
 
 
 if __name__ == "__main__":

@@ -3,31 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from diffsoil.output.plots import (
-    BLUE,
-    GREEN,
-    GREY,
-    MECHANISM_COLOURS,
-    MECHANISM_WORDS,
-    ORANGE,
-    PINK,
-    SKY,
-    YELLOW,
-)
-from diffsoil.report.pictures import Figure
-from diffsoil.work.files import replacing
-
-DPI = 140
+from diffsoil.output.plots import MECHANISM_COLOURS, MECHANISM_WORDS
+from diffsoil.report.pictures import BLUE, GREEN, GREY, ORANGE, PINK, SKY, YELLOW, Figure
 
 LINES = (BLUE, ORANGE, GREEN, PINK, SKY, YELLOW, "#000000", "#8C6D31")
 """Colours of inputs that are named; the rest is grey."""
@@ -71,13 +56,6 @@ COLOUR = {
     "sobol": ORANGE,
     "shapley": GREEN,
 }
-
-
-def save(figure: Figure, path: Path) -> Path:
-    """Write a figure as PNG."""
-    with replacing(path, overwrite=True) as part:
-        FigureCanvasAgg(figure).print_figure(str(part), dpi=DPI, format="png")
-    return path
 
 
 def order(own: pd.DataFrame) -> list[str]:

@@ -13,6 +13,7 @@ import pandas as pd
 from diffsoil.io import InputError
 from diffsoil.output.plots import MECHANISM_WORDS
 from diffsoil.report import html
+from diffsoil.report.pictures import save
 from diffsoil.work.files import replacing
 from sensitivity import plots
 from sensitivity.folder import COLUMNS_OF, STUDY, read_study, read_table, write_study
@@ -283,7 +284,7 @@ def _case(
         if figure is None:
             return ""
         drawn.append(f"{kind}.png")
-        return html.figure(plots.save(figure, folder / drawn[-1]), caption)
+        return html.figure(save(figure, folder / drawn[-1]), caption)
 
     own = tables["elasticities"][tables["elasticities"]["case"] == name]
     plain = own[own["index"] == "elasticity"]

@@ -10,15 +10,13 @@ import jax
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from scipy.stats import gaussian_kde
 
-from calibration.plots import BLUE, DPI, GREEN, GREY, ORANGE
 from calibration.profiles.hierarchy import PROTECTION, Draws, Hierarchy
 from diffsoil.report import html
-from diffsoil.report.pictures import Figure
+from diffsoil.report.pictures import BLUE, GREEN, GREY, ORANGE, Figure, save
 from diffsoil.tables import read_written
 from diffsoil.work.files import replacing
 
@@ -37,12 +35,6 @@ COLUMNS = 7
 
 STRONG = 3.0
 """A log Bayes factor of this size (odds of 20) is called strong (Kass & Raftery 1995)."""
-
-
-def _save(figure: Figure, path: Path) -> Path:
-    with replacing(path, overwrite=True) as part:
-        FigureCanvasAgg(figure).print_figure(str(part), dpi=DPI, format="png")
-    return path
 
 
 def _plain(ax: Axes) -> None:
@@ -243,12 +235,12 @@ def write(
     predictions = read_written(folder / "predictions.csv", ("site", "value", "q05", "q50", "q95"))
     cover = dict(zip(sites.names, sites.cover, strict=True))
     pictures = {
-        "profiles": _save(profiles_figure(predictions, cover), folder / "profiles.png"),
-        "protection": _save(protection_figure(study.model, draws), folder / "protection.png"),
-        "variants": _save(variants_figure(comparison), folder / "variants.png"),
+        "profiles": save(profiles_figure(predictions, cover), folder / "profiles.png"),
+        "protection": save(protection_figure(study.model, draws), folder / "protection.png"),
+        "variants": save(variants_figure(comparison), folder / "variants.png"),
     }
     if len(withheld):
-        pictures["withheld"] = _save(withheld_figure(withheld), folder / "withheld.png")
+        pictures["withheld"] = save(withheld_figure(withheld), folder / "withheld.png")
     corrections = read_written(folder / "corrections.csv", ("variant",))
     summary = read_written(folder / "summary.csv", ())
     text = [

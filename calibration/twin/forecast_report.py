@@ -9,17 +9,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from calibration import store
-from calibration.plots import CYCLE, DPI, GREY
 from calibration.twin import scenario
 from calibration.twin.scenario import Scenario
 from diffsoil.report import html
 from diffsoil.report.html import figure, heading, paragraph, section
-from diffsoil.report.pictures import Figure
+from diffsoil.report.pictures import CYCLE, GREY, Figure, save
 from diffsoil.work.files import replacing
 
 if TYPE_CHECKING:
@@ -46,9 +44,7 @@ def write(
     pictures: dict[str, Path] = {}
     for name, drawn in (("forecast", fans(asked, by_year)), ("differences", bars(asked, apart))):
         if drawn is not None:
-            pictures[name] = folder / f"{name}.png"
-            with replacing(pictures[name], overwrite=True) as part:
-                FigureCanvasAgg(drawn).print_figure(str(part), dpi=DPI, format="png")
+            pictures[name] = save(drawn, folder / f"{name}.png")
     sections = [
         _asked(found, asked, len(result.stocks)),
         _stocks(asked, by_year, pictures),

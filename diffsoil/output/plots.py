@@ -19,7 +19,6 @@ import pandas as pd
 import xarray as xr
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import ListedColormap, LogNorm, Normalize
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -29,15 +28,23 @@ from diffsoil.cases.formats import upgrade
 from diffsoil.io import InputError, nearest
 from diffsoil.processes.geometry import MG_PER_HA_M
 from diffsoil.processes.protection import MECHANISMS
-from diffsoil.report.pictures import Figure
+from diffsoil.report.pictures import (
+    BLUE,
+    GREEN,
+    GREY,
+    LEMON,
+    ORANGE,
+    PINK,
+    SKY,
+    YELLOW,
+    Figure,
+    save,
+)
 from diffsoil.work.files import reading_netcdf
 from diffsoil.work.folder import Kind, OutputFolder
 
 DPI = 110
-
-# Okabe and Ito (2008): told apart with any kind of colour vision.
-BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"
-PINK, YELLOW, SKY, LEMON = "#CC79A7", "#E69F00", "#56B4E9", "#F0E442"
+"""A run has many pictures, which are to stay small."""
 
 ROWS, COLUMNS = 200, 480
 """Pixels of a depth-time map."""
@@ -214,15 +221,8 @@ def draw(run: xr.Dataset, folder: Path, prefix: str = "") -> dict[str, Path]:
                 continue
             name = f"{prefix}{word}" + (f"_{member}" if len(members) > 1 else "")
             written[name] = folder / f"{name}.png"
-            save(figure, written[name])
+            save(figure, written[name], dpi=DPI)
     return written
-
-
-def save(figure: Figure, path: Path) -> None:
-    """Write a figure as a small PNG file."""
-    FigureCanvasAgg(figure).print_figure(
-        str(path), dpi=DPI, format="png", pil_kwargs={"optimize": True}
-    )
 
 
 # What is shown.

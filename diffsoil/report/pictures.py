@@ -1,12 +1,24 @@
-"""Figures of every picture that diffsoil draws."""
+"""One style of all pictures, and how they become files."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import matplotlib.figure
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 from matplotlib.ticker import LogFormatterMathtext
+
+from diffsoil.work.files import replacing
+
+# Okabe and Ito (2008): told apart with any kind of colour vision.
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"
+PINK, YELLOW, SKY, LEMON = "#CC79A7", "#E69F00", "#56B4E9", "#F0E442"
+CYCLE = (BLUE, ORANGE, GREEN, PINK, YELLOW, SKY, "#000000")
+"""Colours of lines, in order."""
+
+DPI = 150
 
 
 class Figure(matplotlib.figure.Figure):
@@ -25,3 +37,16 @@ class Figure(matplotlib.figure.Figure):
         for text in set(self.findobj(Text)) - powers:
             text.set_parse_math(False)
         super().draw(renderer)
+
+
+def save(figure: Figure, path: Path, overwrite: bool = True, dpi: int = DPI) -> Path:
+    """Write a figure as PNG, whole or not at all; the same figure gives the same bytes."""
+    with replacing(path, overwrite) as part:
+        FigureCanvasAgg(figure).print_figure(
+            str(part),
+            dpi=dpi,
+            format="png",
+            metadata={"Software": None},
+            pil_kwargs={"optimize": True},
+        )
+    return path

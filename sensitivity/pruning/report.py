@@ -8,14 +8,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from diffsoil.output.plots import BLUE, GREEN, GREY, ORANGE
 from diffsoil.report import html
-from diffsoil.report.pictures import Figure
+from diffsoil.report.pictures import BLUE, GREEN, GREY, ORANGE, Figure, save
 from sensitivity.pruning.workflow import Pruned
 
-DPI = 150
 LEAST = 1e-6
 """Errors below are drawn there: a logarithmic axis has no zero."""
 
@@ -61,7 +58,7 @@ def write_report(
     for case, own in found.worth.groupby("case", sort=False):
         figures[f"worth_{case}"] = worth_bars(own, f"{case}: what its processes are worth")
     for name, figure in figures.items():
-        FigureCanvasAgg(figure).print_figure(folder / f"{name}.png", dpi=DPI)
+        save(figure, folder / f"{name}.png")
     (folder / "report.html").write_text(
         page(found, targets, tolerance, settings, folder), encoding="utf-8"
     )

@@ -15,13 +15,11 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from diffsoil.io import InputError
-from diffsoil.output.plots import BLUE, GREEN, GREY, ORANGE, PINK
-from diffsoil.report.pictures import Figure
+from diffsoil.report.pictures import BLUE, GREEN, GREY, ORANGE, PINK, Figure, save
 from diffsoil.studies.vandermeij2026 import analysis
 from diffsoil.studies.vandermeij2026.analysis import BORDERS, END, LABELS
 from diffsoil.studies.vandermeij2026.suite import STORE
@@ -109,10 +107,7 @@ class Drivers:
         for name, table in tables.items():
             with replacing(output / name, overwrite) as part:
                 table.to_csv(part, index=False, float_format="%.6g")
-        with replacing(output / FILES[3], overwrite) as part:
-            figure = draw(self)
-            FigureCanvasAgg(figure)
-            figure.savefig(part, dpi=150, metadata={"Software": None})
+        save(draw(self), output / FILES[3], overwrite)
         with replacing(output / FILES[4], overwrite) as part:
             part.write_text("".join(f"{words}\n" for words in self.words), encoding="utf-8")
 

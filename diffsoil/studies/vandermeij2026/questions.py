@@ -26,7 +26,6 @@ from diffsoil.studies.vandermeij2026.fit import TARGETS, Runs
 from diffsoil.studies.vandermeij2026.scenarios import Study
 from diffsoil.studies.vandermeij2026.suite import families, stocks
 from diffsoil.work import ensemble
-from diffsoil.work.files import replacing
 
 PROTECTION = ("protection.b1", "protection.b2", "protection.b3a", "protection.b4")
 """The strengths of clay, MOOH, aggregation and pores."""
@@ -324,7 +323,7 @@ def _power_of_two(n: int) -> int:
 
 def plot_protection(posterior: ProtectionPosterior, path: Path) -> None:
     """Marginal posteriors of the four strengths beside their uniform priors, a PNG."""
-    from diffsoil.report.pictures import Figure
+    from diffsoil.report.pictures import Figure, save
 
     figure = Figure(figsize=(6.9, 2.1), layout="constrained")
     axes = figure.subplots(1, len(PROTECTION))
@@ -342,5 +341,4 @@ def plot_protection(posterior: ProtectionPosterior, path: Path) -> None:
     figure.legend(
         *axes[0].get_legend_handles_labels(), loc="outside upper right", ncols=2, fontsize=7
     )
-    with replacing(path, overwrite=True) as unfinished:
-        figure.savefig(unfinished, dpi=200)
+    save(figure, path, dpi=200)
