@@ -15,6 +15,8 @@ import argparse
 from pathlib import Path
 
 from diffsoil import _runtime
+from diffsoil.options import Existing, Workers
+from sensitivity.options import PruneOptions
 from sensitivity.pruning.workflow import prune_cases
 
 CASES = ("loess_wet_forest", "loess_dry_steppe", "loess_dry_agriculture")
@@ -41,21 +43,23 @@ def main() -> None:
     chosen = parser.parse_args()
     _runtime.use_device("cpu")
     chosen.output.mkdir(parents=True, exist_ok=True)
-    prune_cases(
-        chosen.case or CASES,
-        chosen.output / "PRUNED.toml",
-        chosen.target or ["soc_stock_0_100"],
-        chosen.tolerance,
-        overwrite=chosen.overwrite,
-        resume=chosen.resume,
+    options = PruneOptions(
+        target=tuple(chosen.target or ["soc_stock_0_100"]),
+        tolerance=chosen.tolerance,
         draws=chosen.draws,
         unseen=chosen.unseen,
         seed=chosen.seed,
-        cheaper=not chosen.processes_only,
-        check=chosen.check or (),
-        base_points=chosen.worth,
+        processes_only=chosen.processes_only,
+        check=tuple(chosen.check or ()),
+        worth=chosen.worth,
         calibrate=FREE,
-        workers=chosen.workers,
+    )
+    prune_cases(
+        chosen.case or CASES,
+        chosen.output / "PRUNED.toml",
+        options,
+        Existing(chosen.overwrite, chosen.resume),
+        Workers(chosen.workers),
     )
 
 

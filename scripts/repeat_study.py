@@ -19,6 +19,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 
+from diffsoil.options import Existing
 from diffsoil.studies.vandermeij2026.fit import Runs, fit_study
 from diffsoil.studies.vandermeij2026.questions import (
     convergence,
@@ -31,6 +32,8 @@ from diffsoil.studies.vandermeij2026.scenarios import load_study
 from diffsoil.studies.vandermeij2026.suite import run_study, say
 from diffsoil.work import ensemble
 
+GO_ON = Existing(resume=True)
+
 STRENGTHS = (5.0, 20.0, 100.0, 500.0, 2500.0, 12500.0)
 """Values of B2, dm3/mmol; the study has 5."""
 
@@ -40,8 +43,8 @@ def main(folder: Path, fit: bool) -> None:
     case = None
     if fit:
         case = folder / "fitted.toml"
-        fit_study(case, resume=True)
-    run_study(folder, case=case, resume=True)
+        fit_study(case, existing=GO_ON)
+    run_study(folder, case=case, existing=GO_ON)
 
     questions = folder / "questions"
     questions.mkdir(exist_ok=True)

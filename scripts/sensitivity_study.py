@@ -27,6 +27,7 @@ import tomlkit
 
 from diffsoil import _runtime
 from diffsoil.cases import load_case
+from diffsoil.options import Existing, Workers
 from diffsoil.studies.vandermeij2026.drivers import drivers
 from diffsoil.work import ensemble
 from diffsoil.work.files import replacing
@@ -35,6 +36,7 @@ from sensitivity.distributions import law
 from sensitivity.folder import COLUMNS_OF, Folder, read_table
 from sensitivity.indices import outlying
 from sensitivity.jobs import Draws, say
+from sensitivity.options import StudyOptions
 from sensitivity.plots import PRIMARY
 from sensitivity.problem import Problem
 from sensitivity.workflow import run_sensitivity
@@ -45,6 +47,8 @@ INPUTS = 30
 
 GRADIENTS, TRAJECTORIES, BASE_POINTS = 64, 20, 1024
 
+GO_ON = Existing(resume=True)
+
 SIZES = (16, 24, 32, 48, 64)
 """Numbers of gradients, of which it is told whether they were enough."""
 
@@ -54,7 +58,7 @@ FIRST = 8
 
 def screened(folder: Path, case: str, workers: int | None) -> list[str]:
     """Parameters with the largest local effects on any output, relative to their priors."""
-    run_sensitivity([case], folder, methods=["local"], resume=True, workers=workers)
+    run_sensitivity([case], folder, StudyOptions(), GO_ON, Workers(workers))
     table = read_table(folder, "indices", COLUMNS_OF["indices"])
     of_case = table["case"] == load_case(case).name
     own = table[of_case & (table["index"] == PRIMARY["local"])]
@@ -154,21 +158,18 @@ def main() -> None:
     for name in chosen.case or CASES:
         case = slower(name, chosen.slow_step, chosen.output / "cases") if chosen.slow_step else name
         names = screened(chosen.output / "screening", case, workers)
-        gradients = ["local", "dgsm", "active-subspace"]
-        run_sensitivity(
-            [case], folder, gradients, parameters=names, samples=GRADIENTS, resume=True,
-            workers=workers,
-        )  # fmt: skip
-        run_sensitivity(
-            [case], folder, ["morris"], samples=TRAJECTORIES, resume=True, workers=workers
+        gradients = StudyOptions(
+            ("local", "dgsm", "active-subspace"), parameter=tuple(names), samples=GRADIENTS
         )
+        asked = [gradients, StudyOptions(("morris",), samples=TRAJECTORIES)]
         if chosen.sobol:
-            run_sensitivity(
-                [case], folder, ["sobol"], samples=BASE_POINTS, resume=True, workers=workers
-            )
+            asked.append(StudyOptions(("sobol",), samples=BASE_POINTS))
+        for options in asked:
+            run_sensitivity([case], folder, options, GO_ON, Workers(workers))
+        if chosen.sobol:
             compared.append(load_case(case).name)
     if chosen.study is not None:
-        run_sensitivity([], folder, [], study=drivers(chosen.study))
+        run_sensitivity([], folder, StudyOptions(()), beside=drivers(chosen.study))
     if chosen.sobol:
         table = pd.concat([agreement(folder, name) for name in compared], ignore_index=True)
         with replacing(folder / "first_inputs.csv", overwrite=True) as part:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import pandas as pd
 
@@ -15,9 +15,7 @@ from diffsoil.tables import read_written
 from diffsoil.work.files import replacing
 from diffsoil.work.folder import Kind, OutputFolder
 from sensitivity.indices import COLUMNS
-
-Method = Literal["local", "dgsm", "active-subspace", "shapley", "morris", "sobol"]
-METHODS: tuple[Method, ...] = get_args(Method)
+from sensitivity.options import METHODS
 
 TABLES = {
     "indices": ["method", "case", "output", "year"],

@@ -23,7 +23,8 @@ from diffsoil.output.simulation import simulate
 from diffsoil.work import ensemble
 from sensitivity import variance
 from sensitivity.distributions import Law, Posterior, sample
-from sensitivity.folder import COLUMNS_OF, Folder, Method
+from sensitivity.folder import COLUMNS_OF, Folder
+from sensitivity.options import Method
 from sensitivity.problem import (
     BATCHED,
     COMPARTMENTS,

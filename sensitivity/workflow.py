@@ -18,15 +18,15 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from diffsoil._runtime import Device
 from diffsoil.cases import Case, find_case, load_case
 from diffsoil.cases.inputs import load_inputs
 from diffsoil.io import InputError
+from diffsoil.options import Existing, Workers
 from diffsoil.work import ensemble
 from diffsoil.work.files import reading_netcdf
 from sensitivity import derivative, report, shapley, variance
 from sensitivity.distributions import Posterior, law
-from sensitivity.folder import Folder, Method
+from sensitivity.folder import Folder
 from sensitivity.indices import Result
 from sensitivity.jobs import (
     SAMPLES,
@@ -43,6 +43,7 @@ from sensitivity.jobs import (
     say_costs,
 )
 from sensitivity.local import local
+from sensitivity.options import Method, StudyOptions
 from sensitivity.problem import Problem, known_inputs
 
 
@@ -240,113 +241,109 @@ def _draws(
 def run_sensitivity(
     cases: Sequence[str | Path],
     output: Path,
-    methods: Sequence[Method] = ("local",),
-    outputs: Sequence[str] = (),
-    parameters: Sequence[str] = (),
-    inputs: Path | None = None,
-    prior: Kind | None = None,
-    posterior: Path | None = None,
-    samples: int | None = None,
-    seed: int = 0,
-    years: int = 12,
-    second: bool = False,
-    treatment: str | None = None,
-    study: Companion | None = None,
-    workers: int | None = None,
-    scheduler: str | None = None,
-    overwrite: bool = False,
-    resume: bool = False,
-    device: Device = "auto",
+    options: StudyOptions = StudyOptions(),
+    existing: Existing = Existing(),
+    workers: Workers = Workers(),
+    beside: Companion | None = None,
 ) -> None:
     """Find out what matters in some cases, by one or more methods, into a folder.
 
     Args:
         cases: names or paths.
         output: folder; made if it is not there. Results of other methods in it stay.
-        methods: what indices are found with.
-        outputs: texts of :mod:`sensitivity.outputs`; those of the study that is in the folder,
-            or else those that suit each case, if empty.
-        parameters: names of inputs; those of the study in the folder, or else all with a finite
-            range, if empty.
-        inputs: file of inputs (:func:`.inputs.load_inputs`) instead of ``parameters``.
-        prior: laws of the inputs: their priors, or uniform between their bounds.
-        posterior: ``posterior.nc`` of a fit; its joint draws are used instead of laws.
-        samples: draws of each method (trajectories, base points); its own default if None.
-        seed: of the random numbers.
-        years: how many, of an output without a year.
-        second: also second-order Sobol indices.
-        treatment: which, of a case with several.
-        study: drivers of runs that were made elsewhere, to be set beside the indices.
-        workers, scheduler, device: see :func:`diffsoil.work.ensemble.cluster`.
-        overwrite: compute anew what is there.
-        resume: go on with runs that were stopped.
+        options: what is asked.
+        existing: compute anew what is there, or go on with runs that were stopped.
+        workers: who computes.
+        beside: an analysis of other runs that joins the report.
 
     Raises:
         diffsoil.io.InputError: anything that the user can mend, in one line.
     """
-    if not cases and study is None:
+    if not cases and beside is None:
         raise InputError("CASE: name at least one case, or a --study")
-    if parameters and inputs:
+    if options.parameter and options.inputs:
         raise InputError("--parameter: not together with --inputs")
-    for method in methods:
-        _check_method(method, posterior is not None)
+    for method in options.method:
+        _check_method(method, options.posterior is not None)
     paths = [find_case(name) for name in cases]
-    sources = (*paths, inputs, posterior, study and study.source)
+    sources = (*paths, options.inputs, options.posterior, beside and beside.source)
     folder = Folder(output, [path for path in sources if path])
-    file_inputs = load_inputs(inputs) if inputs else None
-    joint = _read_posterior(posterior) if posterior else None
-    problems, all_draws, told = [], [], {}
-    for name in paths:
-        case = load_case(name)
-        label = case.name if treatment is None else f"{case.name}/{treatment}"
-        before = {} if overwrite else folder.told.get(label, {})
-        names = list(parameters) or _names(case, joint, before if not inputs else {})
-        problem = Problem(
-            case, list(outputs) or before.get("outputs", []), names, file_inputs, treatment, years
-        )
-        kind = prior or before.get("prior") or "prior"
-        draws = _draws(problem, kind, joint, samples, seed, second)
-        content = description(problem, kind, draws, posterior)
-        if before and identity(before) != identity(content):
-            raise InputError(
-                f"{output}: holds another study of {label}: {difference(before, content)}; "
-                "choose another folder, or --overwrite"
-            )
-        if problem.name in told:
-            raise InputError(f"CASE {name}: is named twice")
-        problems.append(problem)
-        all_draws.append(draws)
-        told[problem.name] = content
-    changed = [
-        n for n, c in told.items() if n in folder.told and identity(folder.told[n]) != identity(c)
-    ]
+    asked = _asked(paths, folder, options, existing)
+    stores = dict.fromkeys(STORES[m] for m in options.method if m != "local")
     jobs = [
-        Job(folder, problem, draws, store, overwrite, resume)
-        for problem, draws in zip(problems, all_draws, strict=True)
-        for store in dict.fromkeys(STORES[m] for m in methods if m != "local")
+        Job(folder, of.problem, of.draws, store, existing.overwrite, existing.resume)
+        for of in asked
+        for store in stores
     ]
-    seconds = say_costs(problems, jobs, methods, workers)
-    with folder.place, ensemble.cluster(workers, scheduler, device) as pool:
-        folder.open(told, drop=changed)
-        for problem, draws in zip(problems, all_draws, strict=True):
-            if "local" in methods:
-                say(f"{problem.name}: local derivatives")
-                found = local(problem, pool, draws.laws)
-                folder.add({"indices": found.indices, "elasticities": found.course})
-            for job in (job for job in jobs if job.problem is problem):
-                job.run(pool, seconds.get(problem.name), workers)
+    problems = [of.problem for of in asked]
+    seconds = say_costs(problems, jobs, options.method, workers.workers)
+    with folder.place, ensemble.cluster(*dataclasses.astuple(workers)) as pool:
+        folder.open({of.problem.name: of.content for of in asked}, _changed(folder, asked))
+        for of in asked:
+            if "local" in options.method:
+                say(f"{of.problem.name}: local derivatives")
+                exact = local(of.problem, pool, of.draws.laws)
+                folder.add({"indices": exact.indices, "elasticities": exact.course})
+            for job in (job for job in jobs if job.problem is of.problem):
+                job.run(pool, seconds.get(of.problem.name), workers.workers)
                 job.note()
-                for method in methods:
+                for method in options.method:
                     if STORES.get(method) == job.store_name:
-                        runs = job.rows()
-                        tables = analyse(method, problem, draws, runs, job.design).tables
-                        folder.add(tables)
-        if study is not None:
+                        found = analyse(method, of.problem, of.draws, job.rows(), job.design)
+                        folder.add(found.tables)
+        if beside is not None:
             say("drivers of the study against parameters")
-            study.write(output, overwrite=True)
+            beside.write(output, overwrite=True)
         say("drawing pictures and writing the report")
         report.write(output)
     say(f"done: open {output / 'report.html'}")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Asked:
+    """What is asked of one case: the problem, its draws, and both as ``study.json`` tells them."""
+
+    problem: Problem
+    draws: Draws
+    content: dict[str, Any]
+
+
+def _asked(
+    paths: Sequence[Path], folder: Folder, options: StudyOptions, existing: Existing
+) -> list[_Asked]:
+    """What is asked of each case; of one that the folder holds, the same as before."""
+    inputs = load_inputs(options.inputs) if options.inputs else None
+    joint = _read_posterior(options.posterior) if options.posterior else None
+    found: dict[str, _Asked] = {}
+    for path in paths:
+        case = load_case(path)
+        label = case.name if options.treatment is None else f"{case.name}/{options.treatment}"
+        before = {} if existing.overwrite else folder.told.get(label, {})
+        names = list(options.parameter) or _names(case, joint, {} if inputs else before)
+        outputs = list(options.target) or before.get("outputs", [])
+        problem = Problem(case, outputs, names, inputs, options.treatment, options.years)
+        kind = options.prior or before.get("prior") or "prior"
+        draws = _draws(problem, kind, joint, options.samples, options.seed, options.second)
+        content = description(problem, kind, draws, options.posterior)
+        if before and identity(before) != identity(content):
+            raise InputError(
+                f"{folder.path}: holds another study of {label}: {difference(before, content)}; "
+                "choose another folder, or --overwrite"
+            )
+        if problem.name in found:
+            raise InputError(f"CASE {path}: is named twice")
+        found[problem.name] = _Asked(problem, draws, content)
+    return list(found.values())
+
+
+def _changed(folder: Folder, asked: Sequence[_Asked]) -> list[str]:
+    """Cases that the folder holds with another question."""
+    own = {of.problem.name: of.content for of in asked}
+    return [
+        name
+        for name, content in own.items()
+        if name in folder.told and identity(folder.told[name]) != identity(content)
+    ]
 
 
 def _names(case: Case, joint: Posterior | None, before: dict[str, Any]) -> list[str]:

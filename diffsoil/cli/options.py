@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 from cyclopts import App, Parameter, Token
 
-from diffsoil import _runtime
+from diffsoil import _runtime, options
 
 app = App(
     name="diffsoil",
@@ -31,33 +32,49 @@ MOST_CHAINS = 256
 """JAX gets a device for each on a CPU."""
 
 
-def _number(
-    kind: type[int] | type[float], lower: float, upper: float, above: bool = False
-) -> Callable[[Any, Sequence[Token]], float]:
-    """Reader of a number between two others; ``above`` leaves the lower one out."""
+def _number(within: options.Within) -> Callable[[Any, Sequence[Token]], float]:
+    """Reader of a number."""
 
     def read(of: Any, tokens: Sequence[Token]) -> float:
         (token,) = tokens
+        kind = int if within.whole else float
         try:
             value = math.nan if "_" in token.value else kind(token.value)
         except ValueError:
             value = math.nan
-        if (lower < value if above else lower <= value) and value <= upper:
-            return value
-        what = "a whole number" if kind is int else "a number"
-        bounds = f"above {lower:g} and at most" if above else f"from {lower:g} to"
-        raise UsageError(f"{token.keyword} {token.value}: must be {what} {bounds} {upper:.12g}")
+        if fault := within.fault(value):
+            raise UsageError(f"{token.keyword} {token.value}: {fault}")
+        return value
 
     return read
 
 
-Whole = Annotated[int, Parameter(converter=_number(int, 0, 10**7))]
-Positive = Annotated[int, Parameter(converter=_number(int, 1, 10**7))]
-Several = Annotated[int, Parameter(converter=_number(int, 2, 10**7))]
-Chains = Annotated[int, Parameter(converter=_number(int, 1, MOST_CHAINS))]
-Processes = Annotated[int, Parameter(converter=_number(int, 1, 1024))]
-Years = Annotated[int, Parameter(converter=_number(int, 1, 10**5))]
-Share = Annotated[float, Parameter(converter=_number(float, 0.0, 1.0, above=True))]
+Whole = Annotated[int, Parameter(converter=_number(options.WHOLE))]
+Positive = Annotated[int, Parameter(converter=_number(options.POSITIVE))]
+Several = Annotated[int, Parameter(converter=_number(options.SEVERAL))]
+Chains = Annotated[int, Parameter(converter=_number(options.Within(1, MOST_CHAINS)))]
+Years = Annotated[int, Parameter(converter=_number(options.Within(1, 10**5)))]
+
+
+def flags(of: type[options.Options]) -> Any:
+    """The fields of a dataclass of options as options of a command."""
+    types = get_type_hints(of)
+    fields = []
+    for field in dataclasses.fields(of):  # type: ignore[arg-type]
+        about = field.metadata
+        parameter = Parameter(
+            name=options.flag(field),
+            help=about["text"],
+            show_default=bool(field.default) and not isinstance(field.default, bool),
+            converter=_number(about["within"]) if about["within"] else None,
+        )
+        kept = dataclasses.field(default=field.default, metadata=about)
+        fields.append((field.name, Annotated[types[field.name], parameter], kept))
+    made = dataclasses.make_dataclass(of.__name__, fields, bases=(of,), frozen=True)
+    return Annotated[made, Parameter(name="*")]
+
+
+ExistingFlags, WorkerFlags = flags(options.Existing), flags(options.Workers)
 
 
 # Options that several commands share.
@@ -87,26 +104,10 @@ Plausible = Annotated[
 Seed = Annotated[
     int,
     Parameter(
-        converter=_number(int, 0, 2**32 - 1),
+        converter=_number(options.SEED),
         help="Seed of the random numbers; the same seed repeats a run.",
     ),
 ]
-Workers = Annotated[
-    Processes | None,
-    Parameter(
-        show_default=False, help="Processes that compute side by side. Default: one for each core."
-    ),
-]
-Scheduler = Annotated[
-    str | None,
-    Parameter(
-        show_default=False,
-        help="Address of a dask scheduler, tcp://HOST:PORT, whose workers compute.",
-    ),
-]
-Resume = Annotated[bool, Parameter(show_default=False, help="Go on where a stopped one ended.")]
-
-
 # What the commands share.
 
 

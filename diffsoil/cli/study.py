@@ -8,15 +8,14 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from diffsoil.cli.options import (
-    Device,
+    ExistingFlags,
     Overwrite,
     Positive,
-    Resume,
-    Scheduler,
-    Workers,
+    WorkerFlags,
     app,
     use_device,
 )
+from diffsoil.options import Existing, Workers
 
 study = App(name="study", help="Repeat the study of van der Meij & Finke (2026).")
 app.command(study)
@@ -60,26 +59,14 @@ def study_run(
         Parameter(show_default=False, help="Only this run; may be repeated. Default: all."),
     ] = (),
     case: StudyCase = None,
-    workers: Workers = None,
-    scheduler: Scheduler = None,
-    overwrite: Overwrite = False,
-    resume: Resume = False,
-    device: Device = "auto",
+    existing: ExistingFlags = Existing(),
+    workers: WorkerFlags = Workers(),
 ) -> None:
     """Run the study: 72 runs of 10 000 years, and 40 on to 12 000."""
     use_device("cpu")  # GPUs are for the workers
     from diffsoil.studies.vandermeij2026.suite import run_study
 
-    run_study(
-        output,
-        scenarios=scenario,
-        case=case,
-        workers=workers,
-        scheduler=scheduler,
-        overwrite=overwrite,
-        resume=resume,
-        device=device,
-    )
+    run_study(output, scenario, case, existing, workers)
 
 
 @study.command(name="report")
@@ -102,23 +89,11 @@ def study_fit(
     output: Annotated[Path, Parameter(name=["-o", "--output"], help="The fitted case, TOML.")],
     case: Annotated[str, Parameter(name="--case", help="Case to begin from.")] = "loess_study",
     steps: Annotated[Positive, Parameter(help="Steps of the search at most.")] = 12,
-    workers: Workers = None,
-    scheduler: Scheduler = None,
-    overwrite: Overwrite = False,
-    resume: Resume = False,
-    device: Device = "auto",
+    existing: ExistingFlags = Existing(),
+    workers: WorkerFlags = Workers(),
 ) -> None:
     """Fit what the study does not tell to its results, with one value for all runs."""
     use_device("cpu")  # GPUs are for the workers
     from diffsoil.studies.vandermeij2026.fit import fit_study
 
-    fit_study(
-        output,
-        case=case,
-        steps=steps,
-        workers=workers,
-        scheduler=scheduler,
-        overwrite=overwrite,
-        resume=resume,
-        device=device,
-    )
+    fit_study(output, case, steps, existing, workers)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import pandas as pd
 
 from diffsoil.report import html
 from diffsoil.report.pictures import BLUE, GREEN, GREY, ORANGE, Figure, save
+from sensitivity.options import PruneOptions
 from sensitivity.pruning.workflow import Pruned
 
 LEAST = 1e-6
@@ -33,9 +33,7 @@ MOST_PAIRS = 10
 
 def write_report(
     found: Pruned,
-    targets: Sequence[str],
-    tolerance: float,
-    settings: Mapping[str, Any],
+    options: PruneOptions,
     folder: Path,
 ) -> None:
     """Write the tables, the pictures and the page.
@@ -45,7 +43,7 @@ def write_report(
 
     Args:
         found: what the pruning found.
-        targets, tolerance, settings: what was asked for.
+        options: what was asked for.
         folder: is there.
     """
     for name in ("prune", "errors", "cost", "path"):
@@ -54,14 +52,12 @@ def write_report(
     for name in ("worth", "posteriors"):
         if len(table := getattr(found, name)):
             table.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g")
-    figures = {"pareto": pareto(found.path, tolerance)}
+    figures = {"pareto": pareto(found.path, options.tolerance)}
     for case, own in found.worth.groupby("case", sort=False):
         figures[f"worth_{case}"] = worth_bars(own, f"{case}: what its processes are worth")
     for name, figure in figures.items():
         save(figure, folder / f"{name}.png")
-    (folder / "report.html").write_text(
-        page(found, targets, tolerance, settings, folder), encoding="utf-8"
-    )
+    (folder / "report.html").write_text(page(found, options, folder), encoding="utf-8")
 
 
 def pareto(path: pd.DataFrame, tolerance: float) -> Figure:
@@ -128,13 +124,11 @@ def _label(ax: Any, path: pd.DataFrame) -> float:
 
 def page(
     found: Pruned,
-    targets: Sequence[str],
-    tolerance: float,
-    settings: Mapping[str, Any],
+    options: PruneOptions,
     folder: Path,
 ) -> str:
     """The report; its pictures are in the folder."""
-    quantile = settings.get("quantile", 0.95)
+    quantile, tolerance = options.quantile, options.tolerance
     left = len(found.decisions) - len(found.removed)
     rows = found.decisions.copy()
     kinds = ["reproduced" if d in ("removed", "taken") else "" for d in rows["decision"]]
@@ -158,8 +152,8 @@ def page(
                 html.paragraph(
                     f"Gone: {', '.join(found.removed)}"
                     + (f"; cheaper ways are taken: {', '.join(ways)}" if ways else "")
-                    + f". {left} others were kept or not taken. Targets: {', '.join(targets)}; "
-                    f"tolerance {tolerance:g}."
+                    + f". {left} others were kept or not taken. Targets: "
+                    f"{', '.join(options.target)}; tolerance {tolerance:g}."
                 ),
                 html.paragraph(
                     "The error of a run is the largest, over targets and years, of |pruned - full| "

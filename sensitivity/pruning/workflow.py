@@ -22,16 +22,17 @@ from typing import Any
 
 import pandas as pd
 
-from diffsoil._runtime import Device
 from diffsoil.cases import Case, load_case
 from diffsoil.cases.fingerprint import case_files, fingerprint
 from diffsoil.io import InputError
+from diffsoil.options import Existing, Workers
 from diffsoil.work import ensemble
 from diffsoil.work.files import OutputFile, case_with_note
 from diffsoil.work.folder import Kind, OutputFolder
 from sensitivity import journal
 from sensitivity.jobs import say
 from sensitivity.journal import Journal
+from sensitivity.options import PruneOptions
 from sensitivity.pruning import ablation, confirmation, laplace
 from sensitivity.pruning.alternatives import cheapen, edited, known
 from sensitivity.pruning.case_text import without_text
@@ -81,100 +82,90 @@ class Pruned:
 
 def prune(
     cases: Sequence[Case | str | Path],
-    targets: Sequence[str],
-    tolerance: float = 0.01,
-    *,
-    draws: int = 64,
-    unseen: int = 200,
-    quantile: float = 0.95,
-    seed: int = 0,
-    cheaper: bool = True,
-    check: Sequence[Case | str | Path] = (),
-    base_points: int = 0,
-    calibrate: Sequence[str] = (),
-    workers: int | None = None,
-    scheduler: str | None = None,
-    device: Device = "cpu",
+    options: PruneOptions,
+    workers: Workers = Workers(device="cpu"),
     folder: Path | None = None,
     progress: Path | None = None,
-    resume: bool = False,
-    overwrite: bool = False,
+    existing: Existing = Existing(),
     say: Callable[[str], None] | None = None,
 ) -> Pruned:
     """Find the smallest column whose targets stay within a tolerance.
 
     Args:
         cases: what it has to hold in.
-        targets: outputs (:mod:`sensitivity.outputs`); a stock without a year counts every year.
-        tolerance: largest error, see :mod:`sensitivity.pruning.workflow`.
-        draws: of the parameters from their priors, for each case, that it has to hold on.
-        unseen: other draws, on which the result is judged.
-        quantile: of the draws that has to be within the tolerance.
-        seed: of the draws.
-        cheaper: whether layers, slow steps, water and erosion may be coarser too.
-        check: other cases, on which the result is judged and not chosen.
-        base_points: of the total Sobol indices of the strengths of all processes; with any, it
-            is measured what each process is worth in each case.
-        calibrate: parameters whose posteriors are compared, from synthetic observations of the
-            targets.
-        workers, scheduler, device: see :func:`diffsoil.work.ensemble.cluster`.
+        options: what has to hold; a stock without a year counts every year
+            (:mod:`sensitivity.outputs`, :mod:`sensitivity.pruning.workflow`).
+        workers: who computes.
         folder: where the files of the cases will be.
         progress: folder that keeps what is measured, so that a stopped pruning can be resumed.
             It is removed in the end. Nothing else is written.
-        resume, overwrite: go on with what ``progress`` keeps, or else forget it.
+        existing: go on with what ``progress`` keeps, or else forget it.
         say: told what is done.
 
     Raises:
         diffsoil.io.InputError: bad input, or a tolerance that nothing meets.
     """
     say = say or (lambda text: None)
-    _check(tolerance, draws, unseen, quantile, targets, cases)
+    if not options.target:
+        raise InputError("--target: there is none, e.g. --target soc_stock_0_100")
+    if not cases:
+        raise InputError("there is no case")
     read, others = ([c if isinstance(c, Case) else load_case(c) for c in own]
-                    for own in (cases, check))  # fmt: skip
+                    for own in (cases, options.check))  # fmt: skip
     names = [case.name for case in (*read, *others)]
     if len(set(names)) < len(names):
         raise InputError("two cases have the same name")
-    rule = Rule(tolerance, draws, quantile, seed)
+    rule = Rule(options.tolerance, options.draws, options.quantile, options.seed)
     told = {
         "cases": [fingerprint(case) for case in read],
-        "targets": list(targets),
+        "targets": list(options.target),
         "rule": dataclasses.asdict(rule),
         "version": metadata.version("diffsoil"),
     }
-    kept = Journal(progress, told, resume, overwrite and not resume, say)
+    forget = existing.overwrite and not existing.resume
+    kept = Journal(progress, told, existing.resume, forget, say)
     if kept.kept:
         say(f"prune: goes on with {kept.kept} measurements that are kept")
-    with ensemble.cluster(workers, scheduler, device) as pool:
-        search = Search(read, targets, rule, pool, say, kept)
+    with ensemble.cluster(*dataclasses.astuple(workers)) as pool:
+        search = Search(read, options.target, rule, pool, say, kept)
         for case in read:
-            laplace.check_free(case, calibrate)
+            laplace.check_free(case, options.calibrate)
         for case in others:
-            ablation.of_case(case, targets, switches=())  # what is wrong shows now
-        say(_announced(search, unseen))
-        search.prepare()
-        each = search.time_of_run()
-        say(f"prune: {each:.2f} s for a run; about {_minutes(search, unseen, each):.0f} min to go")
-        decisions, order = search.eliminate()
-        gone = [decision.name for decision in order]
-        bare = edited(read, gone, {})
-        say(f"prune: compile the column without {', '.join(gone)}")
-        difference = search.check_static(bare, gone)
-        changes: dict[str, Any] = {}
-        taken: list[Decision] = []
-        if cheaper:
-            changes, taken, bare = cheapen(search, gone)
-        say(f"prune: {unseen} draws that it was not chosen on")
-        errors, failed = confirmation.judge(search, bare, unseen)
-        if others:
-            say(f"prune: {', '.join(c.name for c in others)}, which it was not chosen on")
-            more, more_failed = confirmation.check(search, others, gone, changes, unseen)
-            errors, failed = pd.concat([errors, more], ignore_index=True), failed + more_failed
-        say("prune: time and memory of each step")
-        path = confirmation.path(search, order, taken, search.beyond(gone, decisions))
-        of_worth = ablation.of_cases(read, targets, base_points, pool, kept, say)
+            ablation.of_case(case, options.target, switches=())  # what is wrong shows now
+        return _pruned(search, others, options, folder)
+
+
+def _pruned(
+    search: Search, others: Sequence[Case], options: PruneOptions, folder: Path | None
+) -> Pruned:
+    """Search, judge what was found, and measure what it saves and what was worth most."""
+    say, kept, unseen = search.say, search.journal, options.unseen
+    read, targets = search.cases, options.target
+    say(_announced(search, unseen))
+    search.prepare()
+    each = search.time_of_run()
+    say(f"prune: {each:.2f} s for a run; about {_minutes(search, unseen, each):.0f} min to go")
+    decisions, order = search.eliminate()
+    gone = [decision.name for decision in order]
+    bare = edited(read, gone, {})
+    say(f"prune: compile the column without {', '.join(gone)}")
+    difference = search.check_static(bare, gone)
+    changes: dict[str, Any] = {}
+    taken: list[Decision] = []
+    if not options.processes_only:
+        changes, taken, bare = cheapen(search, gone)
+    say(f"prune: {unseen} draws that it was not chosen on")
+    errors, failed = confirmation.judge(search, bare, unseen)
+    if others:
+        say(f"prune: {', '.join(c.name for c in others)}, which it was not chosen on")
+        more, more_failed = confirmation.check(search, others, gone, changes, unseen)
+        errors, failed = pd.concat([errors, more], ignore_index=True), failed + more_failed
+    say("prune: time and memory of each step")
+    path = confirmation.path(search, order, taken, search.beyond(gone, decisions))
+    of_worth = ablation.of_cases(read, targets, options.worth, search.pool, kept, say)
     cost = confirmation.costs(read, bare, targets, kept, say)
-    posteriors = laplace.of_cases(read, bare, targets, calibrate, seed, kept, say)
-    note = _note(rule, targets, gone, taken)
+    posteriors = laplace.of_cases(read, bare, targets, options.calibrate, options.seed, kept, say)
+    note = _note(search.rule, targets, gone, taken)
     texts = [without_text(case, known(case, gone), note, folder, **changes) for case in read]
     return Pruned(
         cases=tuple(bare),
@@ -192,22 +183,6 @@ def prune(
         runs=kept.runs,
         minutes=kept.seconds / 60.0,
     )
-
-
-def _check(
-    tolerance: float, draws: int, unseen: int, quantile: float, targets: Sequence, cases: Sequence
-) -> None:
-    if not 0.0 < tolerance < 1.0:
-        raise InputError(f"--tolerance {tolerance:g}: has to be above 0 and below 1")
-    if not 0.0 < quantile <= 1.0:
-        raise InputError(f"--quantile {quantile:g}: has to be above 0, and 1 at most")
-    for option, value in (("--draws", draws), ("--unseen", unseen)):
-        if value < 0:
-            raise InputError(f"{option} {value}: has to be 0 or more")
-    if not targets:
-        raise InputError("--target: there is none, e.g. --target soc_stock_0_100")
-    if not cases:
-        raise InputError("there is no case")
 
 
 def _expected(search: Search, unseen: int) -> int:
@@ -257,11 +232,9 @@ KIND = Kind(
 def prune_cases(
     cases: Sequence[str | Path],
     output: Path,
-    targets: Sequence[str],
-    tolerance: float,
-    overwrite: bool = False,
-    resume: bool = False,
-    **settings: Any,
+    options: PruneOptions,
+    existing: Existing = Existing(),
+    workers: Workers = Workers(),
 ) -> None:
     """Prune cases into files, see :func:`prune`.
 
@@ -272,9 +245,9 @@ def prune_cases(
     Args:
         cases: names or paths.
         output: file of the first case.
-        targets, tolerance, settings: as in :func:`prune`.
-        overwrite: replace what is there.
-        resume: go on with a pruning that was stopped.
+        options: what has to hold.
+        existing: replace what is there, or go on with a pruning that was stopped.
+        workers: who computes.
 
     Raises:
         diffsoil.io.InputError: as :func:`prune`, or a file that is there.
@@ -286,24 +259,23 @@ def prune_cases(
     folder = output.with_name(f"{output.stem}{REPORT}")
     inputs = [file for case in read for file in case_files(case)]
     files = [
-        OutputFile(path, overwrite, suffix=".toml", like=case_with_note("pruned"), inputs=inputs)
+        OutputFile(
+            path, existing.overwrite, suffix=".toml", like=case_with_note("pruned"), inputs=inputs
+        )
         for path in paths
     ]
     progress = output.with_name(f"{output.stem}{PROGRESS}")
     with contextlib.ExitStack() as stack:
         for file in files:
             stack.enter_context(file)
-        place = stack.enter_context(OutputFolder(folder, KIND, overwrite=overwrite, inputs=inputs))
+        place = stack.enter_context(OutputFolder(folder, KIND, overwrite=again, inputs=inputs))
         try:
-            found = prune(
-                read, targets, tolerance, folder=output.parent, progress=progress, resume=resume,
-                overwrite=overwrite, say=say, **settings,
-            )  # fmt: skip
+            found = prune(read, options, workers, output.parent, progress, existing, say)
         except KeyboardInterrupt:
             where = f"what was measured is kept in {progress}; --resume goes on"
             raise KeyboardInterrupt(where if progress.exists() else "nothing was written") from None
         place.add([f"worth_{case}.png" for case in dict.fromkeys(found.worth.get("case", []))])
-        write_report(found, targets, tolerance, settings, place.work)
+        write_report(found, options, place.work)
         for file, text in zip(files, found.texts, strict=True):
             with file.writing() as part:
                 part.write_text(text, encoding="utf-8")

@@ -21,11 +21,11 @@ import tomlkit
 from jaxtyping import Float
 from scipy.optimize import least_squares
 
-from diffsoil._runtime import Device
 from diffsoil.cases.fingerprint import case_files
 from diffsoil.cases.inputs import Input, load_inputs, prior, value, with_values
 from diffsoil.cases.schema import file_stem
 from diffsoil.io import InputError, data_path
+from diffsoil.options import Existing, Workers
 from diffsoil.studies.vandermeij2026 import analysis
 from diffsoil.studies.vandermeij2026.beyond import HARDLY, PINNED
 from diffsoil.studies.vandermeij2026.scenarios import Study, load_study
@@ -416,11 +416,8 @@ def fit_study(
     output: Path,
     case: str | Path = "loess_study",
     steps: int = 12,
-    workers: int | None = None,
-    scheduler: str | None = None,
-    overwrite: bool = False,
-    resume: bool = False,
-    device: Device = "auto",
+    existing: Existing = Existing(),
+    workers: Workers = Workers(),
 ) -> None:
     """Fit the unstated inputs of the study, and write the case that comes of it.
 
@@ -432,9 +429,8 @@ def fit_study(
         output: the case to write, ``NAME.toml``.
         case: the case to begin from.
         steps: most evaluations of the runs.
-        workers, scheduler, device: see :func:`diffsoil.work.ensemble.cluster`.
-        overwrite: replace what is there.
-        resume: go on with the search that is there.
+        existing: replace what is there, or go on with the search that is there.
+        workers: who computes.
 
     Raises:
         diffsoil.io.InputError: bad case, or an output that is in the way.
@@ -446,7 +442,7 @@ def fit_study(
     files = {name: output.with_name(f"{output.stem}_{name}") for name in
              ("targets.csv", "inputs.csv", "steps.json")}  # fmt: skip
     study = load_study(case)
-    again = overwrite or resume
+    again = existing.overwrite or existing.resume
     target = OutputFile(output, again, like=case_with_note("fit"), inputs=case_files(study.base))
     for path in files.values():
         check_output(path, again)
@@ -455,9 +451,9 @@ def fit_study(
         "study": fingerprint(study),
         "inputs": {name: of.model_dump(mode="json") for name, of in inputs.items()},
     }
-    memory = Memory(files["steps.json"], key, resume)
+    memory = Memory(files["steps.json"], key, existing.resume)
     with target:
-        _fitted(target, study, inputs, memory, files, steps, (workers, scheduler, device))
+        _fitted(target, study, inputs, memory, files, steps, workers)
 
 
 def _fitted(
@@ -467,11 +463,11 @@ def _fitted(
     memory: Memory,
     files: dict[str, Path],
     steps: int,
-    where: tuple[int | None, str | None, Device],
+    workers: Workers,
 ) -> None:
     """Search and write the case and its tables."""
     output = target.path
-    with ensemble.cluster(*where) as pool:
+    with ensemble.cluster(*dataclasses.astuple(workers)) as pool:
         misfit = Misfit(study, inputs, pool)
         u = search(misfit, memory, steps, _say)
         start = np.clip(misfit.start(), misfit.lower + 1e-6, misfit.upper - 1e-6)

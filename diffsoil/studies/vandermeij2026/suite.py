@@ -19,13 +19,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from diffsoil._runtime import Device
 from diffsoil.cases import set_parameters
 from diffsoil.cases.arrays import Plan, build, check, initial_state
 from diffsoil.cases.fingerprint import case_files, checksum
 from diffsoil.cases.fingerprint import fingerprint as of_case
 from diffsoil.column import Column
 from diffsoil.io import InputError
+from diffsoil.options import Existing, Workers
 from diffsoil.output.audit import first_loss
 from diffsoil.output.trajectory import LAYER_RESULTS, RESULTS
 from diffsoil.state import State
@@ -457,11 +457,8 @@ def run_study(
     output: Path,
     scenarios: Collection[str] = (),
     case: str | Path | None = None,
-    workers: int | None = None,
-    scheduler: str | None = None,
-    overwrite: bool = False,
-    resume: bool = False,
-    device: Device = "auto",
+    existing: Existing = Existing(),
+    workers: Workers = Workers(),
 ) -> None:
     """Run the study, or some of its runs, into ``output/runs.zarr``.
 
@@ -469,9 +466,9 @@ def run_study(
         output: folder; made if it is not there.
         scenarios: names of runs; all if empty.
         case: what all runs have in common; the description's own if not given.
-        workers, scheduler, device: see :func:`diffsoil.work.ensemble.cluster`.
-        overwrite: begin anew where there is a store.
-        resume: go on with the store that is there; runs that are done are left as they are.
+        existing: begin anew where there is a store, or go on with it; runs that are done are
+            left as they are.
+        workers: who computes.
 
     Raises:
         diffsoil.io.InputError: bad case, unknown run, or a store that is in the way or has other
@@ -486,14 +483,14 @@ def run_study(
         place.path / STORE,
         template(study, study.scenarios),
         fingerprint(study),
-        resume=resume,
+        resume=existing.resume,
     )
     with place, contextlib.ExitStack() as stack:
-        made = None if overwrite else store()
+        made = None if existing.overwrite else store()
         pool = None
         if made is None or _left(study, made, chosen):
             # before anything is replaced: there may be no such workers
-            pool = stack.enter_context(ensemble.cluster(workers, scheduler, device))
+            pool = stack.enter_context(ensemble.cluster(*dataclasses.astuple(workers)))
         made = made or store(overwrite=True)
         place.keep()
         _copy_fit(study, place.path)

@@ -1,0 +1,92 @@
+"""Options that a command and a Python function share: declared once, checked once."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any, NamedTuple
+
+from diffsoil._runtime import Device
+from diffsoil.io import InputError
+
+MOST = 10**7
+"""Of anything that is counted."""
+
+
+class Within(NamedTuple):
+    """Bounds of a number; ``above`` leaves the lower one out."""
+
+    lower: float
+    upper: float
+    whole: bool = True
+    above: bool = False
+
+    def fault(self, value: Any) -> str:
+        """What is wrong with a value, or nothing."""
+        number = value if isinstance(value, int | float) else math.nan
+        inside = self.lower < number if self.above else self.lower <= number
+        if inside and number <= self.upper and not (self.whole and number != int(number)):
+            return ""
+        what = "a whole number" if self.whole else "a number"
+        bounds = f"above {self.lower:g} and at most" if self.above else f"from {self.lower:g} to"
+        return f"must be {what} {bounds} {self.upper:.12g}"
+
+
+WHOLE, POSITIVE, SEVERAL = Within(0, MOST), Within(1, MOST), Within(2, MOST)
+SHARE = Within(0.0, 1.0, whole=False, above=True)
+SEED = Within(0, 2**32 - 1)
+PROCESSES = Within(1, 1024)
+
+
+def option(default: Any, text: str, within: Within | None = None, name: str = "") -> Any:
+    """A field of a dataclass of options.
+
+    Args:
+        default: its value where none is given.
+        text: what it says, in the help of the command.
+        within: bounds of a number.
+        name: on the command line, where it is not that of the field.
+    """
+    metadata = {"text": text, "within": within, "name": name}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def flag(field: dataclasses.Field[Any]) -> str:
+    """How an option is written on the command line."""
+    return "--" + (field.metadata["name"] or field.name.replace("_", "-"))
+
+
+class Options:
+    """Base of dataclasses of options: numbers outside of their bounds are refused.
+
+    Raises:
+        InputError: the first such number, named as on the command line.
+    """
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            value, within = getattr(self, field.name), field.metadata["within"]
+            if within is not None and value is not None and (fault := within.fault(value)):
+                raise InputError(f"{flag(field)} {value}: {fault}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Existing(Options):
+    """What to do with an output that is there already; refused if neither is asked for."""
+
+    overwrite: bool = option(False, "Replace the output if it is there.")
+    resume: bool = option(False, "Go on where a stopped one ended.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Workers(Options):
+    """Who computes, see :func:`diffsoil.work.ensemble.cluster`."""
+
+    workers: int | None = option(
+        None, "Processes that compute side by side. Default: one for each core.", PROCESSES
+    )
+    scheduler: str | None = option(
+        None, "Address of a dask scheduler, tcp://HOST:PORT, whose workers compute."
+    )
+    device: Device = option("auto", "Where to compute; auto takes a GPU where there is one.")
