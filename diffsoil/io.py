@@ -6,6 +6,7 @@ import difflib
 import importlib.resources
 import json
 import reprlib
+import sys
 import tomllib
 import unicodedata
 from collections import Counter
@@ -244,3 +245,13 @@ def data_path(*parts: str) -> Path:
     package = Path(str(importlib.resources.files("diffsoil")))
     inside = package / "data"
     return (inside if inside.is_dir() else package.parent / "data").joinpath(*parts)
+
+
+_HINTED: set[str] = set()
+
+
+def hint(text: str) -> None:
+    """Say once, on standard error, what still works and has a better way."""
+    if text not in _HINTED:
+        _HINTED.add(text)
+        print(f"diffsoil: {text}", file=sys.stderr, flush=True)

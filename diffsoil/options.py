@@ -38,22 +38,22 @@ SEED = Within(0, 2**32 - 1)
 PROCESSES = Within(1, 1024)
 
 
-def option(default: Any, text: str, within: Within | None = None, name: str = "") -> Any:
+def option(default: Any, text: str, within: Within | None = None, old: str = "") -> Any:
     """A field of a dataclass of options.
 
     Args:
         default: its value where none is given.
         text: what it says, in the help of the command.
         within: bounds of a number.
-        name: on the command line, where it is not that of the field.
+        old: a former name, which the command line still takes.
     """
-    metadata = {"text": text, "within": within, "name": name}
+    metadata = {"text": text, "within": within, "old": old}
     return dataclasses.field(default=default, metadata=metadata)
 
 
 def flag(field: dataclasses.Field[Any]) -> str:
     """How an option is written on the command line."""
-    return "--" + (field.metadata["name"] or field.name.replace("_", "-"))
+    return "--" + field.name.replace("_", "-")
 
 
 class Options:

@@ -143,6 +143,18 @@ def parameter(
     )
 
 
+RENAMED = {"water.met_first": "water.direct_evaporation_share"}
+"""Former names of parameters."""
+
+
+def current_name(name: str) -> str:
+    """The name that a parameter has today; a former one is told."""
+    if name not in RENAMED:
+        return name
+    hint(f"the parameter {name} is now called {RENAMED[name]}")
+    return RENAMED[name]
+
+
 def declared(processes: Iterable[Any]) -> dict[str, Parameter]:
     """Collect the parameters of processes (classes or objects) by full name.
 

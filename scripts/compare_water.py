@@ -191,14 +191,14 @@ SETTINGS = {
     "Rothamsted, bare": ("rothamsted_early", "rothamsted", 0.961, 0.0),
 }
 
-ROTHC = {"met_first": 1.0, "month_end": 1.0}
+ROTHC = {"direct_evaporation_share": 1.0, "month_end": 1.0}
 
 BUCKETS: dict[str, dict] = {
     "bucket of RothC": ROTHC,
     "bucket of RothC, bypass 0.2": ROTHC | {"bypass": 0.2},
-    "bucket, all rain enters first": {"met_first": 0.0, "month_end": 1.0},
-    "bucket, 0.3 meets the demand first": {"met_first": 0.3, "month_end": 1.0},
-    "bucket, 0.3, deficit 1/2 before uptake": {"met_first": 0.3, "month_end": 0.5},
+    "bucket, all rain enters first": {"direct_evaporation_share": 0.0, "month_end": 1.0},
+    "bucket, 0.3 meets the demand first": {"direct_evaporation_share": 0.3, "month_end": 1.0},
+    "bucket, 0.3, deficit 1/2 before uptake": {"direct_evaporation_share": 0.3, "month_end": 0.5},
     "bucket": {},
     "bucket, bypass 0.03": {"bypass": 0.03},
 }

@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--target", action="append", help="default: soc_stock_0_100")
     parser.add_argument("--draws", type=int, default=64)
     parser.add_argument("--unseen", type=int, default=200)
-    parser.add_argument("--worth", type=int, default=16, help="base points of total indices")
+    parser.add_argument("--ablation", type=int, default=16, help="base points of total indices")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int)
     parser.add_argument("--processes-only", action="store_true")
@@ -51,7 +51,7 @@ def main() -> None:
         seed=chosen.seed,
         processes_only=chosen.processes_only,
         check=tuple(chosen.check or ()),
-        worth=chosen.worth,
+        ablation=chosen.ablation,
         calibrate=FREE,
     )
     prune_cases(

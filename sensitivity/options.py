@@ -78,11 +78,12 @@ class PruneOptions(Options):
     check: tuple[str, ...] = option(
         (), "Another case, on which the result is judged and not chosen; may be repeated."
     )
-    worth: int = option(
+    ablation: int = option(
         0,
         "Also measure what each process and each two are worth, with total indices from so many "
         "base points, e.g. 16; 0 for nothing of it.",
         WHOLE,
+        old="worth",
     )
     calibrate: tuple[str, ...] = option(
         (),

@@ -23,7 +23,7 @@ from diffsoil.cases.inputs import Input as FileInput
 from diffsoil.column import Column
 from diffsoil.forward import GEOMETRY, STRENGTH, Course, Forward, Reading, computed
 from diffsoil.io import InputError, nearest
-from diffsoil.parameters import UNIFORM, Parameter, Prior
+from diffsoil.parameters import UNIFORM, Parameter, Prior, current_name
 from diffsoil.processes.carbon import Carbon
 from diffsoil.processes.geometry import overlap
 from diffsoil.processes.protection import MECHANISMS, HardMinimum, Protection, SoftMinimum
@@ -268,7 +268,8 @@ class Problem:
         if inputs:
             self.inputs = tuple(_from_file(self.case, column, inputs))
         else:
-            names = list(dict.fromkeys(parameters)) or default_inputs(column, plan)
+            names = list(dict.fromkeys(map(current_name, parameters)))
+            names = names or default_inputs(column, plan)
             self.inputs = tuple(_input(self.case, column, name, (name,)) for name in names)
         if not self.inputs:
             raise InputError(f"{self.case.path}: there is no parameter with a range")

@@ -23,7 +23,12 @@ from tests import sensitivity_cases
 
 pytestmark = pytest.mark.mixed_types
 
-NAMES = ("carbon.k_hum", "vegetation.input_factor.grass", "protection.b4", "water.met_first")
+NAMES = (
+    "carbon.k_hum",
+    "vegetation.input_factor.grass",
+    "protection.b4",
+    "water.direct_evaporation_share",
+)
 OUTPUTS = ("soc_stock_0_100@100", "soc_stock_0_100@400", "litter_stock@400")
 
 WORDS = [word for name in NAMES for word in ("--parameter", name)]

@@ -13,6 +13,7 @@ import tomlkit
 import tomlkit.exceptions
 
 from diffsoil.io import InputError
+from diffsoil.parameters import RENAMED, current_name
 
 FORMAT = 2
 """The present format."""
@@ -37,6 +38,15 @@ It returns the values that it changed, as written, by the name that messages hav
 """
 
 
+def _rename(table: Any) -> None:
+    """Give parameters the names that they have today, in place and in order."""
+    if not isinstance(table, dict) or not set(table) & set(RENAMED):
+        return
+    for name in list(table):
+        value = table.pop(name)
+        table[current_name(name)] = value
+
+
 def upgrade(content: Any) -> dict[str, object]:
     """Bring the content of a case file to the present format, in place.
 
@@ -48,6 +58,8 @@ def upgrade(content: Any) -> dict[str, object]:
         The values that were changed, as written, by name (``history.0.until``).
     """
     written: dict[str, object] = {}
+    for table in ("set", "free"):
+        _rename(content.get(table))
     while isinstance(version := content.get("format"), int) and version in STEPS:
         if isinstance(version, bool):
             break

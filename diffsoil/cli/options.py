@@ -12,6 +12,7 @@ from typing import Annotated, Any, get_type_hints
 from cyclopts import App, Parameter, Token
 
 from diffsoil import _runtime, options
+from diffsoil.io import hint
 
 app = App(
     name="diffsoil",
@@ -32,11 +33,15 @@ MOST_CHAINS = 256
 """JAX gets a device for each on a CPU."""
 
 
-def _number(within: options.Within) -> Callable[[Any, Sequence[Token]], float]:
-    """Reader of a number."""
+def _number(
+    within: options.Within, name: str = "", old: str = ""
+) -> Callable[[Any, Sequence[Token]], float]:
+    """Reader of a number; a former name of its option is told."""
 
     def read(of: Any, tokens: Sequence[Token]) -> float:
         (token,) = tokens
+        if old and token.keyword == f"--{old}":
+            hint(f"--{old} is now called {name}")
         kind = int if within.whole else float
         try:
             value = math.nan if "_" in token.value else kind(token.value)
@@ -63,10 +68,12 @@ def flags(of: type[options.Options]) -> Any:
     for field in dataclasses.fields(of):  # type: ignore[arg-type]
         about = field.metadata
         parameter = Parameter(
-            name=options.flag(field),
+            name=[options.flag(field), *([f"--{about['old']}"] if about["old"] else [])],
             help=about["text"],
             show_default=bool(field.default) and not isinstance(field.default, bool),
-            converter=_number(about["within"]) if about["within"] else None,
+            converter=_number(about["within"], options.flag(field), about["old"])
+            if about["within"]
+            else None,
         )
         kept = dataclasses.field(default=field.default, metadata=about)
         fields.append((field.name, Annotated[types[field.name], parameter], kept))
@@ -128,11 +135,13 @@ def case_file(case: str) -> Path:
 
 def parameter_values(settings: Sequence[str]) -> dict[str, float]:
     """Parameter values out of ``process.parameter=VALUE``."""
+    from diffsoil.parameters import current_name
     from diffsoil.tables import number
 
     values = {}
     for setting in settings:
         name, _, text = setting.partition("=")
+        name = current_name(name)
         try:
             value = number(text) if "." in name else math.nan
         except ValueError:

@@ -108,7 +108,7 @@ class Water(Process):
 
     spin_up_years: int = eqx.field(static=True, default=SPIN_UP_YEARS)
     """Fewer are enough where the slow steps are many and the climate stays."""
-    met_first: Float[Array, ""] = parameter(
+    direct_evaporation_share: Float[Array, ""] = parameter(
         0.3,
         unit="1",
         lower=0.0,
@@ -164,7 +164,7 @@ class Water(Process):
 
         def month(available: Array, x: tuple[Array, Array, Array]) -> tuple[Array, tuple]:
             rain, demand, cover = x
-            met = self.met_first * jnp.minimum(rain, demand)
+            met = self.direct_evaporation_share * jnp.minimum(rain, demand)
             wet, outflow = cascade(available, room, rain - met, self.bypass)
             thirst = demand - met
             by_plants = uptake(wet, room, thirst * cover, roots)

@@ -24,9 +24,9 @@ from diffsoil.cases import Case
 from diffsoil.cases.arrays import build, check
 from diffsoil.forward import STRENGTH, Course, Forward, Reading, computed, is_strength
 from diffsoil.work import ensemble
+from diffsoil.work.measurements import Measurements
 from sensitivity import indices, variance
 from sensitivity.distributions import Law
-from sensitivity.journal import Journal
 from sensitivity.outputs import STOCKS, Output, Stock, ages, check_computed, parse, stock_of
 
 BATCH = 8
@@ -219,7 +219,7 @@ def switched_off(switches: Sequence[str], names: Iterable[str]) -> Float[np.ndar
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Worth:
+class Ablation:
     """What the processes of one case are worth.
 
     Attributes:
@@ -247,7 +247,7 @@ class Worth:
         return np.abs(self.path.sum(axis=0) - whole) / np.maximum(np.abs(whole), 1e-300)
 
 
-def worth(runs: Forward, pool: ensemble.Pool, pairs: bool = True, nodes: int = NODES) -> Worth:
+def ablate(runs: Forward, pool: ensemble.Pool, pairs: bool = True, nodes: int = NODES) -> Ablation:
     """Exact on and off runs, interactions and integrated gradients, at the case's parameters.
 
     Args:
@@ -273,7 +273,7 @@ def worth(runs: Forward, pool: ensemble.Pool, pairs: bool = True, nodes: int = N
     arguments = [(0, x, np.full(count, 0.5 * (1.0 + point))) for point in points]
     slopes = ensemble.collect(partial(slope, (runs,)), arguments, pool)
     path = sum((0.5 * w * d.T for w, d in zip(weights, slopes, strict=True)), np.zeros(()))
-    return Worth(names, on, off, single, interaction, np.asarray(path))
+    return Ablation(names, on, off, single, interaction, np.asarray(path))
 
 
 def total_indices(
@@ -298,7 +298,7 @@ def total_indices(
 
 
 def table(
-    found: Worth,
+    found: Ablation,
     runs: Forward,
     case: str,
     read: Sequence[int],
@@ -307,7 +307,7 @@ def table(
     """Rows of ``indices.csv``: worth, interaction, integrated gradients and total indices.
 
     Args:
-        found: from :func:`worth`.
+        found: from :func:`ablate`.
         runs: of the case, with one member.
         case: its name.
         read: which values.
@@ -340,7 +340,7 @@ def of_cases(
     texts: Sequence[str],
     base_points: int,
     pool: ensemble.Pool,
-    journal: Journal,
+    measurements: Measurements,
     say: Callable[[str], None],
 ) -> pd.DataFrame:
     """What all processes of some cases are worth, as rows of ``indices.csv``.
@@ -351,7 +351,7 @@ def of_cases(
             end of agriculture and of recovery where there are such.
         base_points: of the total indices, see :func:`total_indices`; 0 for nothing at all.
         pool: who computes.
-        journal: keeps what is measured.
+        measurements: keeps what is measured.
         say: told what is done.
     """
     tables = [pd.DataFrame(columns=list(indices.COLUMNS))]
@@ -366,17 +366,19 @@ def of_cases(
         )
 
         def exact(runs: Forward = runs) -> list[np.ndarray]:
-            found = worth(runs, pool)
-            journal.runs += 2 + len(found.single) + len(found.pair)
+            found = ablate(runs, pool)
+            measurements.runs += 2 + len(found.single) + len(found.pair)
             return [found.on, found.off, found.single, found.pair, found.path]
 
         def totals(runs: Forward = runs, read: Sequence[int] = read) -> list[np.ndarray]:
             found = total_indices(runs, pool, read, base_points)
-            journal.runs += found[0].n_runs + found[0].dropped
+            measurements.runs += found[0].n_runs + found[0].dropped
             return [np.array([r.estimates[k] for k in ("S1", "ST")]) for r in found]
 
-        found = Worth(switches_of(runs), *journal.once(["worth", case.name, outputs], exact))
-        arrays = journal.once(["total indices", case.name, outputs, base_points], totals)
+        found = Ablation(
+            switches_of(runs), *measurements.once(["worth", case.name, outputs], exact)
+        )
+        arrays = measurements.once(["total indices", case.name, outputs, base_points], totals)
         results = [
             indices.Result(
                 "sobol",

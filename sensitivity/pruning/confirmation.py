@@ -17,7 +17,7 @@ from diffsoil.cases import Case
 from diffsoil.cases.fingerprint import fingerprint
 from diffsoil.forward import Forward
 from diffsoil.work import ensemble
-from sensitivity.journal import Journal
+from diffsoil.work.measurements import Measurements
 from sensitivity.pruning.ablation import of_case
 from sensitivity.pruning.alternatives import alternatives, edited
 from sensitivity.pruning.cost import Cost, measure
@@ -49,7 +49,7 @@ def judge(
     runs = search.static(bare)
     rows, failed = [], 0
     for place, case in enumerate(search.cases):
-        error, years = search.journal.once(
+        error, years = search.measurements.once(
             ["judged", fingerprint(case), bare[place].text, unseen, search.rule.draws],
             partial(_errors, search, runs, place, new[place]),
         )
@@ -93,7 +93,7 @@ def check(
         diffsoil.io.InputError: a case that cannot be pruned in this way.
     """
     rule = dataclasses.replace(search.rule, draws=0)
-    other = Search(cases, search.texts, rule, search.pool, search.say, search.journal, ())
+    other = Search(cases, search.texts, rule, search.pool, search.say, search.measurements, ())
     other.prepare()
     return judge(other, edited(cases, gone, changes), unseen, CHECKED)
 
@@ -147,7 +147,7 @@ def path(
         built = [of_case(stage[-1], search.texts, switches=(), drawn=False) for stage in stages]
         return [np.array(ensemble.collect(partial(_seconds, repeats=5), built, search.pool))]
 
-    (times,) = search.journal.once(["path", [stage[-1].text for stage in stages]], seconds)
+    (times,) = search.measurements.once(["path", [stage[-1].text for stage in stages]], seconds)
     names = ("step", "error", "quantile", "within")
     rows = [
         dict(zip(names, stage, strict=False)) | {"run_s": s, "case": case.name}
@@ -164,7 +164,7 @@ def costs(
     full: Sequence[Case],
     pruned: Sequence[Case],
     targets: Sequence[str],
-    journal: Journal,
+    measurements: Measurements,
     say: Callable[[str], None],
 ) -> pd.DataFrame:
     """Compile time, run time and memory of each case before and after, each in a process."""
@@ -172,7 +172,7 @@ def costs(
     for case, other in zip(full, pruned, strict=True):
         say(f"prune: cost of {case.name}")
         for version, of in (("full", case), ("pruned", other)):
-            (cost,) = journal.once(
+            (cost,) = measurements.once(
                 ["cost", case.name, of.text],
                 partial(_cost, of, targets),
             )

@@ -17,8 +17,8 @@ from diffsoil.forward import Forward, computed
 from diffsoil.io import InputError
 from diffsoil.parameters import Parameter
 from diffsoil.work import ensemble
+from diffsoil.work.measurements import Measurements
 from sensitivity import distributions
-from sensitivity.journal import Journal
 from sensitivity.pruning.ablation import (
     BATCH,
     compute,
@@ -69,7 +69,7 @@ class Search:
         rule: when something may go.
         pool: who computes.
         say: told what is done.
-        journal: keeps what is measured.
+        measurements: keeps what is measured.
         switches: names of the candidates; all there are if not given.
     """
 
@@ -80,11 +80,11 @@ class Search:
         rule: Rule,
         pool: ensemble.Pool,
         say: Callable[[str], None],
-        journal: Journal | None = None,
+        measurements: Measurements | None = None,
         switches: Sequence[str] | None = None,
     ) -> None:
         self.cases, self.texts, self.rule, self.pool, self.say = cases, texts, rule, pool, say
-        self.journal = journal or Journal()
+        self.measurements = measurements or Measurements()
         self.full = [of_case(case, texts, switches) for case in cases]
         self.table = _parameters(self.full, cases)
         self.points = [defaults(runs) for runs in self.full]
@@ -120,7 +120,7 @@ class Search:
 
     def compute(self, runs: Sequence[Forward], asked: Sequence[tuple]) -> list[np.ndarray]:
         """See :func:`sensitivity.pruning.ablation.compute`; counts."""
-        self.journal.runs += sum(len(x) for _, x in asked)
+        self.measurements.runs += sum(len(x) for _, x in asked)
         return compute(runs, asked, self.pool)
 
     def prepare(self) -> None:
@@ -131,7 +131,7 @@ class Search:
         """
         self.at_cases, self.at_draws = [], []
         for place, case in enumerate(self.cases):
-            at_case, at_draws = self.journal.once(
+            at_case, at_draws = self.measurements.once(
                 ["full", fingerprint(case), self.rule.draws], partial(self._full, place)
             )
             if not np.isfinite(at_case).all():
@@ -146,7 +146,9 @@ class Search:
 
     def time_of_run(self) -> float:
         """Seconds of a run of the full columns, mean of the cases."""
-        (seconds,) = self.journal.once(["time of a run"], lambda: [np.array(self._time_of_run())])
+        (seconds,) = self.measurements.once(
+            ["time of a run"], lambda: [np.array(self._time_of_run())]
+        )
         return float(seconds)
 
     def _time_of_run(self) -> float:
@@ -186,7 +188,7 @@ class Search:
     def at_defaults(self, sets: Sequence[Iterable[str]]) -> list[np.ndarray]:
         """Errors of columns without sets of candidates, [case, target] each."""
         ordered = [sorted(names) for names in sets]
-        return self.journal.once(["cases", ordered], partial(self._at_defaults, ordered))
+        return self.measurements.once(["cases", ordered], partial(self._at_defaults, ordered))
 
     def _at_defaults(self, sets: Sequence[Sequence[str]]) -> list[np.ndarray]:
         places = range(len(self.cases))
@@ -221,7 +223,7 @@ class Search:
         for part in (slice(0, min(FIRST, n)), slice(FIRST, n)):
             if part.start >= part.stop:
                 break
-            own = self.journal.once([*key, part.start, part.stop], partial(errors_of, part))
+            own = self.measurements.once([*key, part.start, part.stop], partial(errors_of, part))
             found = [np.concatenate(e) for e in zip(found, own, strict=True)] if found else own
             beyond = [(e.max(axis=1) > self.rule.tolerance).sum() for e in found]
             if max(beyond) > n - 1 - place_of_limit(n, self.rule.quantile):
@@ -338,7 +340,7 @@ class Search:
             return at([x[part] for x in self.drawn], [full[part] for full in self.at_draws])
 
         points, full = ([a[None] for a in arrays] for arrays in (self.points, self.at_cases))
-        at_cases = np.concatenate(self.journal.once(key, lambda: at(points, full)))
+        at_cases = np.concatenate(self.measurements.once(key, lambda: at(points, full)))
         if not at_cases.max() <= self.rule.tolerance:
             return Loss(at_cases, ())
         return Loss(at_cases, self._in_stages(key, errors_of))
@@ -349,7 +351,7 @@ class Search:
         Raises:
             RuntimeError: they differ by more than rounding.
         """
-        (found,) = self.journal.once(
+        (found,) = self.measurements.once(
             ["compiled", sorted(gone)], lambda: [self._differences(self.static(cases), gone)]
         )
         difference = float(found.max())

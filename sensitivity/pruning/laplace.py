@@ -21,8 +21,8 @@ from scipy.optimize import least_squares
 from diffsoil.cases import Case
 from diffsoil.forward import Forward
 from diffsoil.io import InputError, nearest
+from diffsoil.work.measurements import Measurements
 from sensitivity import distributions
-from sensitivity.journal import Journal
 from sensitivity.outputs import STOCKS, ages, spaced_years
 from sensitivity.pruning.ablation import evaluate, of_case
 
@@ -150,7 +150,7 @@ def of_cases(
     texts: Sequence[str],
     names: Sequence[str],
     seed: int,
-    journal: Journal,
+    measurements: Measurements,
     say: Callable[[str], None],
 ) -> pd.DataFrame:
     """Posteriors with full and with pruned columns, from the same synthetic observations.
@@ -163,7 +163,7 @@ def of_cases(
         texts: what is observed; a stock without a year at equally spaced ones.
         names: of the parameters; none for an empty table.
         seed: of the errors.
-        journal: keeps what is found.
+        measurements: keeps what is found.
         say: told what is done.
     """
     tables = [pd.DataFrame(columns=list(COLUMNS))]
@@ -183,7 +183,7 @@ def of_cases(
             found = compared(*(posterior(r, free, truth + error * noise, error) for r in runs))
             return [found[name].to_numpy(float) for name in COLUMNS[2:]]
 
-        columns = journal.once(["posterior", other.text, list(texts), free, seed], both)
+        columns = measurements.once(["posterior", other.text, list(texts), free, seed], both)
         values = dict(zip(COLUMNS[2:], columns, strict=True))
         tables.append(pd.DataFrame({"case": case.name, "parameter": free, **values}))
     return pd.concat([t for t in tables if len(t)] or tables, ignore_index=True)

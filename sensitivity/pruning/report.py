@@ -46,15 +46,19 @@ def write_report(
         options: what was asked for.
         folder: is there.
     """
-    for name in ("prune", "errors", "cost", "path"):
-        table = found.decisions if name == "prune" else getattr(found, name)
+    tables = {
+        "prune": found.decisions,
+        "errors": found.errors,
+        "cost": found.cost,
+        "path": found.path,
+    }
+    asked_for = {"worth": found.ablation, "posteriors": found.posteriors}
+    tables |= {name: table for name, table in asked_for.items() if len(table)}
+    for name, table in tables.items():
         table.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g")
-    for name in ("worth", "posteriors"):
-        if len(table := getattr(found, name)):
-            table.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g")
     figures = {"pareto": pareto(found.path, options.tolerance)}
-    for case, own in found.worth.groupby("case", sort=False):
-        figures[f"worth_{case}"] = worth_bars(own, f"{case}: what its processes are worth")
+    for case, own in found.ablation.groupby("case", sort=False):
+        figures[f"worth_{case}"] = ablation_bars(own, f"{case}: what its processes are worth")
     for name, figure in figures.items():
         save(figure, folder / f"{name}.png")
     (folder / "report.html").write_text(page(found, options, folder), encoding="utf-8")
@@ -182,22 +186,22 @@ def page(
                 ),
             ),
             html.section("Every candidate", html.table(shown, kinds)),
-            _worth_section(found.worth, folder),
+            _ablation_section(found.ablation, folder),
             _posterior_section(found.posteriors),
         ],
     )
 
 
-def _worth_section(worth: pd.DataFrame, folder: Path) -> str:
+def _ablation_section(worth: pd.DataFrame, folder: Path) -> str:
     if worth.empty:
         return ""
     parts = [
         html.paragraph(
-            "At the parameters of the cases. Worth: the target less that of the exact run without "
-            "the process. Integrated gradient: its part of the difference between all processes "
-            "and none, along equal strengths; the parts add up to it. Total index: share of the "
-            "variance if the strengths of all processes were uniform between 0 and 1, with 95 % "
-            "intervals.",
+            "At the parameters of the cases. Ablation: the target less that of the exact run "
+            "without the process. Integrated gradient: its part of the difference between all "
+            "processes and none, along equal strengths; the parts add up to it. Total index: share "
+            "of the variance if the strengths of all processes were uniform between 0 and 1, with "
+            "95 % intervals.",
             "note",
         )
     ]
@@ -237,8 +241,8 @@ def _posterior_section(posteriors: pd.DataFrame) -> str:
     )
 
 
-def worth_bars(own: pd.DataFrame, title: str) -> Figure:
-    """Worth and integrated gradients of processes above their total indices, by output.
+def ablation_bars(own: pd.DataFrame, title: str) -> Figure:
+    """Ablation and integrated gradients of processes above their total indices, by output.
 
     Args:
         own: rows of ``worth.csv`` of one case.

@@ -27,11 +27,11 @@ from diffsoil.cases.fingerprint import case_files, fingerprint
 from diffsoil.io import InputError
 from diffsoil.options import Existing, Workers
 from diffsoil.work import ensemble
+from diffsoil.work import measurements as measurements
 from diffsoil.work.files import OutputFile, case_with_note
 from diffsoil.work.folder import Kind, OutputFolder
-from sensitivity import journal
+from diffsoil.work.measurements import Measurements
 from sensitivity.jobs import say
-from sensitivity.journal import Journal
 from sensitivity.options import PruneOptions
 from sensitivity.pruning import ablation, confirmation, laplace
 from sensitivity.pruning.alternatives import cheapen, edited, known
@@ -56,7 +56,7 @@ class Pruned:
         errors: of the pruned cases, a row for each case, target and draw (``errors.csv``).
         cost: of full and pruned cases (``cost.csv``).
         path: error and run time after each removal, and of some that are beyond the tolerance.
-        worth: of the processes, in the form of ``indices.csv``; empty if not asked for.
+        ablation: of the processes, in the form of ``indices.csv``; empty if not asked for.
         posteriors: with the full and the pruned columns; empty if not asked for.
         static_difference: of the compiled column from that of strength 0, relative.
         failed: draws whose full run was not finite.
@@ -72,7 +72,7 @@ class Pruned:
     errors: pd.DataFrame
     cost: pd.DataFrame
     path: pd.DataFrame
-    worth: pd.DataFrame
+    ablation: pd.DataFrame
     posteriors: pd.DataFrame
     static_difference: float
     failed: int
@@ -123,7 +123,7 @@ def prune(
         "version": metadata.version("diffsoil"),
     }
     forget = existing.overwrite and not existing.resume
-    kept = Journal(progress, told, existing.resume, forget, say)
+    kept = Measurements(progress, told, existing.resume, forget, say)
     if kept.kept:
         say(f"prune: goes on with {kept.kept} measurements that are kept")
     with ensemble.cluster(*dataclasses.astuple(workers)) as pool:
@@ -139,7 +139,7 @@ def _pruned(
     search: Search, others: Sequence[Case], options: PruneOptions, folder: Path | None
 ) -> Pruned:
     """Search, judge what was found, and measure what it saves and what was worth most."""
-    say, kept, unseen = search.say, search.journal, options.unseen
+    say, kept, unseen = search.say, search.measurements, options.unseen
     read, targets = search.cases, options.target
     say(_announced(search, unseen))
     search.prepare()
@@ -162,7 +162,7 @@ def _pruned(
         errors, failed = pd.concat([errors, more], ignore_index=True), failed + more_failed
     say("prune: time and memory of each step")
     path = confirmation.path(search, order, taken, search.beyond(gone, decisions))
-    of_worth = ablation.of_cases(read, targets, options.worth, search.pool, kept, say)
+    of_ablation = ablation.of_cases(read, targets, options.ablation, search.pool, kept, say)
     cost = confirmation.costs(read, bare, targets, kept, say)
     posteriors = laplace.of_cases(read, bare, targets, options.calibrate, options.seed, kept, say)
     note = _note(search.rule, targets, gone, taken)
@@ -176,7 +176,7 @@ def _pruned(
         errors=errors,
         cost=cost,
         path=path,
-        worth=of_worth,
+        ablation=of_ablation,
         posteriors=posteriors,
         static_difference=difference,
         failed=failed,
@@ -274,10 +274,10 @@ def prune_cases(
         except KeyboardInterrupt:
             where = f"what was measured is kept in {progress}; --resume goes on"
             raise KeyboardInterrupt(where if progress.exists() else "nothing was written") from None
-        place.add([f"worth_{case}.png" for case in dict.fromkeys(found.worth.get("case", []))])
+        place.add([f"worth_{case}.png" for case in dict.fromkeys(found.ablation.get("case", []))])
         write_report(found, options, place.work)
         for file, text in zip(files, found.texts, strict=True):
             with file.writing() as part:
                 part.write_text(text, encoding="utf-8")
-    journal.clear(progress)
+    measurements.clear(progress)
     say(f"prune: {', '.join(map(str, paths))}; report in {folder}")

@@ -36,7 +36,7 @@ from diffsoil.studies.vandermeij2026.analysis import BORDERS, END, EXTENSIVE, LE
 
 DPI = 200
 WIDTH = 17.5 / 2.54
-"""Width of a journal page, inches."""
+"""Width of a measurements page, inches."""
 
 STYLE: dict[Any, Any] = {
     "font.size": 7.5,

@@ -35,7 +35,7 @@ def clear(folder: Path) -> None:
         folder.rmdir()
 
 
-class Journal:
+class Measurements:
     """Results of measurements by what was measured, in a folder or nowhere.
 
     Work that asks for the same measurements in the same order gets the same results, whether they
@@ -53,7 +53,7 @@ class Journal:
         kept: how many were there.
 
     Raises:
-        diffsoil.io.InputError: the folder is there and neither is said, is not a journal, or is
+        diffsoil.io.InputError: the folder is there and neither is said, holds something else, or is
             one of other measurements.
     """
 
