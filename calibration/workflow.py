@@ -35,7 +35,7 @@ from calibration.problem import Problem
 from calibration.slow_step import coarser
 from calibration.transfer import transfer
 from diffsoil._runtime import release_memory
-from diffsoil.cases import load_case, set_parameters
+from diffsoil.cases import Case, load_case, set_parameters
 from diffsoil.cases.fingerprint import case_files, checksum, fingerprint
 from diffsoil.column import Column
 from diffsoil.io import InputError

@@ -16,6 +16,8 @@ from typing import Any, Literal
 import equinox as eqx
 import jax.numpy as jnp
 
+from diffsoil.io import hint
+
 NARROWEST = 1e-9
 """Standard deviation of a prior, of its location, with which derivatives still mean something."""
 

@@ -16,7 +16,6 @@ from diffsoil.cli.options import (
     flags,
     use_device,
 )
-from diffsoil.options import Existing, Workers
 from sensitivity.options import PruneOptions, StudyOptions
 
 StudyFlags, PruneFlags = flags(StudyOptions), flags(PruneOptions)
@@ -28,7 +27,7 @@ def sensitivity(
     output: Annotated[
         Path, Parameter(name=["-o", "--output"], help="Folder of indices and report.")
     ],
-    options: StudyFlags = StudyOptions(),
+    options: StudyFlags = StudyFlags(),
     study: Annotated[
         Path | None,
         Parameter(
@@ -36,8 +35,8 @@ def sensitivity(
             help="Folder of `diffsoil study run`: its drivers beside the model's total effects.",
         ),
     ] = None,
-    existing: ExistingFlags = Existing(),
-    workers: WorkerFlags = Workers(),
+    existing: ExistingFlags = ExistingFlags(),
+    workers: WorkerFlags = WorkerFlags(),
 ) -> None:
     """Find out which inputs matter for which outputs, when; says what it costs before it starts."""
     paths = [case_file(case) for case in cases]
@@ -64,9 +63,9 @@ def prune(
             help="The pruned first case, TOML; others and the report go beside it.",
         ),
     ],
-    options: PruneFlags = PruneOptions(),
-    existing: ExistingFlags = Existing(),
-    workers: WorkerFlags = Workers(),
+    options: PruneFlags = PruneFlags(),
+    existing: ExistingFlags = ExistingFlags(),
+    workers: WorkerFlags = WorkerFlags(),
 ) -> None:
     """Find the processes that some outputs of some cases can do without."""
     paths = [case_file(case) for case in cases]

@@ -15,7 +15,6 @@ from diffsoil.cli.options import (
     app,
     use_device,
 )
-from diffsoil.options import Existing, Workers
 
 study = App(name="study", help="Repeat the study of van der Meij & Finke (2026).")
 app.command(study)
@@ -59,8 +58,8 @@ def study_run(
         Parameter(show_default=False, help="Only this run; may be repeated. Default: all."),
     ] = (),
     case: StudyCase = None,
-    existing: ExistingFlags = Existing(),
-    workers: WorkerFlags = Workers(),
+    existing: ExistingFlags = ExistingFlags(),
+    workers: WorkerFlags = WorkerFlags(),
 ) -> None:
     """Run the study: 72 runs of 10 000 years, and 40 on to 12 000."""
     use_device("cpu")  # GPUs are for the workers
@@ -89,8 +88,8 @@ def study_fit(
     output: Annotated[Path, Parameter(name=["-o", "--output"], help="The fitted case, TOML.")],
     case: Annotated[str, Parameter(name="--case", help="Case to begin from.")] = "loess_study",
     steps: Annotated[Positive, Parameter(help="Steps of the search at most.")] = 12,
-    existing: ExistingFlags = Existing(),
-    workers: WorkerFlags = Workers(),
+    existing: ExistingFlags = ExistingFlags(),
+    workers: WorkerFlags = WorkerFlags(),
 ) -> None:
     """Fit what the study does not tell to its results, with one value for all runs."""
     use_device("cpu")  # GPUs are for the workers

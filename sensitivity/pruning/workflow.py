@@ -268,7 +268,9 @@ def prune_cases(
     with contextlib.ExitStack() as stack:
         for file in files:
             stack.enter_context(file)
-        place = stack.enter_context(OutputFolder(folder, KIND, overwrite=again, inputs=inputs))
+        place = stack.enter_context(
+            OutputFolder(folder, KIND, overwrite=existing.overwrite, inputs=inputs)
+        )
         try:
             found = prune(read, options, workers, output.parent, progress, existing, say)
         except KeyboardInterrupt:
