@@ -352,6 +352,31 @@ MISTAKES = {
 }
 
 
+def test_all_mistakes_in_soil_erosion_and_additions_are_reported_at_once(tmp_path):
+    changes = [
+        ("base_saturation = 60\n", ""),
+        ("base_saturation = 100\n", ""),
+        ('dust_mineralogy = "ash"', 'dust_mineralogy = "dust"'),
+        ("until = 200", "erosion_mm_a = 3\nuntil = 200"),
+        ("until = 340", "erosion_mm_a = 7\nuntil = 340"),
+        *amendment(material="calcite", mol_m2=1, year=205, depth_m=0.4),
+    ]
+    with pytest.raises(InputError) as caught:
+        load_case(write(tmp_path, *changes))
+    fields = (
+        "soil.loess.horizons.0.base_saturation",
+        "soil.loess.horizons.1.base_saturation",
+        "deposition.dust_mineralogy",
+        "history.0.erosion_mm_a",
+        "history.2.erosion_mm_a",
+        "history.1.amendments.0.year",
+        "history.1.amendments.0.depth_m",
+    )
+    for field in fields:
+        assert sum(f" {field}:" in fault for fault in caught.value.faults) == 1, field
+    assert len(caught.value.faults) == len(fields)
+
+
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_has_one_line_with_file_field_and_value(mistake, tmp_path):
     changes, words = MISTAKES[mistake]

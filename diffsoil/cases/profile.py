@@ -18,7 +18,7 @@ from jaxtyping import Array, Bool, Float
 
 from diffsoil.cases.schema import Grid, Soil
 from diffsoil.column import Column
-from diffsoil.io import InputError
+from diffsoil.io import Faults
 from diffsoil.process import Process
 from diffsoil.processes.exchange import ExchangeCapacity
 from diffsoil.processes.pores import ORGANIC_MATTER_IN_CARBON
@@ -125,17 +125,19 @@ def check_room(light: float, soils: Mapping[str, Soil], source: object) -> None:
         source: named in error messages.
 
     Raises:
-        InputError: the first such horizon.
+        InputError: all such horizons.
     """
+    faults = Faults()
     for name, soil in soils.items():
         for number, horizon in enumerate(soil.horizons):
             carbon = horizon.soc_percent / 100
             if room_for_minerals(horizon.bulk_density, carbon, light) <= 0:
-                raise InputError(
+                faults.add(
                     f"{source}: soil.{name}.horizons.{number}.soc_percent: "
                     f"{horizon.soc_percent:g} at bulk_density {horizon.bulk_density:g} leaves no "
                     f"room for minerals (texture.organic_density is {light:g})"
                 )
+    faults.refuse()
 
 
 class AtStart(eqx.Module):

@@ -308,8 +308,7 @@ def _checked(path: Path, text: str, content: dict[str, Any]) -> Case:
     for check in (_check_names, _check_times, _check_inputs):
         check(path, file, faults)
     if file.column == "whole_soil":
-        with faults.gathered():
-            _check_ground(path, file)
+        _check_ground(path, file, faults)
         with faults.gathered():
             declared = float(Texture().organic_density)
             light = file.set.get("texture.organic_density", declared)
@@ -317,8 +316,7 @@ def _checked(path: Path, text: str, content: dict[str, Any]) -> Case:
         with faults.gathered():
             erosion_events(path, file)
         for number in range(len(file.history)):
-            with faults.gathered():
-                _check_amendments(path, file, number)
+            _check_amendments(path, file, number, faults)
     else:
         for where in _ground_keys(file):
             faults.add(
@@ -485,20 +483,20 @@ def _ground_keys(file: CaseFile) -> Iterator[str]:
         yield from given(file.experiment, "experiment.", "erosion_mm_a")
 
 
-def _check_ground(path: Path, file: CaseFile) -> None:
+def _check_ground(path: Path, file: CaseFile, faults: Faults) -> None:
     """A soil that develops has minerals, and prescribes nothing that follows from them."""
 
     def known(name: str, where: str) -> None:
         if name not in file.mineralogy:
             suggestion = nearest(name, file.mineralogy)
-            raise InputError(f"{path}: {where}: no mineralogy {name!r}{suggestion}")
+            faults.add(f"{path}: {where}: no mineralogy {name!r}{suggestion}")
 
     changes = [(f"soil.{name}", soil.changes) for name, soil in file.soil.items()]
     changes += [(f"treatment.{n}", treatment.changes) for n, treatment in enumerate(file.treatment)]
     for where, given in changes:
-        if given:
-            raise InputError(
-                f"{path}: {where}.changes: {given[0].variable} is computed in a case with "
+        for change in given:
+            faults.add(
+                f"{path}: {where}.changes: {change.variable} is computed in a case with "
                 'column = "whole_soil" and cannot be prescribed'
             )
     for name, soil in file.soil.items():
@@ -506,23 +504,24 @@ def _check_ground(path: Path, file: CaseFile) -> None:
             where = f"soil.{name}.horizons.{number}"
             for key in ("one_to_one_share", "dissolved_al_fe"):
                 if key in horizon.model_fields_set:
-                    raise InputError(
+                    faults.add(
                         f"{path}: {where}.{key}: is computed in a case with "
                         f'column = "whole_soil", not given (got {getattr(horizon, key):g})'
                     )
             if horizon.mineralogy is None:
-                raise InputError(
+                faults.add(
                     f'{path}: {where}.mineralogy: missing, a case with column = "whole_soil" '
                     "needs the minerals of every horizon"
                 )
-            known(horizon.mineralogy, f"{where}.mineralogy")
+            else:
+                known(horizon.mineralogy, f"{where}.mineralogy")
             if "base_saturation" not in horizon.model_fields_set:
-                raise InputError(
+                faults.add(
                     f'{path}: {where}.base_saturation: missing, a case with column = "whole_soil" '
                     "starts from it; 0 is a soil without any base"
                 )
             if horizon.calcite_percent > horizon.silt_percent:
-                raise InputError(
+                faults.add(
                     f"{path}: {where}.calcite_percent: {horizon.calcite_percent:g} is more than "
                     f"silt_percent {horizon.silt_percent:g}, of which calcite is a part"
                 )
@@ -538,7 +537,7 @@ def erosion_events(path: Path, file: CaseFile) -> list[int]:
     slow step of the next; one that is full at the very end is still there.
 
     Raises:
-        InputError: an event that is not at the start of a slow step.
+        InputError: events that are not at the start of a slow step.
     """
     if file.erosion == "continuous":
         return []
@@ -552,29 +551,33 @@ def erosion_events(path: Path, file: CaseFile) -> list[int]:
     events: list[int] = []
     start = began = file.start_year
     before = 0.0
+    faults = Faults()
     for where, end, step, rate in phases:
         if rate != before:
             began, before = start, rate
         if rate > 0:
             interval = round(layer / rate)
             if abs(interval * rate - layer) > 1e-6 * layer or interval % step:
-                raise InputError(
+                faults.add(
                     f"{path}: {where}.erosion_mm_a: {rate:g} takes a layer of {layer:g} mm every "
                     f"{layer / rate:g} years, which is not a multiple of step_years {step}"
                 )
+                start = end
+                continue
             first = began + interval * ((start - began) // interval + 1)
             here = range(first, end + 1, interval)
             if here and (here[0] - start) % step:
-                raise InputError(
+                faults.add(
                     f"{path}: {where}.erosion_mm_a: the layer of {layer:g} mm that {rate:g} has "
                     f"taken by {here[0]} goes within a slow step of step_years {step}"
                 )
             events += here
         start = end
+    faults.refuse()
     return [year for year in events if year < start]
 
 
-def _check_amendments(path: Path, file: CaseFile, number: int) -> None:
+def _check_amendments(path: Path, file: CaseFile, number: int, faults: Faults) -> None:
     """What is added fits the slow steps, and goes to one depth in each of them."""
     phase = file.history[number]
     start, last = file.spans()[number]
@@ -583,23 +586,23 @@ def _check_amendments(path: Path, file: CaseFile, number: int) -> None:
         where = f"{path}: history.{number}.amendments.{place}"
         for site in amendment.sites:
             if site not in file.site:
-                raise InputError(f"{where}.sites: no site {site!r}{nearest(site, file.site)}")
+                faults.add(f"{where}.sites: no site {site!r}{nearest(site, file.site)}")
         every, year, step = amendment.every_years, amendment.year, phase.step_years
         if every is not None and every % step and step % every:
-            raise InputError(
+            faults.add(
                 f"{where}.every_years: {every} is neither a multiple nor a divisor of "
                 f"step_years {step}"
             )
         if year is not None and not start <= year <= last:
-            raise InputError(f"{where}.year: {year} is outside the phase, {start} to {last}")
-        if year is not None and (year - start) % step:
-            raise InputError(
+            faults.add(f"{where}.year: {year} is outside the phase, {start} to {last}")
+        elif year is not None and (year - start) % step:
+            faults.add(
                 f"{where}.year: {year} is not the start of a slow step, {start} + a multiple of "
                 f"step_years {step}"
             )
         deepest = file.grid.layers * file.grid.thickness_m
         if amendment.depth_m > deepest:
-            raise InputError(
+            faults.add(
                 f"{where}.depth_m: {amendment.depth_m:g} is below the column of {deepest:g} m"
             )
         if amendment.material == "manure":
@@ -608,7 +611,7 @@ def _check_amendments(path: Path, file: CaseFile, number: int) -> None:
         together = depths if year is None else {None, year} & depths.keys()
         for other in together:
             if depths[other] != amendment.depth_m:
-                raise InputError(
+                faults.add(
                     f"{where}.depth_m: {amendment.depth_m:g}, but another addition in the same "
                     f"slow step goes to {depths[other]:g}"
                 )
