@@ -34,8 +34,10 @@ def hydraulics(**soil):
     return VanGenuchten.of(pedotransfer(**soil), jnp.ones(()))
 
 
-def column(clay=16.0, silt=67.0, density=1.22, rain=RAIN, demand=DEMAND, cover=0.8):
-    layers = jnp.full(LAYERS, 0.1)
+def column(
+    clay=16.0, silt=67.0, density=1.22, rain=RAIN, demand=DEMAND, cover=0.8, thickness=0.1
+):
+    layers = jnp.broadcast_to(jnp.asarray(thickness), (LAYERS,))
     soil = {
         "thickness": layers,
         "depth_top": jnp.cumsum(layers) - layers,
@@ -348,6 +350,16 @@ def test_a_year_closes_and_stays_within_its_pores_in_any_soil(case):
     assert np.all(np.asarray(year.evapotranspiration) >= 0)
     taken = year.evapotranspiration.sum(axis=1) + year.interception
     assert np.all(np.asarray(taken) <= np.asarray(soil["potential_evapotranspiration"]) + 1e-9)
+
+
+def test_a_peat_that_has_swollen_to_seventy_metres_has_a_year():
+    # of evaporation that falls to 1/e in 5 cm, the middle of such a layer sees nothing
+    soil = column(thickness=[75.0, 1.0, 1.0, 1.0, 1.0, 1.0])
+    start = 250.0 * soil["thickness"]
+    end, year = jax.jit(lambda soil: Richards().simulate(start, soil, 0))(soil)
+    assert np.all(np.isfinite(end))
+    assert year.residual.max() < 1e-9
+    assert float(year.evapotranspiration[:, 0].sum()) > 100.0
 
 
 def test_it_stands_in_for_the_bucket_with_the_same_outputs():

@@ -36,6 +36,7 @@ from diffsoil.processes.pedotransfer import HydraulicParameters
 from diffsoil.processes.pores import WILTING_POINT_HEAD, _hydraulics
 from diffsoil.processes.rate_modifiers import BARE_SOIL_LIMIT
 from diffsoil.processes.vegetation import root_distribution
+from diffsoil.processes.water import evaporation_distribution
 from diffsoil.state import State
 
 CM_PER_M = 100.0
@@ -605,10 +606,7 @@ class Richards(Process):
         room = environment["field_capacity"] - dry
         top = environment["depth_top"]
         roots = root_distribution(top, environment["thickness"], environment["root_beta"])
-        bare = environment["thickness"] * jnp.exp(
-            -(top + 0.5 * environment["thickness"]) / self.evaporation_depth
-        )
-        bare = bare / jnp.sum(bare)
+        bare = evaporation_distribution(top, environment["thickness"], self.evaporation_depth)
         length = jnp.asarray(DAY_LENGTH / self.steps_per_day)
         weather = self._weather(environment)
 

@@ -81,6 +81,21 @@ def uptake(
     return first + second
 
 
+def evaporation_distribution(
+    depth_top: Float[Array, " layer"],
+    thickness: Float[Array, " layer"],
+    length: Float[Array, ""],
+) -> Float[Array, " layer"]:
+    """Share of the evaporation of a bare soil that each layer is asked for; they sum to 1.
+
+    Args:
+        depth_top, thickness: of the layers, m; the uppermost may be of any thickness.
+        length: over which evaporation falls to 1/e of that at the surface, m, > 0.
+    """
+    share = jnp.exp(-depth_top / length) * -jnp.expm1(-thickness / length)
+    return share / jnp.sum(share)
+
+
 class Water(Process):
     """Monthly bucket in layers, with percolation at every depth."""
 
@@ -152,10 +167,7 @@ class Water(Process):
         dry = environment["wilting_point"] * thickness * MM_PER_M
         room = full - dry
         roots = root_distribution(top, thickness, environment["root_beta"])
-        bare = jnp.exp(-top / self.evaporation_depth) * -jnp.expm1(
-            -thickness / self.evaporation_depth
-        )
-        bare = bare / jnp.sum(bare)
+        bare = evaporation_distribution(top, thickness, self.evaporation_depth)
         weather = (
             environment["precipitation"],
             environment["potential_evapotranspiration"],
