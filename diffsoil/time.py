@@ -160,13 +160,21 @@ def _ahead(
 
 
 def _slow(
-    processes: tuple[Process, ...], state: State, environment: Environment, years: int
+    processes: tuple[Process, ...],
+    state: State,
+    environment: Environment,
+    years: int,
+    reuse: int = 1,
 ) -> tuple[State, Environment]:
-    """Let each process act once, each on what those before it provide."""
+    """Let each process act once, each on what those before it provide.
+
+    What a costly process provides stands for ``reuse`` slow steps.
+    """
     environment = dict(environment)
     for process in processes:
+        lasting = years * reuse if process.costly else years
         with jax.named_scope(process.name):
-            state, new = process.slow(state, environment, years)
+            state, new = process.slow(state, environment, lasting)
             # else XLA repeats a process in every kernel that uses it, and compiles it each time
             new = lax.optimization_barrier(new)
         environment |= new
@@ -303,7 +311,8 @@ def advance(
         def steps(now: State, entries: tuple[Environment, Environment]) -> tuple[State, tuple]:
             """Some slow steps, in the first of which alone the costly processes act."""
             first = jax.tree.map(lambda x: x[0], entries[0])
-            seen, then = _slow(before, now, constant | first, phase.years_per_step)
+            met = constant | first
+            seen, then = _slow(before, now, met, phase.years_per_step, phase.reuse)
             moved = {field: getattr(seen, field) for i in costly for field in rest[i].reads}
             now = dataclasses.replace(now, **moved)
             acting = [Reused(p, then) if p.costly else p for p in rest]

@@ -19,6 +19,7 @@ Lengths are cm and times days, as in the hydraulic functions; process variables 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from functools import partial
 from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
@@ -83,6 +84,9 @@ UNSOLVED = 1e-2
 """cm of water; a year with a larger residual has no solution, and is not a number."""
 LINEAR = 1e-4
 """cm of water; residual below which the last, linearised step is taken."""
+SETTLED = 0.01
+"""cm of water that the layers gain or lose in a year, all together, in a column that has come to
+its cycle."""
 
 
 class Curve(NamedTuple):
@@ -569,12 +573,16 @@ class Richards(Process):
     """Wet days of a month, 1 to 30."""
     steps_per_day: int = eqx.field(static=True, default=1)
     """Time steps of a day."""
-    spin_up_years: int = eqx.field(static=True, default=4)
-    """Years of the same weather before the one that stands for many."""
+    spin_up_years: int = eqx.field(static=True, default=3)
+    """Years of the same weather before the one that stands for many, through which derivatives
+    go. Before them come as many, without, as the water takes to settle: one at least, and not
+    more than the year stands for."""
 
     def slow(self, state: State, environment: Environment, years: int) -> tuple[State, Environment]:
         """See :class:`diffsoil.process.Process`."""
-        end, found = self.simulate(state.water, environment, self.spin_up_years * (years > 1))
+        spin_up = self.spin_up_years if years > 1 else 0
+        settling = max(years - spin_up - 1, 1) if years > 1 else 0
+        end, found = self.simulate(state.water, environment, spin_up, settling)
         thickness = environment["thickness"] * CM_PER_M * MM_PER_CM
         return dataclasses.replace(state, water=end), {
             "water_content": found.water / thickness[None],
@@ -587,7 +595,11 @@ class Richards(Process):
         }
 
     def simulate(
-        self, start: Float[Array, " layer"], environment: Environment, spin_up: int
+        self,
+        start: Float[Array, " layer"],
+        environment: Environment,
+        spin_up: int,
+        settling: int = 0,
     ) -> tuple[Float[Array, " layer"], YearOfWater]:
         """One year after some of the same weather.
 
@@ -595,10 +607,55 @@ class Richards(Process):
             start: water, mm; taken as at the wilting point where less.
             environment: see :attr:`needs`.
             spin_up: years before the recorded one.
+            settling: years before those, at most; they end when the column has come to its
+                cycle (:data:`SETTLED`), and the derivatives of the water pass them by.
 
         Returns:
             Water at the end, mm, and the last year.
         """
+        thickness = environment["thickness"] * CM_PER_M
+        begin = jnp.maximum(start / MM_PER_CM / thickness, environment["wilting_point"])
+        if settling > 0:
+            met = {name: environment[name] for name in self.needs}
+            held, fixed, water = jax.tree.map(lax.stop_gradient, (self, met, begin))
+            begin = begin + (held._settled(water, fixed, settling) - water)
+        soil, year = self._year(environment)
+
+        def recorded(carry: tuple, _: None) -> tuple[tuple, tuple]:
+            after, months = year(carry)
+            return after, (carry[0], months)
+
+        carry = (begin, soil.head(begin))
+        _, years = lax.scan(recorded, carry, None, length=spin_up + 1)
+        first, months = jax.tree.map(lambda of_years: of_years[-1], years)
+        water, deficit, (percolation, taken, runoff), count, residual = months
+        water = jnp.where(jnp.max(residual) < UNSOLVED, water, jnp.nan)
+        first = MM_PER_CM * thickness * first
+        canopy = self._interception(environment)[0].sum(axis=1)
+        fluxes = (percolation, taken, canopy, runoff)
+        return water[-1], YearOfWater(water, deficit, *fluxes, count, residual, first)
+
+    def _settled(self, water: Array, environment: Environment, most: int) -> Array:
+        """Water content after as many years as it takes to come to its cycle, at most some."""
+        soil, year = self._year(environment)
+        thickness = environment["thickness"] * CM_PER_M
+
+        def unsettled(carry: tuple) -> Array:
+            _, moved, count = carry
+            return (count < most) & (moved > SETTLED)
+
+        def another(carry: tuple) -> tuple:
+            before, _, count = carry
+            after, _ = year(before)
+            return after, jnp.sum(thickness * jnp.abs(after[0] - before[0])), count + 1
+
+        start = (water, soil.head(water))
+        none = jnp.zeros((), dtype=int)
+        (water, _), *_ = lax.while_loop(unsettled, another, (start, jnp.asarray(jnp.inf), none))
+        return water
+
+    def _year(self, environment: Environment) -> tuple[VanGenuchten, Callable[[tuple], tuple]]:
+        """The soil, and a year of it: water and head before it, and after it with its months."""
         hydraulics = _hydraulics(environment, environment[self.organic_matter])
         soil = VanGenuchten.of(hydraulics, self.conductivity_factor)
         thickness = environment["thickness"] * CM_PER_M
@@ -640,21 +697,7 @@ class Richards(Process):
         # what a step leaves behind for the reverse mode is kept for one month only
         month = jax.checkpoint(month)
 
-        def same_year(carry: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], None]:
-            return lax.scan(month, carry, weather)[0], None
-
-        begin = jnp.maximum(start / MM_PER_CM / thickness, dry)
-        carry = (begin, soil.head(begin))
-        if spin_up > 0:
-            carry, _ = lax.scan(same_year, carry, None, length=spin_up)
-        first = MM_PER_CM * thickness * carry[0]
-        _, (water, deficit, (percolation, taken, runoff), count, residual) = lax.scan(
-            month, carry, weather
-        )
-        water = jnp.where(jnp.max(residual) < UNSOLVED, water, jnp.nan)
-        held = self._interception(environment)[0].sum(axis=1)
-        year = YearOfWater(water, deficit, percolation, taken, held, runoff, count, residual, first)
-        return water[-1], year
+        return soil, lambda carry: lax.scan(month, carry, weather)
 
     def _interception(self, environment: Environment) -> tuple[Array, Array, Array]:
         """Interception, rain and demand of each day of each month, mm, [month, day]."""
