@@ -210,6 +210,7 @@ VARIABLES: dict[str, Variable] = {
     "interception": Variable(MONTH, "mm", "rain that evaporates before it enters the soil"),
     "runoff": Variable(MONTH, "mm", "rain that runs off the surface"),
     "initial_water": Variable(LAYER, "mm", "water at the start of the simulated year"),
+    "water_residual": Variable((), "mm", "largest residual of Richards' equation in the year"),
     "climate_modifier": Variable(
         MONTH_LAYER, "1", "rate modifiers a, b and c multiplied", neutral=1.0
     ),

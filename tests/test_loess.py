@@ -144,6 +144,7 @@ def test_richards_water_closes_in_the_developing_column(with_richards):
     run = simulate(with_richards)
     assert run.values["carbon_eroded"][0].sum() > 0
     assert max(run.balances.values()) < 1e-10
+    assert run.values["water_residual"].max() < 1e-8
 
 
 @pytest.mark.slow

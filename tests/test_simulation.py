@@ -13,10 +13,13 @@ import xarray as xr
 
 import diffsoil
 from diffsoil import cli
+from diffsoil.cases import load_case
+from diffsoil.cases.arrays import build, initial_state
 from diffsoil.io import InputError
 from diffsoil.output import simulation
 from diffsoil.output.audit import first_loss
 from diffsoil.output.simulation import Progress, simulate, simulate_file
+from diffsoil.time import Phase
 from tests import tiny_case
 
 STOCKS = ("soc_stock_0_25", "soc_stock_25_75", "soc_stock_25_100", "soc_stock_0_100")
@@ -146,6 +149,27 @@ def test_a_case_without_treatments_has_its_sites_as_members(tmp_path):
     np.testing.assert_array_equal(results["output_year"], np.arange(1609, 1900, 10))
     assert results.attrs["balance_carbon"] < 1e-10
     assert results.attrs["balance_water"] < 1e-10
+
+
+def test_water_that_did_not_converge_is_kept_and_named_with_its_first_year(path, capsys):
+    case = load_case(path)
+    plan = build(case)
+    states = initial_state(case.column(), plan)
+    pieces = simulation._Pieces(case, case.column(), plan.members, states, np.zeros(4, int))
+    phase = Phase(steps=6, years_per_step=10, constant={}, series={}, yearly={})
+    residual = np.full((4, 6), 1e-10)
+    kept = pieces._water_residual(phase, residual, np.array([2, 5]))
+    assert pieces.unsolved == ""
+    np.testing.assert_array_equal(kept, np.full((4, 2), 1e-10))
+    residual[2, 3] = 0.02
+    kept = pieces._water_residual(phase, residual, np.array([2, 5]))
+    np.testing.assert_array_equal(kept[2], [1e-10, 0.02])
+    told = f"{plan.members[2]}: Richards' equation (process 'water') did not converge"
+    assert pieces.unsolved.startswith(told)
+    assert f"first in the year {tiny_case.START + 30} with a residual of 0.02 mm" in pieces.unsolved
+    with Progress() as progress:
+        progress.warn(pieces.unsolved)
+    assert capsys.readouterr().err == f"diffsoil: {pieces.unsolved}\n"
 
 
 def test_column_of_another_case_is_refused(path):

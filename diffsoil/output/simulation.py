@@ -21,6 +21,7 @@ from diffsoil.io import InputError
 from diffsoil.output.audit import first_loss
 from diffsoil.output.trajectory import LAYER_RESULTS, OUTPUT_INTERVAL, Trajectory
 from diffsoil.process import Environment
+from diffsoil.processes.richards import LINEAR, MM_PER_CM
 from diffsoil.processes.texture import ground_totals
 from diffsoil.processes.water import MM_PER_M
 from diffsoil.state import BUDGET, ELEMENTS, State
@@ -35,8 +36,12 @@ WATER = (
     "initial_water",
     "interception",
     "runoff",
+    "water_residual",
 )
 """Variables that the water balance is made of, besides the thickness of the layers."""
+
+LARGE_RESIDUAL = MM_PER_CM * LINEAR
+"""mm; a simulation whose water has a larger one says so."""
 
 BY_STEP = tuple(dict.fromkeys([*(r.variable for r in LAYER_RESULTS.values()), *WATER]))
 """Variables of the slow steps that results are made of."""
@@ -78,6 +83,11 @@ class Progress:
             self._now = text
             if self._late:
                 self._print()
+
+    def warn(self, text: str) -> None:
+        """What the user has to know, however short the run."""
+        with self._lock:
+            print(f"diffsoil: {text}", file=sys.stderr, flush=True)
 
     def _begin(self) -> None:
         with self._lock:
@@ -183,6 +193,8 @@ def _simulated(case: Case, column: Column, plan: Plan, progress: Progress) -> Tr
         states, kept = _advance(column, phase, states, record)
         index = np.arange(len(member)) if experiment else member
         pieces.add(phase, kept, index, 1 if experiment else OUTPUT_INTERVAL)
+    if pieces.unsolved:
+        progress.warn(f"{case.path}: {pieces.unsolved}")
     return Trajectory(
         case=case,
         column=column,
@@ -221,6 +233,7 @@ class _Pieces:
         self._column = column
         self._members = members
         self.years = 0
+        self.unsolved = ""
         self.output_year: list[np.ndarray] = []
         self.values: dict[str, list[np.ndarray]] = {}
         self.balances = {"carbon": 0.0, "water": 0.0}
@@ -255,6 +268,8 @@ class _Pieces:
         parts = self._carbon(phase, by_year, by_step["thickness"])
         parts |= _by_layer(phase, by_year, by_step, steps, last)
         parts |= self._water_balance(phase, by_step, steps)
+        if "water_residual" in by_step:
+            parts["water_residual"] = self._water_residual(phase, by_step["water_residual"], steps)
         if "ground_budget" in by_year:
             self._ground_balance(by_year)
         for name, part in parts.items():
@@ -332,6 +347,22 @@ class _Pieces:
             "water_adjustment": (start - left).sum(axis=-1),
         }
         return {name: _at(value, phase, steps) for name, value in values.items()}
+
+    def _water_residual(self, phase: Phase, residual: np.ndarray, steps: np.ndarray) -> np.ndarray:
+        """The largest residual since the output step before; the first large one is put down."""
+        every = np.broadcast_to(residual, (len(residual), phase.steps))
+        large = every > LARGE_RESIDUAL
+        if large.any() and not self.unsolved:
+            step = int(large.any(axis=0).argmax())
+            member = int(every[:, step].argmax())
+            self.unsolved = (
+                f"{self._members[member]}: Richards' equation (process 'water') did not converge "
+                f"on single days, first in the year "
+                f"{self._case.file.start_year + self.years + step * phase.years_per_step} with a "
+                f"residual of {every[member, step]:.2g} mm; water is conserved, but the fluxes of "
+                "such days are approximate (water_residual in the results)"
+            )
+        return np.maximum.reduceat(every, np.concatenate([[0], steps[:-1] + 1]), axis=1)
 
     def _ground_balance(self, by_year: dict[str, np.ndarray]) -> None:
         """Elements and solids: what is there less gains and plus losses must stay."""

@@ -130,6 +130,13 @@ RESULTS: dict[str, Result] = {
         "the bulk density changed the pores",
         "water_content",
     ),
+    "water_residual": Result(
+        ("output_year",),
+        "mm",
+        "largest residual of Richards' equation of a layer and day since the output year before; "
+        "water is conserved, but the fluxes of a day with more than 0.001 mm are approximate",
+        "water_residual",
+    ),
 }
 """Every result that a file may hold, by name."""
 

@@ -512,6 +512,7 @@ class Richards(Process):
         "initial_water",
         "interception",
         "runoff",
+        "water_residual",
     )
     reads: ClassVar[tuple[str, ...]] = ("water",)
 
@@ -592,6 +593,7 @@ class Richards(Process):
             "initial_water": found.start,
             "interception": found.interception,
             "runoff": found.runoff,
+            "water_residual": MM_PER_CM * jnp.max(found.residual),
         }
 
     def simulate(
