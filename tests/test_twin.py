@@ -411,6 +411,26 @@ BAD_OPTIONS = {
 }
 
 
+def test_all_that_is_wrong_with_options_is_reported_at_once(world, fit, tmp_path):
+    options = tmp_path / "options.toml"
+    text = OPTIONS
+    for old, new, _ in (BAD_OPTIONS[bad] for bad in ("a past year", "an unknown treatment")):
+        text = text.replace(old, new)
+    options.write_text(text.replace("[[0, 25]]", "[[0, 250]]"))
+    with pytest.raises(InputError) as error:
+        forecast.forecast_case(fit, options, tmp_path / "never")
+    assert [fault.split(": ")[1] for fault in error.value.faults] == [
+        "treatments",
+        "until",
+        "depths_cm",
+    ]
+    text = OPTIONS.replace('land_use = "forest"', 'land_use = "forrest"')
+    options.write_text(text.replace(MANURE, f"{ROCK}\nerosion_mm_a = 1"))
+    with pytest.raises(InputError) as error:
+        forecast.forecast_case(fit, options, tmp_path / "never")
+    assert len(error.value.faults) == 3
+
+
 @pytest.mark.parametrize("bad", BAD_OPTIONS)
 def test_a_bad_option_is_one_line(bad, world, fit, tmp_path):
     old, new, says = BAD_OPTIONS[bad]

@@ -36,7 +36,7 @@ from diffsoil.cases.schema import (
     whole,
 )
 from diffsoil.cases.validation import validated
-from diffsoil.io import InputError, data_path, nearest, parse_toml, read_text
+from diffsoil.io import Faults, InputError, data_path, nearest, parse_toml, read_text
 from diffsoil.processes.water import MM_PER_M
 from diffsoil.tables import Meant
 
@@ -203,7 +203,7 @@ def read(path: Path, case: Case) -> Scenario:
     """Read options and check them against a case, before anything is computed.
 
     Raises:
-        InputError: the first thing wrong, in one line with file, field and value.
+        InputError: all that is wrong, one line each with file, field and value.
     """
     text = read_text(path)
     file = validated(path, ScenarioFile, parse_toml(path, text))
@@ -212,81 +212,89 @@ def read(path: Path, case: Case) -> Scenario:
             f"{case.path}: experiment: the case has no years with yearly drivers to go on from"
         )
     treatments = file.treatments or [t.name for t in case.file.treatment]
+    faults = Faults()
     known = [t.name for t in case.file.treatment]
     for name in treatments:
         if name not in known:
-            raise InputError(f"{path}: treatments: no treatment {name!r}{nearest(name, known)}")
-    _check_years(path, file, case.end_year)
-    _check_depths(path, file, case)
+            faults.add(f"{path}: treatments: no treatment {name!r}{nearest(name, known)}")
+    _check_years(path, file, case.end_year, faults)
+    _check_depths(path, file, case, faults)
+    for name in names_of(case.file.experiment.climate):
+        recorded = case.end_year - int(case.climate[name]["year"].min()) + 1
+        if file.weather.years > recorded:
+            faults.add(
+                f"{path}: weather: {file.weather.years} years are asked for, the record has "
+                f"{recorded}"
+            )
     names = [o.name for o in file.option]
-    if len(set(names)) < len(names):
-        twice = next(n for n in names if names.count(n) > 1)
-        raise InputError(f"{path}: option: two options have the name {twice!r}")
+    for twice in dict.fromkeys(n for n in names if names.count(n) > 1):
+        faults.add(f"{path}: option: two options have the name {twice!r}")
     if file.baseline is not None and file.baseline not in names:
-        raise InputError(
-            f"{path}: baseline: no option {file.baseline!r}{nearest(file.baseline, names)}"
-        )
+        faults.add(f"{path}: baseline: no option {file.baseline!r}{nearest(file.baseline, names)}")
     if len(treatments) * len(names) > LARGEST_MEMBERS:
-        raise InputError(
+        faults.add(
             f"{path}: option: {len(names)} options of {len(treatments)} treatments, at most "
             f"{LARGEST_MEMBERS} together"
         )
+    faults.refuse()  # options are lived by the treatments, up to the last year
     steps = [y for y in range(case.end_year + 1, file.until) if y % 10 == 0]
     years = tuple(sorted({*(file.years or steps), file.until}))
     found = Scenario(path, text, file, case, tuple(dict.fromkeys(treatments)), years)
     for option in file.option:
-        _check_option(found, option)
+        _check_option(found, option, faults)
+    faults.refuse()
     return found
 
 
-def _check_years(path: Path, file: ScenarioFile, today: int) -> None:
+def _check_years(path: Path, file: ScenarioFile, today: int, faults: Faults) -> None:
     if not today < file.until <= today + MOST_YEARS:
-        raise InputError(
+        faults.add(
             f"{path}: until: {file.until} is outside {today + 1} to {today + MOST_YEARS}; the "
             f"record of the case ends in {today}"
         )
     for year in file.years:
         if not today < year <= file.until:
-            raise InputError(f"{path}: years: {year} is outside {today + 1} to {file.until}")
+            faults.add(f"{path}: years: {year} is outside {today + 1} to {file.until}")
 
 
-def _check_depths(path: Path, file: ScenarioFile, case: Case) -> None:
+def _check_depths(path: Path, file: ScenarioFile, case: Case, faults: Faults) -> None:
     deepest = case.file.grid.layers * case.file.grid.thickness_m * 100
     for upper, lower in file.depths_cm:
         if not 0 <= upper < lower <= deepest + 1e-6:
-            raise InputError(
+            faults.add(
                 f"{path}: depths_cm: {upper:g}-{lower:g} is not an interval within the column of "
                 f"the case, 0 to {deepest:g} cm"
             )
+            continue
         doubt = of_depth(upper, lower)
         if doubt and (question := Meant(file.plausible, IN_SCENARIO).question("lower_cm", doubt)):
-            raise InputError(f"{path}: depths_cm: {upper:g}-{lower:g} {question}")
+            faults.add(f"{path}: depths_cm: {upper:g}-{lower:g} {question}")
 
 
-def _check_option(scenario: Scenario, option: Option) -> None:
+def _check_option(scenario: Scenario, option: Option, faults: Faults) -> None:
     case, path = scenario.case, scenario.path
     where = f"{path}: option {option.name}"
     uses = scenario.land_uses
-    if option.land_use is not None and option.land_use not in uses:
-        raise InputError(
-            f"{where}.land_use: no land use {option.land_use!r}{nearest(option.land_use, uses)}"
-        )
-    for name, use in scenario.file.land_use.items():
-        for group in filter(None, (use.input_group, use.yield_group)):
+    use = option.land_use
+    known = use is None or use in uses
+    if use is not None and not known:
+        faults.add(f"{where}.land_use: no land use {use!r}{nearest(use, uses)}")
+    for name, of in scenario.file.land_use.items():
+        for group in filter(None, (of.input_group, of.yield_group)):
             if group not in case.input_groups:
-                raise InputError(
+                faults.add(
                     f"{path}: land_use.{name}.input_group: the fit has no input group {group!r}"
                     f"{nearest(group, case.input_groups)}"
                 )
     if option.start is not None and not scenario.today < option.start <= scenario.file.until:
-        raise InputError(
+        faults.add(
             f"{where}.start: {option.start} is outside {scenario.today + 1} to "
             f"{scenario.file.until}"
         )
     for named, warming in (("weather", scenario.file.weather.warming), (None, option.warming)):
         if warming is not None and warming.by <= scenario.today:
             place = f"{path}: {named}" if named else where
-            raise InputError(
+            faults.add(
                 f"{place}.warming.by: {warming.by} is not after {scenario.today}, the last year "
                 "of the record"
             )
@@ -296,30 +304,32 @@ def _check_option(scenario: Scenario, option: Option) -> None:
             ("erosion_mm_a", "erosion", option.erosion_mm_a is not None),
         ):
             if given:
-                raise InputError(
+                faults.add(
                     f'{where}.{key}: {what} need a fit of a case with column = "whole_soil", the '
                     f'case {case.name} has column = "{case.file.column}"'
                 )
     deepest = case.file.grid.layers * case.file.grid.thickness_m
     for number, amendment in enumerate(option.amendments):
         if amendment.depth_m > deepest:
-            raise InputError(
+            faults.add(
                 f"{where}.amendments.{number}.depth_m: {amendment.depth_m:g} is below the column "
                 f"of {deepest:g} m"
             )
         if amendment.year is not None and not (
             scenario.today < amendment.year <= scenario.file.until
         ):
-            raise InputError(
+            faults.add(
                 f"{where}.amendments.{number}.year: {amendment.year} is outside "
                 f"{scenario.today + 1} to {scenario.file.until}"
             )
     if len({a.depth_m for a in option.amendments}) > 1:
-        raise InputError(f"{where}.amendments: depth_m: one depth for all additions is possible")
-    if option.erosion_mm_a and case.file.erosion == "events":
-        _interval(scenario, option)
-    for treatment in scenario.treatments:
-        amounts(scenario, option, treatment)
+        faults.add(f"{where}.amendments: depth_m: one depth for all additions is possible")
+    if case.whole_soil and option.erosion_mm_a and case.file.erosion == "events":
+        with faults.gathered():
+            _interval(scenario, option)
+    for treatment in scenario.treatments if known else ():
+        with faults.gathered():
+            amounts(scenario, option, treatment)
 
 
 def last_use(case: Case, treatment: str) -> str:
@@ -479,11 +489,6 @@ def _weather(scenario: Scenario, table: pd.DataFrame) -> pd.DataFrame:
     table = table[table["year"] <= scenario.today]
     last = scenario.today
     first = last - told.years + 1
-    if first < int(table["year"].min()):
-        raise InputError(
-            f"{scenario.path}: weather: {told.years} years are asked for, the record has "
-            f"{last - int(table['year'].min()) + 1}"
-        )
     source = table[table["year"] >= first]
     columns = [c for c in MONTHS if c in table and c not in ("year", "month")]
     future = []
