@@ -110,16 +110,19 @@ class Column(eqx.Module):
 
     def parameters(self) -> dict[str, parameters.Parameter]:
         """Parameters of all processes by full name."""
-        return parameters.declared(self.processes)
+        return {
+            name: place.parameter
+            for process in self.processes
+            for name, place in parameters.places(process).items()
+        }
 
     def values(self) -> dict[str, Any]:
         """Present values of the parameters by full name."""
-        values = {}
-        for name in self.parameters():
-            process, field, *label = name.split(".", 2)
-            value = getattr(self.process(process), field)
-            values[name] = value[label[0]] if label else value
-        return values
+        return {
+            name: place.value(process)
+            for process in self.processes
+            for name, place in parameters.places(process).items()
+        }
 
     def with_parameters(self, values: Mapping[str, Any]) -> Column:
         """The column with new parameter values by full name; ``KeyError`` for unknown ones."""

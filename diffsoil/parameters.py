@@ -2,16 +2,16 @@
 
 A process is an ``equinox.Module``; a field made with :func:`parameter` is one of its
 parameters. The table that users, priors, sensitivity ranges and documents read is collected
-from those declarations (:func:`declared`), never written a second time.
+from those declarations (:func:`places`), never written a second time.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-import operator
-from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Literal, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -157,24 +157,52 @@ def current_name(name: str) -> str:
     return RENAMED[name]
 
 
-def declared(processes: Iterable[Any]) -> dict[str, Parameter]:
-    """Collect the parameters of processes (classes or objects) by full name.
+class Place(NamedTuple):
+    """A parameter and where its value is: ``field`` of a process, or of one of its parts.
 
-    A full name is ``process.parameter``, e.g. ``protection.b1``. A parameter declared on a
-    labelled field (one value for each label, e.g. each input group) appears once for each
-    label of the object, as ``process.parameter.label``.
+    ``label`` is that of a labelled field (one value for each label, e.g. each input group).
     """
-    table: dict[str, Parameter] = {}
-    for process in processes:
-        for field in dataclasses.fields(process):
+
+    parameter: Parameter
+    field: Callable[[Any], Any]
+    label: str
+
+    def value(self, process: Any) -> Any:
+        """The present value."""
+        value = self.field(process)
+        return value[self.label] if self.label else value
+
+    def replaced(self, process: Any, value: Any) -> Any:
+        """The process with another value."""
+        if self.label:
+            value = self.field(process) | {self.label: value}
+        return eqx.tree_at(self.field, process, value)
+
+
+def places(process: Any) -> dict[str, Place]:
+    """Where the parameters of a process are, by full name.
+
+    A full name is ``process.parameter``, e.g. ``protection.b1``, also of a parameter that one of
+    the parts of the process declares; that of a labelled field is ``process.parameter.label``.
+    """
+    found: dict[str, Place] = {}
+    for number, owner in enumerate((process, *process.parts)):
+        for field in dataclasses.fields(owner):
             if "parameter" not in field.metadata:
                 continue
-            full = f"{process.name}.{field.name}"
-            value = None if isinstance(process, type) else getattr(process, field.name)
-            names = [f"{full}.{label}" for label in value] if isinstance(value, dict) else [full]
-            for name in names:
-                table[name] = Parameter(name=name, **field.metadata["parameter"])
-    return table
+            where = partial(_field, number, field.name)
+            value = where(process)
+            for label in value if isinstance(value, dict) else ("",):
+                name = ".".join(filter(None, (process.name, field.name, label)))
+                if name in found:
+                    raise ValueError(f"two parts of a process declare {name!r}")
+                declared = Parameter(name=name, **field.metadata["parameter"])
+                found[name] = Place(declared, where, label)
+    return found
+
+
+def _field(number: int, name: str, process: Any) -> Any:
+    return getattr((process, *process.parts)[number], name)
 
 
 def with_values[T](processes: tuple[T, ...], values: Mapping[str, Any]) -> tuple[T, ...]:
@@ -187,17 +215,12 @@ def with_values[T](processes: tuple[T, ...], values: Mapping[str, Any]) -> tuple
     Raises:
         KeyError: a name that no process declares.
     """
-    known = declared(processes)
-    for name in values:
-        if name not in known:
-            raise KeyError(name)
-    changed = []
+    changed, left = [], dict(values)
     for process in processes:
-        for name in [n for n in values if n.split(".")[0] == process.name]:  # type: ignore[attr-defined]
-            _, field, *label = name.split(".", 2)
-            new = jnp.asarray(values[name], dtype=float)
-            if label:
-                new = getattr(process, field) | {label[0]: new}
-            process = eqx.tree_at(operator.attrgetter(field), process, new)
+        for name, place in places(process).items():
+            if name in left:
+                process = place.replaced(process, jnp.asarray(left.pop(name), dtype=float))
         changed.append(process)
+    if left:
+        raise KeyError(next(iter(left)))
     return tuple(changed)

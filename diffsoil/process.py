@@ -39,6 +39,11 @@ class Process(eqx.Module):
     indispensable: ClassVar[str] = ""
     """Why no column can be without it, where that is not for what another process needs."""
 
+    @property
+    def parts(self) -> tuple[eqx.Module, ...]:
+        """Modules whose parameters have the name of the process before their own."""
+        return ()
+
     def stand_in(self) -> Process | None:
         """A cheaper process of the same name that takes its place where it is removed.
 
