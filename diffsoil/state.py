@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -231,10 +232,6 @@ VARIABLES: dict[str, Variable] = {
     "mean_temperature": Variable(LAYER, "degC", "soil temperature, mean of the year"),
     "mesopores": Variable(LAYER, "m3 m-3", "pores drained between 20 and 600 hPa"),
     "micropores": Variable(LAYER, "m3 m-3", "pores still full at 600 hPa"),
-    "modifier_clay": Variable(LAYER, "1", "rate modifier by clay minerals", neutral=1.0),
-    "modifier_mooh": Variable(LAYER, "1", "rate modifier by dissolved Al and Fe", neutral=1.0),
-    "modifier_aggregation": Variable(LAYER, "1", "rate modifier by aggregation", neutral=1.0),
-    "modifier_pores": Variable(LAYER, "1", "rate modifier by pores", neutral=1.0),
     "modifier_overall": Variable(LAYER, "1", "rate modifier by protection", neutral=1.0),
     "plant_carbon": Variable(MONTH_POOL_PLACE, "Mg ha-1", "plant carbon by month, pool and place"),
     "manure_carbon": Variable(
@@ -249,4 +246,24 @@ VARIABLES: dict[str, Variable] = {
     "annual_co2": Variable(("source", "place"), "1", "CO2 of one year as a linear map"),
     "annual_input": Variable((), "Mg ha-1", "carbon added in a year"),
 }
-"""Every name a process may need or provide. ``place`` is the litter layer, then the layers."""
+"""Every name a process may need or provide. ``place`` is the litter layer, then the layers.
+
+Those of what can be chosen or added from outside are declared beside it (:func:`declare`).
+"""
+
+DECLARED: dict[str, Variable] = {}
+"""Those that were."""
+
+
+def declare(variables: Mapping[str, Variable]) -> None:
+    """Add variables to :data:`VARIABLES`, once.
+
+    Raises:
+        ValueError: a name is there already and means something else.
+    """
+    for name, variable in variables.items():
+        if VARIABLES.get(name, variable) != variable:
+            raise ValueError(f"there is a variable {name!r} already: {VARIABLES[name].long_name}")
+    new = {name: of for name, of in variables.items() if name not in VARIABLES}
+    VARIABLES.update(new)
+    DECLARED.update(new)

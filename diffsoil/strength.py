@@ -12,6 +12,7 @@ modifier of a mechanism is blended with 1, inside the minimum.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import cast
 
@@ -22,7 +23,7 @@ from jaxtyping import Array, Float
 
 from diffsoil.column import Column, removable
 from diffsoil.process import Environment, Process
-from diffsoil.processes.protection import Mechanism, Protection
+from diffsoil.processes.protection import Protection
 from diffsoil.state import VARIABLES, State
 
 PREFIX = f"{Protection.name}."
@@ -116,20 +117,17 @@ class BlendedProtection(Protection):
     def slow(self, state: State, environment: Environment, years: int) -> tuple[State, Environment]:
         """See :class:`diffsoil.process.Process`."""
         one = jnp.ones_like(environment["clay_percent"])
-        found = {}
-        for mechanism, strength in zip(self.mechanisms, self.strengths, strict=True):
-            modifier = self._modifier(mechanism, environment)
-            found[f"modifier_{mechanism}"] = strength * modifier + (1.0 - strength) * one
-        modifiers = dict.fromkeys(self.provides, one) | found
-        weights = jnp.stack(self.strengths)
-        overall = self.minimum(jnp.stack(list(found.values())), weights)
-        return state, modifiers | {"modifier_overall": overall}
+        found = {
+            name: strength * of(environment) + (1.0 - strength) * one
+            for (name, of), strength in zip(self.acting.items(), self.strengths, strict=True)
+        }
+        return state, self._provided(environment, found, jnp.stack(self.strengths))
 
 
 def candidates(column: Column) -> tuple[str, ...]:
     """What may have a strength: processes that can be removed, then mechanisms of protection."""
     processes = removable(column)
-    mechanisms: tuple[Mechanism, ...] = ()
+    mechanisms: tuple[str, ...] = ()
     if Protection.name in processes:
         mechanisms = cast(Protection, column.process(Protection.name)).mechanisms
     return (*processes, *(f"{PREFIX}{mechanism}" for mechanism in mechanisms))
@@ -152,26 +150,16 @@ def apply(column: Column, strengths: Mapping[str, ArrayLike]) -> Column:
             raise KeyError(name)
     given = {name: jnp.asarray(value, dtype=float) for name, value in strengths.items()}
     if any(name.startswith(PREFIX) for name in given):
-        protection = cast(Protection, column.process(Protection.name))
-        column = column.replaced(_blended_protection(protection, given))
+        old = cast(Protection, column.process(Protection.name))
+        blend = tuple(given.get(f"{PREFIX}{m}", jnp.ones(())) for m in old.mechanisms)
+        column = column.replaced(
+            BlendedProtection(old.mechanisms, old.minimum, old.parts, strengths=blend)
+        )
     for name, strength in given.items():
         if not name.startswith(PREFIX):
             process = column.process(name)
             column = column.replaced(Blended(process, process.stand_in(), strength))
     return column
-
-
-def _blended_protection(old: Protection, strengths: Mapping[str, Array]) -> BlendedProtection:
-    return BlendedProtection(
-        mechanisms=old.mechanisms,
-        minimum=old.minimum,
-        b1=old.b1,
-        b2=old.b2,
-        b3a=old.b3a,
-        b3b=old.b3b,
-        b4=old.b4,
-        strengths=tuple(strengths.get(f"{PREFIX}{m}", jnp.ones(())) for m in old.mechanisms),
-    )
 
 
 def without(column: Column, names: Iterable[str]) -> Column:
@@ -193,9 +181,7 @@ def without(column: Column, names: Iterable[str]) -> Column:
     if gone:
         old = cast(Protection, column.process(Protection.name))
         left = tuple(m for m in old.mechanisms if m not in gone)
-        column = column.replaced(
-            Protection(left, old.minimum, b1=old.b1, b2=old.b2, b3a=old.b3a, b3b=old.b3b, b4=old.b4)
-        )
+        column = column.replaced(dataclasses.replace(old, mechanisms=left))
     for name in names:
         if not name.startswith(PREFIX):
             column = column.without(name)

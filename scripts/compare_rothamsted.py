@@ -13,6 +13,7 @@ call goes on where the first was stopped.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from pathlib import Path
 
 from diffsoil import _runtime
@@ -28,6 +29,7 @@ from calibration import Problem, checks, store  # noqa: E402
 from calibration.prediction import predict_draws, table  # noqa: E402
 from calibration.workflow import calibrate_case  # noqa: E402
 from diffsoil.cases import load_case  # noqa: E402
+from diffsoil.processes.protection import MECHANISMS  # noqa: E402
 from diffsoil.report.pictures import Figure, save  # noqa: E402
 from diffsoil.work.files import replacing  # noqa: E402
 
@@ -35,9 +37,9 @@ LAST_FITTED = 1999
 AGGREGATION = "aggregation"
 MODELS = {
     "rothc": ("rothamsted", ()),
-    "no_aggregation": ("rothamsted", ("clay", "mooh", "pores")),
-    "protected": ("rothamsted", ("clay", "mooh", "aggregation", "pores")),
-    "whole_soil": ("rothamsted_whole_soil", ("clay", "mooh", "aggregation", "pores")),
+    "no_aggregation": ("rothamsted", tuple(m for m in MECHANISMS.own if m != AGGREGATION)),
+    "protected": ("rothamsted", tuple(MECHANISMS.own)),
+    "whole_soil": ("rothamsted_whole_soil", tuple(MECHANISMS.own)),
 }
 """Case and mechanisms of each model."""
 
@@ -53,7 +55,6 @@ COLOURS = {
     "protected": "#0072B2",
     "whole_soil": "#D55E00",
 }
-OF_MECHANISM = {"clay": "b1", "mooh": "b2", "aggregation": "b3", "pores": "b4"}
 
 
 def main(folder: Path, method: str, models: list[str], seed: int) -> None:
@@ -105,10 +106,9 @@ def written(path: Path, case: str, mechanisms: tuple[str, ...]) -> Path:
     document = tomlkit.parse(listed.text)
     document["name"] = path.stem
     document["protection"] = list(mechanisms)
-    gone = [f"protection.{p}" for m, p in OF_MECHANISM.items() if m not in mechanisms]
-    document["free"] = {
-        n: f.unwrap() for n, f in document["free"].items() if not n.startswith(tuple(gone))
-    }
+    idle = [of for name, of in MECHANISMS.own.items() if name not in mechanisms]
+    gone = [f"protection.{field.name}" for of in idle for field in dataclasses.fields(of)]
+    document["free"] = {n: f.unwrap() for n, f in document["free"].items() if n not in gone}
     assert listed.file.observations is not None
     rows = pd.concat([pd.read_csv(listed.resolve(f)) for f in listed.file.observations.files])
     later = sorted({int(y) for y in rows["year"] if y > LAST_FITTED})

@@ -31,7 +31,6 @@ from sensitivity.problem import (
     FORWARD,
     FORWARD_BATCH,
     GRADIENT_BATCH,
-    RULERS,
     WINDOWS,
     Problem,
     evaluate,
@@ -260,12 +259,12 @@ class Job:
             self._note_cost(store, computed, seconds, run_seconds, workers)
 
     def note(self) -> None:
-        """Write down which runs failed, and which modifiers ruled."""
+        """Write down which runs failed, and which modifiers limited decomposition."""
         runs = self.rows()
         label = {"case": self.problem.name, "store": self.store_name}
         for name in ("failed", "ruling"):
             self.folder.forget(name, **label)
-        failed, shares = self._failed(runs, label), self._ruling(runs["ruling"], label)
+        failed, shares = self._failed(runs, label), self._limiting(runs["ruling"], label)
         self.folder.add({"failed": failed, "ruling": shares})
 
     def _forget(self) -> None:
@@ -303,7 +302,7 @@ class Job:
         texts = [of.text for of in self.problem.outputs]
         units = ", ".join(f"{of.text} {of.quantity.unit}" for of in self.problem.outputs)
         size = {"row": len(self.x), "input": len(names), "output": len(texts)}
-        size |= {"depth": len(COMPARTMENTS), "window": WINDOWS, "ruler": len(RULERS)}
+        size |= {"depth": len(COMPARTMENTS), "window": WINDOWS, "ruler": len(self._limits)}
         dims: dict[str, tuple[str, ...]] = {"x": ("row", "input"), "value": ("row", "output")}
         dims |= {"ruling": ("row", "depth", "window", "ruler"), "seconds": ("row",)}
         if self.store_name == "gradients":
@@ -318,7 +317,7 @@ class Job:
             "output": texts,
             "depth": list(COMPARTMENTS),
             "window": _windows(self.problem),
-            "ruler": list(RULERS),
+            "ruler": self._limits,
         }
         variables = {
             name: (d, np.broadcast_to(np.nan, [size[k] for k in d]), {"long_name": told[name]})
@@ -382,8 +381,13 @@ class Job:
             return pd.DataFrame(columns=COLUMNS_OF["failed"])
         return pd.concat(tables, ignore_index=True)
 
-    def _ruling(self, shares: np.ndarray, label: dict[str, str]) -> pd.DataFrame:
-        """Mean share over the draws in which each modifier rules, with 95 % of the draws."""
+    @property
+    def _limits(self) -> list[str]:
+        """What may limit decomposition."""
+        return ["none", *self.problem.mechanisms]
+
+    def _limiting(self, shares: np.ndarray, label: dict[str, str]) -> pd.DataFrame:
+        """Mean share over the draws in which each modifier limits, with 95 % of the draws."""
         known = np.isfinite(shares).all(axis=(1, 2, 3))
         if not known.any():
             return pd.DataFrame(columns=COLUMNS_OF["ruling"])
@@ -391,7 +395,7 @@ class Job:
         low, high = np.quantile(shares, [0.025, 0.975], axis=0)
         years = _windows(self.problem)
         index = pd.MultiIndex.from_product(
-            [list(COMPARTMENTS), years, RULERS], names=["depth", "year", "ruler"]
+            [list(COMPARTMENTS), years, self._limits], names=["depth", "year", "ruler"]
         )
         values = {"share": shares.mean(axis=0), "low": low, "high": high}
         table = pd.DataFrame({k: v.ravel() for k, v in values.items()}, index=index).reset_index()

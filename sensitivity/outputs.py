@@ -16,7 +16,7 @@ from diffsoil.cases.schema import at_site
 from diffsoil.forward import GEOMETRY, Course, Reading
 from diffsoil.io import InputError, nearest
 from diffsoil.numerics import safe
-from diffsoil.output.trajectory import LAYER_RESULTS, RESULTS
+from diffsoil.output.trajectory import layer_results, results
 from diffsoil.state import POOLS
 from diffsoil.time import INTERVALS
 
@@ -30,11 +30,6 @@ COMPARTMENTS = {"topsoil": "soc_stock_0_25", "subsoil": "soc_stock_25_75"}
 
 RECOVERED = 0.95
 """Share of the earlier level that counts as recovered when none is given."""
-
-LAYERS = tuple(k for k, r in LAYER_RESULTS.items() if r.dims == ("output_year", "depth_m"))
-"""Quantities with one value in each layer."""
-
-BY_DEPTH = ("soc", *LAYERS, *POOLS)
 
 EXAMPLES = "soc_stock_0_100@8000, ph[0-25]@12000, calcite_depth, recovery_years[topsoil]"
 
@@ -72,7 +67,7 @@ class Stock(Quantity):
     @property
     def unit(self) -> str:  # type: ignore[override]
         """See :class:`Quantity`."""
-        return RESULTS[self.name].unit
+        return results()[self.name].unit
 
     def read(self, course: Course, year: int) -> Float[Array, ""]:
         """See :class:`Quantity`."""
@@ -122,16 +117,16 @@ class Layered(Quantity):
     @property
     def steps(self) -> tuple[str, ...]:  # type: ignore[override]
         """See :class:`Quantity`."""
-        return (*GEOMETRY, LAYER_RESULTS[self.name].variable)
+        return (*GEOMETRY, results()[self.name].variable)
 
     @property
     def unit(self) -> str:  # type: ignore[override]
         """See :class:`Quantity`."""
-        return LAYER_RESULTS[self.name].unit
+        return results()[self.name].unit
 
     def read(self, course: Course, year: int) -> Float[Array, ""]:
         """See :class:`Quantity`."""
-        about = LAYER_RESULTS[self.name]
+        about = results()[self.name]
         values = course.at(about.variable, year)
         if about.months:
             values = (jnp.mean if about.months == "mean" else jnp.sum)(values, axis=0)
@@ -355,17 +350,18 @@ def _quantity(name: str, when: Ages, where: str) -> Quantity:
     base, inside = matched.groups() if matched else (name, "")
     if base == "recovery_years" and matched:
         return _recovery(inside, when, where)
-    if base in BY_DEPTH:
+    layered = [k for k, r in layer_results().items() if r.dims == ("output_year", "depth_m")]
+    by_depth = ("soc", *layered, *POOLS)
+    if base in by_depth:
         interval = re.fullmatch(r"\s*([\d.]+)\s*-\s*([\d.]+)\s*", inside)
         if not interval:
             raise InputError(f"{where}: needs a depth interval in cm, such as {base}[0-25]")
         upper, lower = (float(part) / CM_PER_M for part in interval.groups())
         if lower <= upper:
             raise InputError(f"{where}: {inside} cm is no interval from above to below")
-        layered = base in LAYERS
-        return Layered(base, upper, lower) if layered else Carbon(base, upper, lower)
-    known = [*STOCKS, "calcite_depth", "recovery_years[STOCK]", *(f"{n}[CM-CM]" for n in BY_DEPTH)]
-    bare = [*STOCKS, "calcite_depth", "recovery_years", *BY_DEPTH]
+        return (Layered if base in layered else Carbon)(base, upper, lower)
+    known = [*STOCKS, "calcite_depth", "recovery_years[STOCK]", *(f"{n}[CM-CM]" for n in by_depth)]
+    bare = [*STOCKS, "calcite_depth", "recovery_years", *by_depth]
     raise InputError(
         f"{where}: no output {base!r}{nearest(base, bare)}; known are {', '.join(known)}"
     )

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from diffsoil.output.plots import MECHANISM_COLOURS, MECHANISM_WORDS
+from diffsoil.output.plots import look
 from diffsoil.report.pictures import BLUE, GREEN, GREY, ORANGE, PINK, SKY, YELLOW, Figure
 
 LINES = (BLUE, ORANGE, GREEN, PINK, SKY, YELLOW, "#000000", "#8C6D31")
@@ -322,11 +322,11 @@ def subspace(spectrum: pd.DataFrame, seen: pd.DataFrame, title: str, unit: str) 
     return figure
 
 
-# Which modifier rules.
+# Which modifier limits.
 
 
-def ruling(own: pd.DataFrame, title: str) -> Figure | None:
-    """Share of the soil in which each modifier rules, through time, mean over the draws.
+def limiting(own: pd.DataFrame, title: str) -> Figure | None:
+    """Share of the soil in which each modifier limits, through time, mean over the draws.
 
     Args:
         own: rows of ``ruling.csv`` of one case and store.
@@ -337,23 +337,22 @@ def ruling(own: pd.DataFrame, title: str) -> Figure | None:
     depths = list(dict.fromkeys(own["depth"]))
     figure = Figure(figsize=(9.0, 1.3 + 2.0 * len(depths)), layout="constrained")
     axes = figure.subplots(len(depths), 1, sharex=True, squeeze=False)[:, 0]
-    rulers = list(dict.fromkeys(own["ruler"]))
-    colours = {"none": "#E4E4E4", **MECHANISM_COLOURS}
-    words = {"none": "none", **MECHANISM_WORDS}
+    limits = list(dict.fromkeys(own["ruler"]))
+    words, colours = zip(*(look(name) for name in limits), strict=True)
     for ax, depth in zip(axes, depths, strict=True):
         table = own[own["depth"] == depth].pivot_table(
             index="year", columns="ruler", values="share"
-        )[rulers]
+        )[limits]
         ends = table.index.to_numpy(float)
         years = np.concatenate([[2.0 * ends[0] - ends[1]], ends])  # the windows are equally long
         steps = np.concatenate([table.to_numpy()[:1], table.to_numpy()])
-        ax.stackplot(years, steps.T, colors=[colours[r] for r in rulers], step="pre", lw=0)
+        ax.stackplot(years, steps.T, colors=colours, step="pre", lw=0)
         ax.set_title(depth, fontsize=9)
         ax.set_ylabel("share")
         ax.set_ylim(0.0, 1.0)
         ax.margins(x=0.0)
     axes[-1].set_xlabel("calendar year")
-    handles = [Patch(color=colours[r], label=words[r]) for r in rulers]
+    handles = [Patch(color=c, label=w) for w, c in zip(words, colours, strict=True)]
     figure.legend(handles=handles, loc="outside right center", fontsize=8, frameon=False)
     figure.suptitle(title, fontsize=10)
     return figure

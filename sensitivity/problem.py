@@ -26,24 +26,20 @@ from diffsoil.io import InputError, nearest
 from diffsoil.parameters import UNIFORM, Parameter, Prior, current_name
 from diffsoil.processes.carbon import Carbon
 from diffsoil.processes.geometry import overlap
-from diffsoil.processes.protection import MECHANISMS, HardMinimum, Protection, SoftMinimum
+from diffsoil.processes.protection import HardMinimum, Protection, SoftMinimum, modifier
 from diffsoil.processes.vegetation import Vegetation
 from diffsoil.processes.weathering import Weathering
 from diffsoil.state import MINERALS
 from sensitivity.outputs import Output, check_computed, default_texts, parse
 
 WINDOWS = 24
-"""Parts of a run in which it is told which modifier rules."""
+"""Parts of a run in which it is told which modifier limits decomposition."""
 
 COMPARTMENTS = {"0-25 cm": (0.0, 0.25), "25-100 cm": (0.25, 1.0)}
 """Depths, m, in which it is told."""
 
-RULERS = ("none", *MECHANISMS)
-MODIFIERS = tuple(f"modifier_{name}" for name in MECHANISMS)
-SHARES = (len(COMPARTMENTS), WINDOWS, len(RULERS))
-
 UNPROTECTED = 1e-6
-"""A modifier closer to 1 than that does not rule."""
+"""A modifier closer to 1 than that limits nothing."""
 
 NEOFORMED = {"montmorillonite", "kaolinite"}
 """Minerals that form in the soil and are dissolved by their rate."""
@@ -79,7 +75,13 @@ class Input:
 
 @dataclasses.dataclass(frozen=True)
 class Limiting(Reading):
-    """Share of the soil of a compartment and of a window of time in which a modifier is lowest."""
+    """Share of the soil of a compartment and of a window of time in which a modifier is lowest.
+
+    Attributes:
+        mechanisms: what may limit decomposition; NaN is read where there is none.
+    """
+
+    mechanisms: tuple[str, ...]
 
     @property
     def yearly(self) -> tuple[str, ...]:
@@ -89,21 +91,19 @@ class Limiting(Reading):
     @property
     def steps(self) -> tuple[str, ...]:
         """See :class:`diffsoil.forward.Reading`."""
-        return (*GEOMETRY, *MODIFIERS)
+        return (*GEOMETRY, *map(modifier, self.mechanisms)) if self.mechanisms else ()
 
-    def read(self, course: Course) -> Float[Array, "compartment window ruler"]:
-        """See :func:`ruling`; without a derivative."""
-        return jax.lax.stop_gradient(ruling(course))
+    def read(self, course: Course) -> Float[Array, "compartment window limit"]:
+        """See :func:`limiting_shares`; without a derivative."""
+        return jax.lax.stop_gradient(limiting_shares(course, self.mechanisms))
 
 
 def read(
     model: Forward, x: Float[Array, " input"]
-) -> tuple[Float[Array, " output"], Float[Array, "compartment window ruler"]]:
-    """Outputs, and the share of layers and time in which each modifier rules (NaN if unknown)."""
-    ((*outputs, last),) = model.read(x)
-    if isinstance(model.readings[-1], Limiting):
-        return jnp.stack(outputs), last
-    return jnp.stack([*outputs, last]), jnp.full(SHARES, jnp.nan)
+) -> tuple[Float[Array, " output"], Float[Array, "compartment window limit"]]:
+    """Outputs, and the share of layers and time in which each modifier limits decomposition."""
+    ((*outputs, shares),) = model.read(x)
+    return jnp.stack(outputs), shares
 
 
 def with_outputs(model: Forward, outputs: Sequence[Output]) -> Forward:
@@ -131,15 +131,20 @@ def _outputs(model: Forward) -> list[Any]:
     return [reading for reading in model.readings if not isinstance(reading, Limiting)]
 
 
-def ruling(course: Course) -> Float[Array, "compartment window ruler"]:
+def limiting_shares(
+    course: Course, mechanisms: tuple[str, ...]
+) -> Float[Array, "compartment window limit"]:
     """Share of the soil of a compartment and of a window of time in which a modifier is lowest.
 
     Each layer counts with its thickness inside the compartment, each slow step with its years
-    in the window; where no modifier is below 1, ``none`` rules.
+    in the window; the first share is that where no modifier is below 1. NaN without mechanisms.
     """
+    shape = (len(COMPARTMENTS), WINDOWS, 1 + len(mechanisms))
+    if not mechanisms:
+        return jnp.full(shape, jnp.nan)
     length = sum(phase.years for phase, _ in course.phases)
     borders = np.linspace(0, length, WINDOWS + 1)
-    total = jnp.zeros((len(COMPARTMENTS), WINDOWS, len(RULERS)))
+    total = jnp.zeros(shape)
     start = 0
     for phase, record in course.phases:
         edges = start + np.arange(phase.steps + 1) * phase.years_per_step
@@ -147,17 +152,17 @@ def ruling(course: Course) -> Float[Array, "compartment window ruler"]:
             edges[None, :-1], borders[:-1, None]
         )
         weight = jnp.asarray(np.clip(inside, 0, None) / (length / WINDOWS))
-        modifiers = jnp.stack([record[f"modifier_{name}"] for name in MECHANISMS])
+        modifiers = jnp.stack([record[modifier(name)] for name in mechanisms])
         lowest = jnp.where(
             jnp.min(modifiers, axis=0) < 1.0 - UNPROTECTED, jnp.argmin(modifiers, axis=0) + 1, 0
         )
-        rules = jax.nn.one_hot(lowest, len(RULERS), dtype=float)
+        limits = jax.nn.one_hot(lowest, shape[-1], dtype=float)
         thickness, top = (record[name] for name in GEOMETRY)
         parts = []
         for upper, lower in COMPARTMENTS.values():
             here = thickness * jax.vmap(partial(overlap, upper=upper, lower=lower))(top, thickness)
             here = here / jnp.maximum(jnp.sum(here, axis=1, keepdims=True), 1e-9)
-            parts.append(weight @ jnp.einsum("sl,slr->sr", here, rules))
+            parts.append(weight @ jnp.einsum("sl,slr->sr", here, limits))
         total = total + jnp.stack(parts)
         start += phase.years
     return total
@@ -187,7 +192,7 @@ def evaluate(model: Forward, x: Float[np.ndarray, "draw input"]) -> dict[str, np
         x: draws; fewer than a batch are filled up, so that nothing is compiled anew.
 
     Returns:
-        ``x``, ``value`` [draw, output], ``ruling`` [draw, compartment, window, ruler] and
+        ``x``, ``value`` [draw, output], ``ruling`` [draw, compartment, window, limit] and
         ``seconds`` [draw], what a draw took without compiling.
     """
     (value, shares), seconds = _timed(_values, model, _filled(x, FORWARD_BATCH))
@@ -240,6 +245,7 @@ class Problem:
 
     Attributes:
         model: the function itself.
+        mechanisms: of protection, which may limit decomposition.
 
     Raises:
         diffsoil.io.InputError: an unknown name, or an output that the case does not compute.
@@ -273,11 +279,12 @@ class Problem:
             self.inputs = tuple(_input(self.case, column, name, (name,)) for name in names)
         if not self.inputs:
             raise InputError(f"{self.case.path}: there is no parameter with a range")
+        self.mechanisms = _mechanisms(column)
         self.model = Forward(
             column=column,
             plan=plan,
             keys=tuple(of.keys for of in self.inputs),
-            readings=(*self.outputs, Limiting()) if known.issuperset(MODIFIERS) else self.outputs,
+            readings=(*self.outputs, Limiting(self.mechanisms)),
         )
         self._check_factors()
 
@@ -415,6 +422,14 @@ def default_inputs(column: Column, plan: Plan) -> list[str]:
     ]
 
 
+def _mechanisms(column: Column) -> tuple[str, ...]:
+    """Mechanisms of protection that a column has, whether they act or not."""
+    for process in column.processes:
+        if isinstance(process, Protection):
+            return tuple(part.name for part in process.parts)
+    return ()
+
+
 def _unused(column: Column, plan: Plan) -> set[str]:
     """Parameters that cannot matter: of what is not added, not there, or not chosen."""
     unused: set[str] = set()
@@ -422,9 +437,8 @@ def _unused(column: Column, plan: Plan) -> set[str]:
         unused |= {name for name in column.parameters() if name.startswith("manure.")}
     for process in column.processes:
         if isinstance(process, Protection):
-            by = {"clay": ("b1",), "mooh": ("b2",), "aggregation": ("b3a", "b3b"), "pores": ("b4",)}
-            off = set(MECHANISMS) - set(process.mechanisms)
-            unused |= {f"protection.{name}" for mechanism in off for name in by[mechanism]}
+            idle = [part for part in process.parts if part.name not in process.mechanisms]
+            unused |= {f"protection.{f.name}" for part in idle for f in dataclasses.fields(part)}
         if isinstance(process, Carbon) and not np.any(np.asarray(plan.iom)):
             unused.add("carbon.iom_factor")
         if isinstance(process, Vegetation):

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from diffsoil.io import InputError
-from diffsoil.output.plots import MECHANISM_WORDS
+from diffsoil.output.plots import look
 from diffsoil.report import html
 from diffsoil.report.pictures import save
 from diffsoil.work.files import replacing
@@ -341,7 +341,7 @@ def _case(
         parts.append(
             html.paragraph(
                 f"The case has the {kind} minimum. Where elasticities differ between the two, a "
-                "local derivative depends on which modifier happens to rule. The largest "
+                "local derivative depends on which modifier happens to limit. The largest "
                 "differences of each output:"
             )
         )
@@ -354,32 +354,31 @@ def _same_year(years: pd.Series, year: Any) -> pd.Series:
 
 
 def _kinks(name: str, stem: str, tables: dict[str, pd.DataFrame], picture: Any) -> str:
-    """Which modifier rules, over the draws of the largest store."""
+    """Which modifier limits decomposition, over the draws of the largest store."""
     table = tables["ruling"][tables["ruling"]["case"] == name]
     if table.empty:
         return ""
     store = table.sort_values("n_runs")["store"].iloc[-1]
     own = table[table["store"] == store]
-    figure = plots.ruling(own, f"{name}: which modifier rules")
+    figure = plots.limiting(own, f"{name}: which modifier limits")
     by = own.groupby(["depth", "ruler"], sort=False)[["share"]].mean().reset_index()
-    words = {"none": "no protection", **MECHANISM_WORDS}
     texts = []
     for depth, rows in by.groupby("depth", sort=False):
         shares = [
-            f"{words[str(r)]} {100 * share:.0f} %"
+            f"{look(str(r)).words} {100 * share:.0f} %"
             for r, share in rows[["ruler", "share"]].to_numpy()
             if share >= 0.005
         ]
         texts.append(f"{depth}: {', '.join(shares)}")
     return "".join(
         [
-            html.heading("Kinks: which modifier rules"),
+            html.heading("Kinks: which modifier limits decomposition"),
             html.paragraph(
-                "Protection is the lowest of four modifiers. Where another one becomes the lowest "
+                "Protection is the lowest of the modifiers. Where another one becomes the lowest "
                 "the output has a kink, and a derivative tells of one side only. Share of layers "
                 f"and time, mean over {int(own['n_runs'].iloc[0])} draws: {'; '.join(texts)}."
             ),
-            picture(figure, f"ruling_{stem}", "Share of the soil in which each modifier rules."),
+            picture(figure, f"ruling_{stem}", "Share of the soil in which each modifier limits."),
         ]
     )
 

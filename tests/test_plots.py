@@ -132,9 +132,9 @@ def test_a_run_without_a_case_has_no_phases(run):
     assert plots.phases(run.drop_attrs()) == []
 
 
-def test_the_strongest_mechanism_rules():
+def test_the_strongest_mechanism_limits():
     modifiers = {"clay": np.array([0.9, 0.9, 1.0]), "pores": np.array([0.95, 0.8, 1.0])}
-    assert plots.ruling(modifiers).tolist() == [1, 2, 0]
+    assert plots.limiting(modifiers).tolist() == [1, 2, 0]
 
 
 def test_trailing_mean_is_partial_at_the_start():

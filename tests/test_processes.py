@@ -284,7 +284,7 @@ def test_modifiers_have_the_limits_of_the_published_table():
     assert protection.pore_modifier(zero, zero, b) == pytest.approx(1)
 
 
-def test_the_strongest_mechanism_rules_and_the_others_do_not_add():
+def test_the_strongest_mechanism_limits_and_the_others_do_not_add():
     chosen = protection.Protection(mechanisms=("clay", "aggregation"))
     soil = {
         "clay_percent": jnp.full(2, 20.0),

@@ -208,7 +208,7 @@ def test_a_gradient_comes_with_the_values_of_its_run(problem, point, found):
     np.testing.assert_allclose(found["ruling"], alone["ruling"], atol=1e-9)
 
 
-def test_shares_of_ruling_modifiers_add_up_to_all_of_the_soil(found):
+def test_shares_of_limiting_modifiers_add_up_to_all_of_the_soil(found):
     np.testing.assert_allclose(found["ruling"].sum(axis=-1), 1.0, rtol=1e-12)
     assert found["ruling"].shape[-1] == 1 + len(MECHANISMS)
 

@@ -139,7 +139,7 @@ def test_at_strength_zero_every_process_matters_in_a_column_where_all_act():
         change = abs(np.asarray(state.carbon) - whole[1]).max()
         if max(change, abs(np.asarray(state.ground.minerals) - whole[0]).max()) < 1e-12:
             idle.add(name)
-    # the strongest mechanism rules: the others may do nothing
+    # the strongest mechanism limits: the others may do nothing
     assert idle <= {"protection.clay", "protection.mooh", "protection.pores", "oxides"}
 
 

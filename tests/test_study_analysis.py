@@ -261,7 +261,7 @@ def test_labels_may_be_strings_as_zarr_gives_them(dataset: xr.Dataset) -> None:
     assert stored["erosion"].dtype == np.dtypes.StringDType()
     pd.testing.assert_frame_equal(analysis.histories(stored), analysis.histories(dataset))
     pd.testing.assert_frame_equal(analysis.recovery(stored), analysis.recovery(dataset))
-    assert analysis.ruling(stored).sizes == analysis.ruling(dataset).sizes
+    assert analysis.limiting(stored).sizes == analysis.limiting(dataset).sizes
 
 
 def test_statements_of_a_suite_are_those_of_its_runs(dataset: xr.Dataset) -> None:
@@ -409,23 +409,23 @@ def test_protection_is_compared_with_the_same_history_without(dataset: xr.Datase
     assert row["percent_over_none"].item() == pytest.approx(wanted)
 
 
-def test_the_lowest_modifier_rules(dataset: xr.Dataset) -> None:
+def test_the_lowest_modifier_limits(dataset: xr.Dataset) -> None:
     changed = dataset.copy(deep=True)
     for mechanism in analysis.MECHANISMS:
         changed[f"modifier_{mechanism}"][{"depth_m": 0, "output_year": slice(9)}] = 1.0
     changed["modifier_clay"][{"depth_m": 1, "output_year": slice(9)}] = 0.8
-    found = analysis.ruling(changed)
-    assert found["ruling"].dtype.kind == "i"
+    found = analysis.limiting(changed)
+    assert found["limiting"].dtype.kind == "i"
     assert found.sizes["scenario"] == 12 + 40
     here = found.isel(scenario=0, output_year=3)
     # 0.4 m each: the first unprotected, the second clay's, the next to 1 m of the pores
-    assert here["ruling"].to_numpy().tolist() == [0, 1, 4, 4]
+    assert here["limiting"].to_numpy().tolist() == [0, 1, 4, 4]
     share = here["share"].to_series()
     assert share.to_dict() == pytest.approx(
         {"none": 0.4, "clay": 0.4, "mooh": 0.0, "aggregation": 0.0, "pores": 0.2}
     )
     after = found.isel(scenario=0, output_year=-1)
-    assert (after["ruling"] == -1).all()
+    assert (after["limiting"] == -1).all()
     assert np.isnan(after["share"]).all()
 
 

@@ -448,7 +448,7 @@ def test_shares_are_those_of_the_carbon(dataset: xr.Dataset) -> None:
     changed = dataset.copy(deep=True)
     changed["modifier_clay"][{"depth_m": 1}] = 0.8
     changed["soc"][{"depth_m": 2}] = 10.0
-    shares = figures.ruling_shares(changed)
+    shares = figures.limiting_shares(changed)
     assert shares.groupby(["bioclimate", "land_use", "erosion", "output_year"])[
         "share"
     ].sum().to_numpy() == pytest.approx(1.0)

@@ -27,7 +27,7 @@ from calibration.priors import Priors, Transform
 from calibration.profiles.emulator import Emulator
 from calibration.profiles.sites import IOM, RATES, SLOWING, Sites, soc_percent
 from diffsoil.parameters import Parameter, Prior, lognormal
-from diffsoil.processes.protection import MECHANISMS, Mechanism
+from diffsoil.processes.protection import MECHANISMS
 
 MEAN = "input.mean."
 SPREAD = "input.spread"
@@ -36,23 +36,18 @@ STRATA = ("topsoil", "subsoil")
 TOPSOIL_CM = 30.0
 """An interval whose middle lies above is topsoil."""
 
-PROTECTION: dict[Mechanism, str] = {
-    "clay": "protection.b1",
-    "mooh": "protection.b2",
-    "aggregation": "protection.b3a",
-    "pores": "protection.b4",
-}
+PROTECTION = {name: f"protection.{of.strength}" for name, of in MECHANISMS.own.items()}
 """What is fitted of each mechanism; ``protection.b3b`` keeps its value."""
 
 NODES = 9
 NEWTON = 4
 GRID = 81
 
-VARIANTS: dict[str, tuple[Mechanism, ...]] = {
+VARIANTS: dict[str, tuple[str, ...]] = {
     "none": (),
-    **{m: (m,) for m in MECHANISMS},
-    "all": MECHANISMS,
-    **{f"all but {m}": tuple(o for o in MECHANISMS if o != m) for m in MECHANISMS},
+    **{m: (m,) for m in PROTECTION},
+    "all": tuple(PROTECTION),
+    **{f"all but {m}": tuple(o for o in PROTECTION if o != m) for m in PROTECTION},
 }
 """Plain RothC, each mechanism alone, all together, and all but one."""
 
@@ -64,7 +59,7 @@ class Given(NamedTuple):
     without an ``emulator`` the column itself runs.
     """
 
-    switched_on: Float[Array, "4"]
+    switched_on: Float[Array, " mechanism"]
     fitted: Float[Array, " profile"]
     emulator: Emulator | None
 
@@ -161,7 +156,7 @@ class Hierarchy:
     def given(
         self,
         emulator: Emulator | None,
-        mechanisms: Sequence[Mechanism],
+        mechanisms: Sequence[str],
         fitted: Float[np.ndarray, " profile"] | None = None,
     ) -> Given:
         """What a fit is given.
@@ -173,7 +168,7 @@ class Hierarchy:
             fitted: 1 for each profile that counts; all if not given.
         """
         fitted = np.ones(len(self.sites.names)) if fitted is None else fitted
-        switched_on = [float(m in mechanisms) for m in MECHANISMS]
+        switched_on = [float(m in mechanisms) for m in PROTECTION]
         arrays = None if emulator is None else jax.tree.map(jnp.asarray, emulator)
         return Given(jnp.asarray(switched_on), jnp.asarray(fitted, dtype=float), arrays)
 
@@ -184,7 +179,7 @@ class Hierarchy:
         return {name: x[i] for i, name in enumerate(self.names)}
 
     def inputs(
-        self, x: Float[Array, " parameter"], switched_on: Float[Array, "4"]
+        self, x: Float[Array, " parameter"], switched_on: Float[Array, " mechanism"]
     ) -> tuple[Array, Array]:
         """What :meth:`.sites.Sites.stocks` needs: log rates and log modifiers."""
         values = self.values(x)

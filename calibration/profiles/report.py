@@ -15,6 +15,7 @@ from matplotlib.patches import Patch
 from scipy.stats import gaussian_kde
 
 from calibration.profiles.hierarchy import PROTECTION, Draws, Hierarchy
+from diffsoil.processes.protection import MECHANISMS, Mechanism
 from diffsoil.report import html
 from diffsoil.report.pictures import BLUE, GREEN, GREY, ORANGE, Figure, save
 from diffsoil.tables import read_written
@@ -23,14 +24,6 @@ from diffsoil.work.files import replacing
 if TYPE_CHECKING:
     from calibration.profiles.workflow import Study
 
-SYMBOL = {"clay": "B1", "mooh": "B2", "aggregation": "B3a", "pores": "B4"}
-UNIT = {"clay": "", "mooh": ", dm³/mmol", "aggregation": "", "pores": ""}
-MEANING = {
-    "clay": "2:1 clay minerals",
-    "mooh": "dissolved Al and Fe",
-    "aggregation": "aggregation (base saturation)",
-    "pores": "micropores",
-}
 COLUMNS = 7
 
 STRONG = 3.0
@@ -89,22 +82,26 @@ def profiles_figure(table: pd.DataFrame, cover: dict[str, str]) -> Figure:
     return figure
 
 
+def symbol(mechanism: type[Mechanism]) -> str:
+    """Symbol of its strength in the published table."""
+    return mechanism.strength.capitalize()
+
+
 def protection_figure(model: Hierarchy, draws: dict[str, Draws]) -> Figure:
     """Prior and posterior of the parameter of each mechanism."""
     figure = Figure(figsize=(9.0, 6.0), layout="constrained")
     figure.get_layout_engine().set(rect=(0, 0.07, 1, 0.93))  # type: ignore[union-attr, call-arg]
     styles = (("alone", GREEN, "--"), ("all", BLUE, "-"))
     for number, (mechanism, name) in enumerate(PROTECTION.items()):
-        ax = figure.add_subplot(2, 2, number + 1)
+        ax = figure.add_subplot(-(-len(PROTECTION) // 2), 2, number + 1)
         _plain(ax)
+        parameter = model.parameters[model.names.index(name)]
         drawn = False
         for label, colour, line in styles:
             variant = mechanism if label == "alone" else "all"
             if variant not in draws:
                 continue
-            place = model.names.index(name)
-            parameter = model.parameters[place]
-            x = draws[variant].x[:, :, place].ravel()
+            x = draws[variant].x[:, :, model.names.index(name)].ravel()
             upper = min(parameter.upper, 20.0)
             at = np.linspace(parameter.lower, upper, 300)
             if not drawn:
@@ -113,13 +110,14 @@ def protection_figure(model: Hierarchy, draws: dict[str, Draws]) -> Figure:
                 ax.fill_between(at, density, color=GREY, alpha=0.25, lw=0)
                 drawn = True
             ax.plot(at, gaussian_kde(x)(at), line, color=colour, lw=1.6)
-        ax.set_title(f"{SYMBOL[mechanism]}: {MEANING[mechanism]}", fontsize=9, loc="left")
-        ax.set_xlabel(f"{SYMBOL[mechanism]}{UNIT[mechanism]}", fontsize=8)
+        of, unit = MECHANISMS[mechanism], parameter.unit.removeprefix("1")
+        ax.set_title(f"{symbol(of)}: {of.words}", fontsize=9, loc="left")
+        ax.set_xlabel(", ".join(filter(None, (symbol(of), unit))), fontsize=8)
         ax.set_ylabel("density", fontsize=8)
         ax.set_ylim(bottom=0)
     handles: list[Line2D | Patch] = [Patch(color=GREY, alpha=0.25, lw=0, label="prior")]
     shown = {"alone": any(m in draws for m in PROTECTION), "all": "all" in draws}
-    text = {"alone": "this mechanism alone", "all": "all four"}
+    text = {"alone": "this mechanism alone", "all": "all"}
     handles += [
         Line2D([], [], color=colour, ls=line, lw=1.6, label=f"posterior, {text[label]}")
         for label, colour, line in styles
@@ -204,6 +202,7 @@ def verdicts(comparison: pd.DataFrame, draws: dict[str, Draws], model: Hierarchy
         x = draws[mechanism].x[:, :, place].ravel()
         prior = np.asarray(model.priors.sample(jax.random.key(0), 4000))[:, place]
         contraction = 1 - x.var() / prior.var()
+        of = MECHANISMS[mechanism]
         factor, gain, se = row["log_bayes_factor"], row["elpd_gain"], row["elpd_gain_se"]
         if factor > STRONG and gain > 2 * se:
             verdict = "the data support it"
@@ -212,7 +211,7 @@ def verdicts(comparison: pd.DataFrame, draws: dict[str, Draws], model: Hierarchy
         else:
             verdict = "the data cannot tell"
         said.append(
-            f"{SYMBOL[mechanism]}, {MEANING[mechanism]}: {verdict}. Log Bayes factor against "
+            f"{symbol(of)}, {of.words}: {verdict}. Log Bayes factor against "
             f"RothC without protection {factor:+.2f} (Monte Carlo error {row['error']:.2f}), "
             f"gain of elpd {gain:+.2f} (standard error {se:.2f}); posterior "
             f"{x.mean():.2f} ± {x.std():.2f}, prior {prior.mean():.2f} ± {prior.std():.2f}, "

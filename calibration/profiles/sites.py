@@ -29,7 +29,7 @@ from diffsoil.io import InputError, nearest
 from diffsoil.process import Environment, Process
 from diffsoil.processes.carbon import subsoil_factor
 from diffsoil.processes.pores import ORGANIC_MATTER_IN_CARBON
-from diffsoil.processes.protection import MECHANISMS, Protection
+from diffsoil.processes.protection import MECHANISMS, Protection, modifier
 from diffsoil.processes.vegetation import Vegetation
 from diffsoil.state import State
 from diffsoil.time import Phase, Record
@@ -39,16 +39,8 @@ RATES = ("carbon.k_rpm", "carbon.k_hum")
 SLOWING = "carbon.subsoil_slowing"
 IOM = "carbon.iom_factor"
 
-COVARIATES = (
-    "clay_percent",
-    "one_to_one_share",
-    "dissolved_al_fe",
-    "base_saturation",
-    "calcite_fraction",
-    "mesopores",
-    "micropores",
-)
-"""What the four mechanisms of protection need to know of a layer."""
+COVARIATES = Protection().needs
+"""What the mechanisms of protection need to know of a layer."""
 KEPT = (*COVARIATES, *LAYERS)
 
 RECORD = Record(yearly=("soc",))
@@ -59,16 +51,11 @@ class GivenProtection(Process):
 
     name: ClassVar[str] = "protection"
     needs: ClassVar[tuple[str, ...]] = (GIVEN,)
-    provides: ClassVar[tuple[str, ...]] = (
-        *(f"modifier_{mechanism}" for mechanism in MECHANISMS),
-        "modifier_overall",
-    )
+    provides: ClassVar[tuple[str, ...]] = (modifier("overall"),)
 
     def slow(self, state: State, environment: Environment, years: int) -> tuple[State, Environment]:
         """See :class:`diffsoil.process.Process`."""
-        one = jnp.ones_like(environment[GIVEN])
-        provided = {f"modifier_{mechanism}": one for mechanism in MECHANISMS}
-        return state, provided | {"modifier_overall": environment[GIVEN]}
+        return state, {modifier("overall"): environment[GIVEN]}
 
 
 class Sites:
@@ -242,14 +229,14 @@ class Sites:
         return np.stack([np.asarray(c) for c in columns], axis=1)
 
     def log_modifier(
-        self, values: Mapping[str, Any], switched_on: Float[Array, "4"]
+        self, values: Mapping[str, Any], switched_on: Float[Array, " mechanism"]
     ) -> Float[Array, "profile layer"]:
         """Logarithm of what protection and depth leave of decomposition.
 
         Args:
             values: parameters by full name; those of protection and the slowing in the subsoil
                 are used, and what is not given has the value of the case.
-            switched_on: 1 for each of :data:`diffsoil.processes.protection.MECHANISMS` that
+            switched_on: 1 for each mechanism of :data:`.protection.MECHANISMS` (``own``) that
                 acts, 0 for one that is not there; without any the modifier is exactly 1 above
                 0.25 m.
         """
@@ -263,7 +250,7 @@ class Sites:
 
         def one(soil: Environment) -> Array:
             provided = protection.slow(self._state, soil, 1)[1]
-            each = jnp.stack([provided[f"modifier_{m}"] for m in MECHANISMS])
+            each = jnp.stack([provided[modifier(m)] for m in MECHANISMS.own])
             return minimum(jnp.where(switched_on[:, None] > 0, each, 1.0), switched_on)
 
         overall = jax.vmap(one)(self._soil)

@@ -45,6 +45,7 @@ from diffsoil.processes.erosion import ContinuousErosion
 from diffsoil.processes.minerals import CALCITE_MASS, MOLAR_MASS
 from diffsoil.processes.oxides import KineticIron, Oxides
 from diffsoil.processes.pores import ORGANIC_MATTER_IN_CARBON
+from diffsoil.processes.protection import MINIMA, Protection
 from diffsoil.processes.richards import Richards, SimulatedRichards
 from diffsoil.processes.texture import Texture
 from diffsoil.state import MINERALS
@@ -171,9 +172,7 @@ class Case:
 
     def column(self) -> Column:
         """The column that the case asks for, with its choices and parameter values."""
-        from diffsoil.processes.protection import HardMinimum, Protection, SoftMinimum
-
-        minimum = HardMinimum() if self.file.minimum == "hard" else SoftMinimum()
+        minimum = MINIMA[self.file.minimum]()
         protection = Protection(mechanisms=tuple(self.file.protection), minimum=minimum)
         column = _without(self, self._processes().replaced(protection))
         return set_parameters(column, self.file.set, self.path, "set")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -11,14 +12,37 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
     TypeAdapter,
     ValidationError,
     model_validator,
 )
+from pydantic_core import core_schema
 
 from diffsoil.cases.plausible import NAMES
 from diffsoil.io import nearest
+from diffsoil.processes.protection import MECHANISMS, MINIMA
+from diffsoil.registry import Registry
 from diffsoil.state import CATIONS, MINERALS
+
+
+@dataclasses.dataclass(frozen=True)
+class ChoiceOf:
+    """A text that names a choice of a registry."""
+
+    registry: Registry[Any]
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
+        return core_schema.no_info_after_validator_function(self.registry.known, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return {"type": "string", "enum": list(self.registry)}
+
 
 Percent = Annotated[float, Field(ge=0, le=100)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -505,13 +529,8 @@ class CaseFile(Strict):
     history: Annotated[list[HistoryPhase], Field(min_length=1)]
     experiment: Experiment | None = None
     treatment: list[Treatment] = []
-    protection: list[Literal["clay", "mooh", "aggregation", "pores"]] = [
-        "clay",
-        "mooh",
-        "aggregation",
-        "pores",
-    ]
-    minimum: Literal["hard", "soft"] = "hard"
+    protection: list[Annotated[str, ChoiceOf(MECHANISMS)]] = list(MECHANISMS.own)
+    minimum: Annotated[str, ChoiceOf(MINIMA)] = "hard"
     without: list[str] = Field(default=[], description="processes that the column does not have")
     radiocarbon_atmosphere: FileName | None = None
     set: dict[str, float] = {}

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -27,7 +27,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from diffsoil.cases.formats import upgrade
 from diffsoil.io import InputError, nearest
 from diffsoil.processes.geometry import MG_PER_HA_M
-from diffsoil.processes.protection import MECHANISMS
+from diffsoil.processes.protection import MECHANISMS, modifier
 from diffsoil.report.pictures import (
     BLUE,
     GREEN,
@@ -96,14 +96,21 @@ BY_NAME = {quantity.name: quantity for quantity in SOIL}
 PROFILE = ("clay", "calcite", "ph", "base_saturation", "organic_carbon")
 """Quantities shown as profiles."""
 
-MECHANISM_COLOURS = {"clay": YELLOW, "mooh": PINK, "aggregation": BLUE, "pores": GREEN}
-MECHANISM_WORDS = {
-    "clay": "clay minerals",
-    "mooh": "Al and Fe hydroxides",
-    "aggregation": "aggregation",
-    "pores": "pores",
-    "overall": "all: the strongest",
-}
+
+class Look(NamedTuple):
+    """How a mechanism of protection is shown."""
+
+    words: str
+    colour: str
+
+
+def look(mechanism: str) -> Look:
+    """Words and colour of a mechanism, of ``none``, or of ``overall``."""
+    if mechanism in MECHANISMS:
+        return Look(MECHANISMS[mechanism].words, MECHANISMS[mechanism].colour)
+    words = {"none": "no protection", "overall": "all: the strongest"}
+    return Look(words.get(mechanism, mechanism), "#EEEEEE" if mechanism == "none" else GREY)
+
 
 MINERAL_GROUPS: dict[str, tuple[tuple[str, ...], str]] = {
     "quartz": (("quartz",), "#DDDDDD"),
@@ -473,8 +480,10 @@ def protection_through_time(run: xr.Dataset, treatment: str) -> Figure | None:
     """
     member = _member(run, treatment)
     modifiers = {}
-    for word in (*MECHANISMS, "overall"):
-        quantity = Quantity(f"modifier_{word}", MECHANISM_WORDS[word], "1", "viridis")
+    prefix = modifier("")
+    there = [str(n).removeprefix(prefix) for n in run if str(n).startswith(prefix)]
+    for word in sorted(there, key=lambda word: (word == "overall", word not in MECHANISMS)):
+        quantity = Quantity(modifier(word), look(word).words, "1", "viridis")
         values = _values(member, quantity)
         if values is not None:
             modifiers[word] = (dataclasses.replace(quantity, unit="rate modifier"), values)
@@ -488,27 +497,26 @@ def protection_through_time(run: xr.Dataset, treatment: str) -> Figure | None:
     for ax, (quantity, values) in zip(axes, modifiers.values(), strict=False):
         _map(ax, grid, values, quantity, norm)
     if mechanisms:
-        _ruling(axes[-1], grid, {word: modifiers[word][1] for word in mechanisms})
+        _limiting(axes[-1], grid, {word: modifiers[word][1] for word in mechanisms})
     _dress(figure, axes, member, 3, "protection of organic carbon (1: none)")
     return figure
 
 
-def ruling(modifiers: Mapping[str, np.ndarray]) -> np.ndarray:
+def limiting(modifiers: Mapping[str, np.ndarray]) -> np.ndarray:
     """Index of the mechanism with the lowest modifier, counted from 1; 0 where none protects."""
     values = np.stack(list(modifiers.values()))
     return np.where(values.min(axis=0) < 1.0 - 1e-6, values.argmin(axis=0) + 1, 0)
 
 
-def _ruling(ax: Axes, grid: Pixels, modifiers: dict[str, np.ndarray]) -> None:
-    picture = grid.take(ruling(modifiers))
-    colours = ["#EEEEEE", *(MECHANISM_COLOURS[word] for word in modifiers)]
-    words = ["none", *(MECHANISM_WORDS[word] for word in modifiers)]
+def _limiting(ax: Axes, grid: Pixels, modifiers: dict[str, np.ndarray]) -> None:
+    picture = grid.take(limiting(modifiers))
+    words, colours = zip(*(look(word) for word in ("none", *modifiers)), strict=True)
     ax.imshow(
         picture,
         extent=grid.extent,
         aspect="auto",
         interpolation="nearest",
-        cmap=ListedColormap(colours),
+        cmap=ListedColormap(list(colours)),
         vmin=-0.5,
         vmax=len(colours) - 0.5,
     )

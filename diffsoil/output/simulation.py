@@ -19,7 +19,7 @@ from diffsoil.cases.fingerprint import case_files
 from diffsoil.column import Column
 from diffsoil.io import InputError
 from diffsoil.output.audit import first_loss
-from diffsoil.output.trajectory import LAYER_RESULTS, OUTPUT_INTERVAL, Trajectory
+from diffsoil.output.trajectory import OUTPUT_INTERVAL, Trajectory, layer_results
 from diffsoil.process import Environment
 from diffsoil.processes.richards import LINEAR, MM_PER_CM
 from diffsoil.processes.texture import ground_totals
@@ -42,9 +42,6 @@ WATER = (
 
 LARGE_RESIDUAL = MM_PER_CM * LINEAR
 """mm; a simulation whose water has a larger one says so."""
-
-BY_STEP = tuple(dict.fromkeys([*(r.variable for r in LAYER_RESULTS.values()), *WATER]))
-"""Variables of the slow steps that results are made of."""
 
 IS_RUN = netcdf_with("processes", "balance_carbon")
 """Whether a file is a run that :func:`simulate_file` wrote."""
@@ -172,7 +169,8 @@ def _advance(
 
 def _simulated(case: Case, column: Column, plan: Plan, progress: Progress) -> Trajectory:
     progress.say(f"{case.name}: climate and water of {len(plan.members)} treatments")
-    ready = prepare_plan(column, plan, keep=BY_STEP)
+    by_step = _by_step()
+    ready = prepare_plan(column, plan, keep=by_step)
     states = initial_state(column, ready)
     member = np.array(plan.site_of)
     pieces = _Pieces(case, column, plan.members, states, member)
@@ -188,7 +186,7 @@ def _simulated(case: Case, column: Column, plan: Plan, progress: Progress) -> Tr
         )
         given = {*phase.constant, *phase.series}
         record = Record(
-            yearly=_yearly(plan), steps=tuple(n for n in BY_STEP if n in provided - given)
+            yearly=_yearly(plan), steps=tuple(n for n in by_step if n in provided - given)
         )
         states, kept = _advance(column, phase, states, record)
         index = np.arange(len(member)) if experiment else member
@@ -205,6 +203,11 @@ def _simulated(case: Case, column: Column, plan: Plan, progress: Progress) -> Tr
         values={name: np.concatenate(parts, axis=1) for name, parts in pieces.values.items()},
         balances=pieces.balances,
     )
+
+
+def _by_step() -> tuple[str, ...]:
+    """Variables of the slow steps that results are made of."""
+    return tuple(dict.fromkeys([*(r.variable for r in layer_results().values()), *WATER]))
 
 
 def _yearly(plan: Plan) -> tuple[str, ...]:
@@ -259,8 +262,9 @@ class _Pieces:
         # one entry of a step stands for all where nothing changes
         by_step = {k: _array(v)[member][:, None] for k, v in phase.constant.items()}
         by_step |= {k: _array(v)[member] for k, v in phase.series.items()}
-        by_step |= {k: _array(v)[member] for k, v in kept.items() if k in BY_STEP}
-        by_year = {k: _array(v)[member] for k, v in kept.items() if k not in BY_STEP}
+        of_steps = _by_step()
+        by_step |= {k: _array(v)[member] for k, v in kept.items() if k in of_steps}
+        by_year = {k: _array(v)[member] for k, v in kept.items() if k not in of_steps}
         self._refuse_not_finite(phase, by_step, by_year)
         spacing = -(-interval // phase.years_per_step)
         steps = np.arange(phase.steps)[::-1][::spacing][::-1]
@@ -393,7 +397,7 @@ def _by_layer(
         empty = np.full_like(soc, np.nan)
         activity = np.divide(by_year["radiocarbon"][:, last], soc, out=empty, where=soc > 0)
         values["delta14c"] = 1000.0 * (activity - 1.0)
-    for name, about in LAYER_RESULTS.items():
+    for name, about in layer_results().items():
         if about.variable not in by_step:
             continue
         value = by_step[about.variable]

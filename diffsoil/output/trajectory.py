@@ -20,7 +20,7 @@ import numpy as np
 
 from diffsoil.cases import Case
 from diffsoil.column import Column
-from diffsoil.state import CATIONS, MINERALS, POOLS, VARIABLES
+from diffsoil.state import CATIONS, DECLARED, LAYER, MINERALS, MONTH_LAYER, POOLS, VARIABLES
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -109,10 +109,6 @@ RESULTS: dict[str, Result] = {
     "temperature": _layer("soil_temperature", "mean"),
     "water_content": _layer("water_content", "mean"),
     "percolation": _layer("percolation", "sum"),
-    "modifier_clay": _layer("modifier_clay"),
-    "modifier_mooh": _layer("modifier_mooh"),
-    "modifier_aggregation": _layer("modifier_aggregation"),
-    "modifier_pores": _layer("modifier_pores"),
     "modifier_overall": _layer("modifier_overall"),
     "precipitation": Result(
         ("output_year",), "mm", "precipitation, sum of the year", "precipitation"
@@ -138,10 +134,23 @@ RESULTS: dict[str, Result] = {
         "water_residual",
     ),
 }
-"""Every result that a file may hold, by name."""
+"""Results by name, besides those of what was declared beside a choice; see :func:`results`."""
 
-LAYER_RESULTS = {k: r for k, r in RESULTS.items() if r.variable and "depth_m" in r.dims}
-"""Results that are variables of the column by layer."""
+
+def results() -> dict[str, Result]:
+    """Every result that a file may hold, by name.
+
+    Mechanisms of protection, and processes added from outside, have those of their variables
+    that are values by layer, of months their mean.
+    """
+    by_layer = {n: _layer(n) for n, about in DECLARED.items() if about.dims == LAYER}
+    by_month = {n: _layer(n, "mean") for n, about in DECLARED.items() if about.dims == MONTH_LAYER}
+    return RESULTS | by_layer | by_month
+
+
+def layer_results() -> dict[str, Result]:
+    """Results that are variables of the column by layer."""
+    return {k: r for k, r in results().items() if r.variable and "depth_m" in r.dims}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,7 +163,7 @@ class Trajectory:
         sites: the site of each member.
         year: calendar years of the run, [year].
         output_year: the calendar years with values by layer, [output_year].
-        values: results by name, [member, *dims], see :data:`RESULTS`.
+        values: results by name, [member, *dims], see :func:`results`.
         balances: largest relative closure error of all members and years, by what is kept:
             carbon and water, and where the whole soil develops calcium, solids and elements.
     """
@@ -172,14 +181,14 @@ class Trajectory:
         """All results with coordinates, units, owners and the balances (CF conventions)."""
         import xarray as xr
 
+        about = results()
         variables = {
-            name: (("treatment", *RESULTS[name].dims), value, self._attributes(name))
+            name: (("treatment", *about[name].dims), value, self._attributes(about[name]))
             for name, value in self.values.items()
         }
         return xr.Dataset(variables, coords=self._coordinates(), attrs=self._global_attributes())
 
-    def _attributes(self, name: str) -> dict[str, str]:
-        about = RESULTS[name]
+    def _attributes(self, about: Result) -> dict[str, str]:
         owner = about.process or _owner(self.column, about.variable)
         return {"units": about.unit, "long_name": about.long_name, "process": owner}
 

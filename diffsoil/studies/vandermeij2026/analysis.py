@@ -22,7 +22,7 @@ from jax.typing import ArrayLike
 
 from diffsoil.io import InputError, data_path
 from diffsoil.output import plots
-from diffsoil.processes.protection import MECHANISMS
+from diffsoil.processes.protection import MECHANISMS, modifier
 from diffsoil.tables import Column, read_table
 
 EROSION_INTERVAL = {"E0": 1, "E1": 1000, "E2": 100, "E3": 10}
@@ -647,36 +647,36 @@ def protection(dataset: xr.Dataset, interval: int = 100) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
-def ruling(dataset: xr.Dataset, depth_m: float = 1.0) -> xr.Dataset:
-    """Which mechanism rules, that is protects most, in the runs that have all of them.
+def limiting(dataset: xr.Dataset, depth_m: float = 1.0) -> xr.Dataset:
+    """Which mechanism limits decomposition by protecting most, in the runs that have all of them.
 
     Args:
         dataset: a suite.
         depth_m: depth of the soil that the shares are of.
 
     Returns:
-        ``ruling`` [scenario, output_year, depth_m]: 0 none protects, 1 and so on the place in
-        ``MECHANISMS`` (of equal ones the first), -1 after the end of a run; ``share``
+        ``limiting`` [scenario, output_year, depth_m]: 0 none protects, 1 and so on the place in
+        ``MECHANISMS.own`` (of equal ones the first), -1 after the end of a run; ``share``
         [scenario, output_year, mechanism] of the thickness down to the depth, with ``none``
         as the first mechanism, adding up to 1; NaN after the end of a run.
     """
     chosen = dataset.isel(scenario=find(histories(dataset), protection="x"))
     dims = ("scenario", "output_year", "depth_m")
     modifiers: dict[str, np.ndarray] = {
-        m: chosen[f"modifier_{m}"].transpose(*dims).to_numpy() for m in MECHANISMS
+        m: chosen[modifier(m)].transpose(*dims).to_numpy() for m in MECHANISMS.own
     }
     thickness = chosen["thickness"].transpose(*dims).to_numpy()
     known = np.logical_and.reduce([np.isfinite(values) for values in modifiers.values()])
-    ruler = np.where(known, plots.ruling(modifiers), -1)
+    limit = np.where(known, plots.limiting(modifiers), -1)
 
     bottom = np.minimum(np.cumsum(thickness, axis=-1), depth_m)
     inside = np.diff(bottom, axis=-1, prepend=0.0)
-    by_ruler = [np.where(ruler == i, inside, 0.0).sum(axis=-1) for i in range(len(MECHANISMS) + 1)]
-    share = np.stack(by_ruler, axis=-1) / inside.sum(axis=-1)[..., None]
+    parts = [np.where(limit == i, inside, 0.0).sum(axis=-1) for i in range(len(modifiers) + 1)]
+    share = np.stack(parts, axis=-1) / inside.sum(axis=-1)[..., None]
     share[~known.all(axis=-1)] = np.nan
     return xr.Dataset(
-        {"ruling": (dims, ruler), "share": ((*dims[:2], "mechanism"), share)},
-        {**chosen[list(dims)].coords, "mechanism": ["none", *MECHANISMS]},
+        {"limiting": (dims, limit), "share": ((*dims[:2], "mechanism"), share)},
+        {**chosen[list(dims)].coords, "mechanism": ["none", *modifiers]},
     )
 
 

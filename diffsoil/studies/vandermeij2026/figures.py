@@ -23,11 +23,10 @@ from diffsoil.output.plots import (
     BLUE,
     GREEN,
     GREY,
-    MECHANISM_COLOURS,
-    MECHANISM_WORDS,
     ORANGE,
     SKY,
     YELLOW,
+    look,
 )
 from diffsoil.processes.protection import MECHANISMS
 from diffsoil.report.pictures import Figure
@@ -58,10 +57,10 @@ FARMED = ("E0-E0-E0", "E1-E1-E1", "E1-E2-E2", "E1-E2-E3")
 CLIMATES = {"dry": ORANGE, "wet": BLUE}
 PROTECTIONS = {
     "n": ("none", "black", "-"),
-    "a": ("aggregation", MECHANISM_COLOURS["aggregation"], "-"),
-    "c": ("clay", MECHANISM_COLOURS["clay"], "-"),
-    "m": ("MOOH", MECHANISM_COLOURS["mooh"], (0, (4, 3))),
-    "p": ("pores", MECHANISM_COLOURS["pores"], "-"),
+    "a": ("aggregation", look("aggregation").colour, "-"),
+    "c": ("clay", look("clay").colour, "-"),
+    "m": ("MOOH", look("mooh").colour, (0, (4, 3))),
+    "p": ("pores", look("pores").colour, "-"),
     "x": ("all", ORANGE, (0, (2, 1.5))),
 }
 ROCKS = {
@@ -113,7 +112,7 @@ def draw(
     Args:
         suite: the runs.
         rocks, recovery, recovery_fit: as :mod:`.vandermeij2026.analysis` makes them.
-        shares: from :func:`ruling_shares`.
+        shares: from :func:`limiting_shares`.
         folder: where the files go.
         say: is told what is being done.
 
@@ -128,7 +127,7 @@ def draw(
         "figure_5": lambda: rock_additions(rocks),
         "figure_A1": lambda: histories_by_protection(suite),
         "figure_A2": lambda: histories_by_depth(suite),
-        "figure_ruling": lambda: ruling(suite, shares),
+        "figure_ruling": lambda: limiting(suite, shares),
     }
     written = {}
     with mpl.rc_context(STYLE):
@@ -521,19 +520,17 @@ def rock_additions(rocks: pd.DataFrame) -> Figure:
     return figure
 
 
-# Which mechanism rules.
+# Which mechanism limits decomposition.
 
 
-RULED = (("natural", "E0-E0-E0"), ("agricultural", "E0-E0-E0"),
+RUNS = (("natural", "E0-E0-E0"), ("agricultural", "E0-E0-E0"),
          ("natural", "E1-E1-E1"), ("agricultural", "E1-E2-E3"))  # fmt: skip
-"""Land use and history of erosion of the runs whose ruling mechanism is drawn."""
+"""Land use and history of erosion of the runs whose limiting mechanism is drawn."""
 
-RULERS = ("none", *MECHANISMS)
-RULER_COLOURS = ("#EEEEEE", *(MECHANISM_COLOURS[m] for m in MECHANISMS))
-RULER_WORDS = ("none protects", *(MECHANISM_WORDS[m] for m in MECHANISMS))
+LIMITS = {name: look(name) for name in ("none", *MECHANISMS.own)}
 
 
-def ruling_shares(suite: xr.Dataset, depth_m: float = 1.0) -> pd.DataFrame:
+def limiting_shares(suite: xr.Dataset, depth_m: float = 1.0) -> pd.DataFrame:
     """Share of the carbon that each mechanism protects most, in the runs that have all of them.
 
     Args:
@@ -545,13 +542,13 @@ def ruling_shares(suite: xr.Dataset, depth_m: float = 1.0) -> pd.DataFrame:
     """
     short = suite.isel(scenario=analysis.find(analysis.histories(suite), recovery=""))
     short = short.isel(output_year=short["output_year"].to_numpy() <= END)
-    ruler = analysis.ruling(short, depth_m)["ruling"]
+    limit = analysis.limiting(short, depth_m)["limiting"]
     chosen = short.isel(scenario=analysis.find(analysis.histories(short), protection="x"))
     carbon = carbon_within(chosen, depth_m)
     years = chosen["output_year"].to_numpy()
     tables = []
-    for number, mechanism in enumerate(RULERS):
-        share = np.where(ruler == number, carbon, 0.0).sum(axis=-1) / carbon.sum(axis=-1)
+    for number, mechanism in enumerate(LIMITS):
+        share = np.where(limit == number, carbon, 0.0).sum(axis=-1) / carbon.sum(axis=-1)
         for i, row in enumerate(analysis.histories(chosen).itertuples()):
             columns: dict[str, Any] = {"bioclimate": row.bioclimate, "land_use": row.land_use}
             columns |= {"erosion": row.erosion, "output_year": years, "mechanism": mechanism}
@@ -568,27 +565,27 @@ def carbon_within(suite: xr.Dataset, depth_m: float) -> np.ndarray:
     return np.asarray(inside * suite["soc"].transpose(*dims).to_numpy(), float)
 
 
-def ruling(suite: xr.Dataset, shares: pd.DataFrame) -> Figure:
-    """Which mechanism protects most, by depth and time, and which share of the carbon it rules.
+def limiting(suite: xr.Dataset, shares: pd.DataFrame) -> Figure:
+    """Which mechanism protects most, by depth and time, and which share of the carbon it limits.
 
     Args:
         suite: the runs.
-        shares: from :func:`ruling_shares`.
+        shares: from :func:`limiting_shares`.
     """
     figure, axes = _panels(4, 4, 1.45, sharex=True, sharey="row")
-    runs = [(bioclimate, *run) for run in RULED for bioclimate in CLIMATES]
+    runs = [(bioclimate, *run) for run in RUNS for bioclimate in CLIMATES]
     short = suite.isel(
         scenario=analysis.find(analysis.histories(suite), protection="x", recovery="")
     )
     short = short.isel(output_year=short["output_year"].to_numpy() <= END)
-    ruler = analysis.ruling(short)["ruling"].to_numpy()
+    limit = analysis.limiting(short)["limiting"].to_numpy()
     thickness = short["thickness"].transpose("scenario", "output_year", "depth_m").to_numpy()
     years = short["output_year"].to_numpy().astype(float)
     for number, (bioclimate, land_use, erosion) in enumerate(runs):
         labels = {"bioclimate": bioclimate, "land_use": land_use, "erosion": erosion}
         place = int(analysis.find(analysis.histories(short), **labels)[0])
         top, below = axes[2 * (number // 4) : 2 * (number // 4) + 2, number % 4]
-        _map(top, years, ruler[place], thickness[place])
+        _map(top, years, limit[place], thickness[place])
         own = shares[(shares[list(labels)] == pd.Series(labels)).all(axis=1)]
         _stacked(below, own)
         for ax in (top, below):
@@ -603,25 +600,25 @@ def ruling(suite: xr.Dataset, shares: pd.DataFrame) -> Figure:
         axes[row + 1, 0].set_ylabel("carbon 0–1 m (%)")
     for ax in axes[-1]:
         ax.set_xlabel(YEAR_LABEL)
-    words = zip(RULER_WORDS, RULER_COLOURS, strict=True)
-    _legend(figure, [Patch(color=colour, label=label) for label, colour in words], 5)
+    patches = [Patch(color=of.colour, label=of.words) for of in LIMITS.values()]
+    _legend(figure, patches, 5)
     return figure
 
 
-def _map(ax: Axes, years: np.ndarray, ruler: np.ndarray, thickness: np.ndarray) -> None:
-    """Ruling mechanism [output_year, layer] by real depth, down to a metre."""
+def _map(ax: Axes, years: np.ndarray, limit: np.ndarray, thickness: np.ndarray) -> None:
+    """Limiting mechanism [output_year, layer] by real depth, down to a metre."""
     edges = np.linspace(0.0, 1.0, 101)
     middle = 0.5 * (edges[1:] + edges[:-1])
     bottom = np.cumsum(thickness, axis=1)
     layer = (bottom[:, :, None] <= middle).sum(axis=1)
-    picture = np.take_along_axis(ruler, np.minimum(layer, ruler.shape[1] - 1), axis=1).T
+    picture = np.take_along_axis(limit, np.minimum(layer, limit.shape[1] - 1), axis=1).T
     ax.pcolormesh(
         np.concatenate([[0.0], years]),
         edges,
-        np.where((layer < ruler.shape[1]).T, picture, np.nan),
-        cmap=ListedColormap(RULER_COLOURS),
+        np.where((layer < limit.shape[1]).T, picture, np.nan),
+        cmap=ListedColormap([of.colour for of in LIMITS.values()]),
         vmin=-0.5,
-        vmax=len(RULERS) - 0.5,
+        vmax=len(LIMITS) - 0.5,
         rasterized=True,
     )
     ax.set_ylim(1.0, 0.0)
@@ -631,8 +628,8 @@ def _stacked(ax: Axes, shares: pd.DataFrame) -> None:
     table = shares.pivot_table(index="output_year", columns="mechanism", values="share")
     edges = np.concatenate([[0.0], table.index.to_numpy(float)])
     floor = np.zeros(len(table))
-    for mechanism, colour in zip(RULERS, RULER_COLOURS, strict=True):
+    for mechanism, shown in LIMITS.items():
         ceiling = floor + 100.0 * table[mechanism].to_numpy()
-        ax.stairs(ceiling, edges, baseline=floor, fill=True, color=colour, lw=0)
+        ax.stairs(ceiling, edges, baseline=floor, fill=True, color=shown.colour, lw=0)
         floor = ceiling
     ax.set_ylim(0, 100)

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from diffsoil.output.plots import MECHANISM_WORDS
+from diffsoil.output.plots import look as look_of
 from diffsoil.studies.vandermeij2026 import analysis, figures
 from diffsoil.studies.vandermeij2026.analysis import EARLY, END, EXTENSIVE, LATE, NATURAL
 from diffsoil.studies.vandermeij2026.figures import CLIMATES, FARMED, ROCKS
@@ -46,7 +46,7 @@ class Results:
     """All that verdicts are made of; tables as :mod:`.vandermeij2026.analysis` makes them.
 
     Attributes:
-        shares: from :func:`diffsoil.studies.vandermeij2026.figures.ruling_shares`.
+        shares: from :func:`diffsoil.studies.vandermeij2026.figures.limiting_shares`.
         stocks: from :func:`phase_stocks`.
         rivals: from :func:`rivals`.
     """
@@ -105,7 +105,7 @@ def evaluate(suite: xr.Dataset, before: Mapping[str, float], fitted: Iterable[st
         recovery_fit=analysis.recovery_fit(recovery),
         rocks=analysis.rocks(suite),
         protection=analysis.protection(suite),
-        shares=figures.ruling_shares(suite),
+        shares=figures.limiting_shares(suite),
         stocks=phase_stocks(suite),
         rivals=rivals(suite),
     )
@@ -244,10 +244,6 @@ def _than(value: float) -> str:
     return "less" if value < 0.0 else "more"
 
 
-def _mechanism(name: Any) -> str:
-    return "no mechanism" if name == "none" else MECHANISM_WORDS[str(name)]
-
-
 # Findings. Each says whether the direction is that of the study, or gives the verdict, and why.
 
 Outcome = tuple[bool | str, str]
@@ -310,7 +306,7 @@ def together(results: Results) -> Outcome:
     every, best, total = results.ours("T3-x"), max(alone), sum(alone)
     by_run = results.shares.groupby("mechanism")["share"].mean()
     shares = by_run[by_run > 0.005].sort_values(ascending=False)
-    told = listed([f"{_mechanism(m)} for {100.0 * s:.0f} %" for m, s in shares.items()])
+    told = listed([f"{look_of(str(m)).words} for {100.0 * s:.0f} %" for m, s in shares.items()])
     reason = (
         f"All together add {g(every)} Mg C/ha, the best alone {g(best)}, the sum of the four is "
         f"{g(total)} (paper {g(results.paper('T3-x'))}, {g(max(paper))} and {g(sum(paper))}). "
@@ -561,7 +557,7 @@ def rock(results: Results) -> Outcome:
     )
 
 
-def rulers(results: Results) -> Outcome:
+def limiting_mechanisms(results: Results) -> Outcome:
     """Which mechanism protects most, in early and late natural soils and under farming."""
     told = []
     for climate in CLIMATES:
@@ -571,7 +567,7 @@ def rulers(results: Results) -> Outcome:
             first = own.iloc[own["share"].to_numpy().argmax()]
             where = f"{climate}, {'farmed, ' if use == 'agricultural' else ''}year {year}"
             share = f"{100.0 * first['share']:.0f} % of the carbon"
-            told.append(f"{where}: {_mechanism(first['mechanism'])} ({share})")
+            told.append(f"{where}: {look_of(str(first['mechanism'])).words} ({share})")
     return OWN, f"Without erosion, over the first metre: {'; '.join(told)}."
 
 
@@ -621,7 +617,7 @@ FINDINGS: dict[Look, tuple[str, tuple[str, ...]]] = {
     recovery_and_deficit: ("Does recovery take longer after a larger deficit (Figure 4)?", ()),
     top_and_sub: ("Does the subsoil recover more slowly than the topsoil (Figure 4)?", ()),
     rock: ("What does an addition of ground rock change (Figure 5)?", ()),
-    rulers: ("Which mechanism rules when and where?", ()),
+    limiting_mechanisms: ("Which mechanism limits decomposition when and where?", ()),
 }
 """What the study says, or asks, and the targets that it is judged by."""
 

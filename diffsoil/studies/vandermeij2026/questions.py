@@ -21,14 +21,16 @@ from calibration.methods import importance
 from diffsoil.cases import read_case
 from diffsoil.cases.inputs import Input, value, with_values
 from diffsoil.column import Column
+from diffsoil.parameters import places
+from diffsoil.processes.protection import MECHANISMS, Protection
 from diffsoil.studies.vandermeij2026 import analysis
 from diffsoil.studies.vandermeij2026.fit import TARGETS, Runs
 from diffsoil.studies.vandermeij2026.scenarios import Study
 from diffsoil.studies.vandermeij2026.suite import families, stocks
 from diffsoil.work import ensemble
 
-PROTECTION = ("protection.b1", "protection.b2", "protection.b3a", "protection.b4")
-"""The strengths of clay, MOOH, aggregation and pores."""
+PROTECTION = tuple(f"protection.{m.strength}" for m in MECHANISMS.own.values())
+"""The strength of each mechanism."""
 
 Say = Callable[[str], None]
 
@@ -327,14 +329,16 @@ def plot_protection(posterior: ProtectionPosterior, path: Path) -> None:
 
     figure = Figure(figsize=(6.9, 2.1), layout="constrained")
     axes = figure.subplots(1, len(PROTECTION))
-    labels = ("B1, clay", "B2, MOOH (dm³ mmol⁻¹)", "B3a, aggregation", "B4, pores")
-    for i, (ax, label) in enumerate(zip(axes, labels, strict=True)):
+    declared = places(Protection())
+    for i, (ax, of) in enumerate(zip(axes, MECHANISMS.own.values(), strict=True)):
+        unit = declared[PROTECTION[i]].parameter.unit
         row = posterior.summary.iloc[i]
         ax.hist(posterior.draws[:, i], bins=40, density=True, color="#0072B2", alpha=0.8)
         width = row["prior_upper"] - row["prior_lower"]
         ax.axhline(1.0 / width, color="0.4", linewidth=0.8, label="prior")
         ax.axvline(row["fitted"], color="#D55E00", linewidth=1.0, label="study")
-        ax.set_xlabel(label, fontsize=8)
+        symbol = of.strength.capitalize() + ("" if unit == "1" else f" ({unit})")
+        ax.set_xlabel(f"{symbol}, {of.words}", fontsize=8)
         ax.set_yticks([])
         ax.tick_params(labelsize=7)
     axes[0].set_ylabel("density", fontsize=8)

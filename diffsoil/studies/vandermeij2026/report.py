@@ -16,7 +16,7 @@ import pandas as pd
 import xarray as xr
 
 from diffsoil.io import InputError
-from diffsoil.processes.protection import MECHANISMS
+from diffsoil.processes.protection import MECHANISMS, modifier
 from diffsoil.report import html
 from diffsoil.report.html import heading, paragraph, section
 from diffsoil.studies.vandermeij2026 import analysis, figures
@@ -51,7 +51,7 @@ INPUTS = "inputs.csv"
 NEEDED = (
     *(*PARTS.values(), "soc_stock_25_75"),
     *("soc", "thickness", "base_saturation"),
-    *(f"modifier_{m}" for m in MECHANISMS),
+    *map(modifier, MECHANISMS.own),
 )
 
 PICTURES = (
@@ -198,7 +198,7 @@ CAPTIONS = {
     "with all protections go on.",
     "figure_A2": "Figure A2. As Figure 2 for the whole profile, the topsoil and the subsoil.",
     "figure_ruling": "Which mechanism protects most, by depth and time, with all protections, and "
-    "the share of the carbon of the first metre (without litter) that it rules.",
+    "the share of the carbon of the first metre (without litter) that it limits.",
 }
 
 INTRODUCTION = (
@@ -244,7 +244,7 @@ def page(
         f"{suite.sizes['scenario']} runs, up to year {suite.sizes['year']})"
     )
     drawn = {name: html.figure(pictures[name], CAPTIONS[name]) for name in PICTURES}
-    ruling = drawn.pop("figure_ruling")
+    limiting = drawn.pop("figure_ruling")
     sections = [
         paragraph(INTRODUCTION) + paragraph(about, "note"),
         first,
@@ -253,7 +253,7 @@ def page(
         section("Every number beside the paper's", _comparison(results.comparison)),
         section("Table 3", _table3(results)),
         section("Figures", *drawn.values()),
-        section("Which mechanism rules", ruling),
+        section("Which mechanism limits decomposition", limiting),
         section("Recovery", _recovery(results)),
         section("Rock additions", _rocks(results.rocks)),
         section("What each protection adds", _protection(results.protection)),

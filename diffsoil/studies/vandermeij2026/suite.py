@@ -27,7 +27,8 @@ from diffsoil.column import Column
 from diffsoil.io import InputError
 from diffsoil.options import Existing, Workers
 from diffsoil.output.audit import first_loss
-from diffsoil.output.trajectory import LAYER_RESULTS, RESULTS
+from diffsoil.output.trajectory import results
+from diffsoil.processes.protection import MECHANISMS, modifier
 from diffsoil.state import State
 from diffsoil.studies.vandermeij2026.scenarios import Scenario, Study, load_study
 from diffsoil.time import INTERVALS, Phase, Record, advance
@@ -52,11 +53,7 @@ PROFILES = (
     "base_saturation",
     "ph",
     "dissolved_al_fe",
-    "modifier_clay",
-    "modifier_mooh",
-    "modifier_aggregation",
-    "modifier_pores",
-    "modifier_overall",
+    *map(modifier, (*MECHANISMS.own, "overall")),
 )
 """Profiles kept besides that of the carbon, of the slow step that ends with the output year."""
 
@@ -191,7 +188,8 @@ def _generation(
 ) -> tuple[State, dict[str, Float[Array, "node ..."]]]:
     """A generation, its nodes side by side or one after the other."""
     provided = {name for process in column.processes for name in process.provides}
-    variables = {r: LAYER_RESULTS[r].variable for r in PROFILES}
+    about = results()
+    variables = {r: about[r].variable for r in PROFILES}
     variables = {r: v for r, v in variables.items() if profiles and v in provided}
     yearly = (*INTERVALS, "litter", *(("soc",) if profiles else ()))
     record = Record(yearly, tuple(variables.values()))
@@ -401,7 +399,7 @@ def template(study: Study, scenarios: Sequence[Scenario]) -> xr.Dataset:
     grid = study.base.file.grid
     size = {"scenario": len(scenarios), "year": years, "depth_m": grid.layers}
     size["output_year"] = years // OUTPUT_INTERVAL
-    about = {name: RESULTS[name] for name in (*YEARLY, "soc", *PROFILES)}
+    about = {name: results()[name] for name in (*YEARLY, "soc", *PROFILES)}
     variables = {}
     for name, result in about.items():
         dims = ("scenario", *result.dims)
