@@ -12,13 +12,13 @@ from calibration.observations import read
 from calibration.problem import Known
 from diffsoil.cases import Case, set_parameters
 from diffsoil.cases.arrays import build
-from diffsoil.column import Column
+from diffsoil.column import CHOICES, Column
 from diffsoil.io import InputError
 from diffsoil.parameters import Prior
 
 INPUT_FACTOR = "vegetation.input_factor."
 
-CHOICES = ("column", "protection", "minimum", "without", "water", "erosion", "dissolved_iron")
+KEYS = ("column", *CHOICES, "processes", "without", "protection", "minimum")
 """Keys of a case that choose processes."""
 
 
@@ -76,7 +76,7 @@ def transfer(fit: store.Fit, case: Case) -> Transfer:
 
 def _choices(fit: Case, case: Case) -> list[str]:
     """Choices of processes that are not those of the fit."""
-    pairs = [(key, getattr(fit.file, key), getattr(case.file, key)) for key in CHOICES]
+    pairs = [(key, getattr(fit.file, key), getattr(case.file, key)) for key in KEYS]
     return [f"{key}: {here!r} here, {there!r} in the fit" for key, there, here in pairs
             if there != here]  # fmt: skip
 

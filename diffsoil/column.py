@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import equinox as eqx
@@ -13,24 +13,26 @@ from diffsoil.process import Process
 from diffsoil.processes.additions import Additions
 from diffsoil.processes.biocycling import Biocycling
 from diffsoil.processes.carbon import Carbon
-from diffsoil.processes.erosion import Erosion
+from diffsoil.processes.erosion import ContinuousErosion, Erosion
 from diffsoil.processes.exchange import Exchange, ExchangeCapacity
 from diffsoil.processes.geometry import Geometry
 from diffsoil.processes.heat import Heat
 from diffsoil.processes.manure import Manure
 from diffsoil.processes.migration import Migration
 from diffsoil.processes.mixing import Fauna, Plough, PloughZone
-from diffsoil.processes.oxides import Oxides
+from diffsoil.processes.oxides import KineticIron, Oxides
 from diffsoil.processes.physical_weathering import PhysicalWeathering
 from diffsoil.processes.pores import Retention, SimulatedPores, SimulatedRetention
 from diffsoil.processes.protection import Protection
 from diffsoil.processes.rate_modifiers import RateModifiers
+from diffsoil.processes.richards import Richards, SimulatedRichards
 from diffsoil.processes.soil_gas import SoilGas
 from diffsoil.processes.texture import Texture
 from diffsoil.processes.vegetation import Vegetation
 from diffsoil.processes.water import Water
 from diffsoil.processes.weathering import Weathering
-from diffsoil.state import VARIABLES
+from diffsoil.registry import Registry
+from diffsoil.state import VARIABLES, declare
 
 PROCESSES: tuple[type[Process], ...] = (
     Geometry,
@@ -108,6 +110,25 @@ class Column(eqx.Module):
         old = self.process(process.name)
         return Column(tuple(process if p is old else p for p in self.processes))
 
+    def with_added(self, process: Process) -> Column:
+        """The column with one more process, at the place that it names.
+
+        One of the same name makes way for it.
+
+        Raises:
+            ValueError: the column has no process of the name after which it acts.
+        """
+        names = [p.name for p in self.processes]
+        if process.name in names:
+            return self.replaced(process)
+        if process.after not in names:
+            raise ValueError(
+                f"process {process.name!r} acts after {process.after!r}, which the column does "
+                "not have"
+            )
+        place = names.index(process.after) + 1
+        return Column((*self.processes[:place], process, *self.processes[place:]))
+
     def parameters(self) -> dict[str, parameters.Parameter]:
         """Parameters of all processes by full name."""
         return {
@@ -139,14 +160,69 @@ def standard_column(input_groups: Iterable[str] = ("plants",)) -> Column:
     return Column(tuple(vegetation if p is Vegetation else p() for p in PROCESSES))
 
 
+def _long_bucket() -> Water:
+    # the climate stays and the steps are many: water comes to its cycle by itself
+    return Water(spin_up_years=1)
+
+
 def whole_soil_column(input_groups: Iterable[str] = ("plants",)) -> Column:
     """The column of the whole soil with default parameters; see :func:`standard_column`."""
     own: dict[type[Process], Process] = {
         Vegetation: Vegetation({group: jnp.ones(()) for group in input_groups}),
-        # the climate stays and the steps are many: water comes to its cycle by itself
-        Water: Water(spin_up_years=1),
+        Water: _long_bucket(),
     }
     return Column(tuple(own.get(p) or p() for p in WHOLE_SOIL))
+
+
+COLUMNS: Registry[Callable[[Iterable[str]], Column]] = Registry(
+    "column", {"carbon": standard_column, "whole_soil": whole_soil_column}
+)
+"""What a case may choose as its column."""
+
+type ByColumn = Mapping[str, Callable[[], Process]]
+"""What makes a process, by the column that it is for; other columns do not have it."""
+
+WATER: Registry[ByColumn] = Registry(
+    "model of soil water",
+    {
+        "bucket": {"carbon": Water, "whole_soil": _long_bucket},
+        "richards": {"carbon": Richards, "whole_soil": SimulatedRichards},
+    },
+)
+EROSION: Registry[Mapping[str, type[Erosion | ContinuousErosion]]] = Registry(
+    "erosion", {"events": {"whole_soil": Erosion}, "continuous": {"whole_soil": ContinuousErosion}}
+)
+DISSOLVED_IRON: Registry[ByColumn] = Registry(
+    "dissolved iron",
+    {
+        "equilibrium": {"whole_soil": Oxides},
+        "kinetic": {"whole_soil": lambda: Oxides(iron=KineticIron())},
+    },
+)
+CHOICES: Mapping[str, Registry[Any]] = {
+    "water": WATER,
+    "erosion": EROSION,
+    "dissolved_iron": DISSOLVED_IRON,
+}
+"""Alternatives that a case may choose from, by the key with which it does."""
+
+
+def erodes_in_events(erosion: object) -> bool:
+    """Whether a choice of erosion takes whole layers at a time."""
+    choice = EROSION.get(str(erosion))
+    return bool(choice and choice["whole_soil"].events)
+
+
+def _add(name: str, process: type[Process]) -> None:
+    if not (isinstance(process, type) and issubclass(process, Process)):
+        raise ValueError(f"{process!r} is no class of processes")
+    if process.name != name:
+        raise ValueError(f"the process {name!r} has the name {process.name!r} of its own")
+    declare(process.variables)
+
+
+ADDED: Registry[type[Process]] = Registry("process", {}, "diffsoil.processes", _add)
+"""Processes from outside, which a case may have besides those of its column."""
 
 
 def missing_needs(column: Column, given: Iterable[str]) -> list[tuple[str, str]]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import equinox as eqx
 from jaxtyping import Array
 
-from diffsoil.state import State
+from diffsoil.state import State, Variable
 
 type Environment = dict[str, Array]
 """Values by the names of ``diffsoil.state.VARIABLES``."""
@@ -36,6 +37,10 @@ class Process(eqx.Module):
     """Fields of the state that :meth:`year` reads or changes."""
     costly: ClassVar[bool] = False
     """Whether :meth:`slow` is worth reusing for some slow steps under the same weather."""
+    variables: ClassVar[Mapping[str, Variable]] = {}
+    """Those that it provides or needs and that :data:`diffsoil.state.VARIABLES` lacks."""
+    after: ClassVar[str] = ""
+    """Name of the process after which one acts that is added to a column from outside."""
     indispensable: ClassVar[str] = ""
     """Why no column can be without it, where that is not for what another process needs."""
 

@@ -324,7 +324,7 @@ def _check_option(scenario: Scenario, option: Option, faults: Faults) -> None:
             )
     if len({a.depth_m for a in option.amendments}) > 1:
         faults.add(f"{where}.amendments: depth_m: one depth for all additions is possible")
-    if case.whole_soil and option.erosion_mm_a and case.file.erosion == "events":
+    if case.whole_soil and option.erosion_mm_a and case.file.erodes_in_events:
         with faults.gathered():
             _interval(scenario, option)
     for treatment in scenario.treatments if known else ():
@@ -569,7 +569,7 @@ def _amend(
                 own[name][future] += new[name]
     if option.erosion_mm_a is None:
         return
-    if scenario.case.file.erosion == "continuous":
+    if not scenario.case.file.erodes_in_events:
         own["erosion_rate"][future] = option.erosion_mm_a / MM_PER_M
         return
     own["removed_layers"][future] = 0.0

@@ -442,10 +442,9 @@ def _material(case: Case, site: str, steps: int) -> dict[str, np.ndarray]:
 
 def _erosion(case: Case, years: np.ndarray, rate: float) -> dict[str, np.ndarray]:
     events = erosion_events(case.path, case.file)
-    continuous = case.file.erosion == "continuous"
     return {
         "removed_layers": np.isin(years, events).astype(float),
-        "erosion_rate": np.full(len(years), rate / MM_PER_M if continuous else 0.0),
+        "erosion_rate": np.full(len(years), 0.0 if case.file.erodes_in_events else rate / MM_PER_M),
     }
 
 

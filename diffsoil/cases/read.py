@@ -29,7 +29,7 @@ from diffsoil.cases.schema import (
     names_of,
 )
 from diffsoil.cases.validation import validated
-from diffsoil.column import Column, needed_by, standard_column, whole_soil_column
+from diffsoil.column import ADDED, CHOICES, COLUMNS, Column, needed_by
 from diffsoil.io import (
     Faults,
     InputError,
@@ -41,12 +41,9 @@ from diffsoil.io import (
     shown,
 )
 from diffsoil.processes import npp
-from diffsoil.processes.erosion import ContinuousErosion
 from diffsoil.processes.minerals import CALCITE_MASS, MOLAR_MASS
-from diffsoil.processes.oxides import KineticIron, Oxides
 from diffsoil.processes.pores import ORGANIC_MATTER_IN_CARBON
-from diffsoil.processes.protection import MINIMA, Protection
-from diffsoil.processes.richards import Richards, SimulatedRichards
+from diffsoil.processes.protection import MECHANISMS, MINIMA, Protection
 from diffsoil.processes.texture import Texture
 from diffsoil.state import MINERALS
 from diffsoil.tables import Column as Table
@@ -143,7 +140,7 @@ class Case:
     @property
     def whole_soil(self) -> bool:
         """Whether the mineral soil develops, instead of being prescribed."""
-        return self.file.column == "whole_soil"
+        return self.file.whole_soil
 
     @property
     def input_groups(self) -> list[str]:
@@ -178,16 +175,15 @@ class Case:
         return set_parameters(column, self.file.set, self.path, "set")
 
     def _processes(self) -> Column:
-        if not self.whole_soil:
-            column = standard_column(self.input_groups)
-            return column.replaced(Richards()) if self.file.water == "richards" else column
-        column = whole_soil_column(self.input_groups)
-        if self.file.water == "richards":
-            column = column.replaced(SimulatedRichards())
-        if self.file.erosion == "continuous":
-            column = column.replaced(ContinuousErosion())
-        if self.file.dissolved_iron == "kinetic":
-            column = column.replaced(Oxides(iron=KineticIron()))
+        column = COLUMNS[self.file.column](self.input_groups)
+        for key, slot in CHOICES.items():
+            if make := slot[getattr(self.file, key)].get(self.file.column):
+                column = column.replaced(make())
+        for name in self.file.processes:
+            try:
+                column = column.with_added(ADDED[name]())
+            except ValueError as error:
+                raise InputError(f"{self.path}: processes: {error}") from error
         return column
 
 
@@ -306,7 +302,7 @@ def _checked(path: Path, text: str, content: dict[str, Any]) -> Case:
     faults = Faults()
     for check in (_check_names, _check_times, _check_inputs):
         check(path, file, faults)
-    if file.column == "whole_soil":
+    if file.whole_soil:
         _check_ground(path, file, faults)
         with faults.gathered():
             declared = float(Texture().organic_density)
@@ -453,7 +449,7 @@ def _check_soils(path: Path, file: CaseFile, faults: Faults) -> None:
                 ask(where, name, value, plausible.of_soil(name, value, horizon.upper_cm))
             upper, lower = horizon.upper_cm, horizon.lower_cm
             ask(where, "lower_cm", lower, plausible.of_depth(upper, lower))
-            if file.column == "carbon" and horizon.calcite_percent > horizon.silt_percent:
+            if not file.whole_soil and horizon.calcite_percent > horizon.silt_percent:
                 ask(
                     where,
                     "calcite_percent",
@@ -538,7 +534,7 @@ def erosion_events(path: Path, file: CaseFile) -> list[int]:
     Raises:
         InputError: events that are not at the start of a slow step.
     """
-    if file.erosion == "continuous":
+    if not file.erodes_in_events:
         return []
     phases = [
         (f"history.{number}", phase.until + 1, phase.step_years, phase.erosion_mm_a)
@@ -715,7 +711,7 @@ def _read_management(path: Path, file: CaseFile) -> pd.DataFrame | None:
     source = resolve(path, file.experiment.management)
     table = read_table(source, MANAGEMENT, Meant(file.plausible))
     faults = Faults()
-    if "lime_mol_m2" in table and file.column != "whole_soil":
+    if "lime_mol_m2" in table and not file.whole_soil:
         faults.add(
             f"{source}: column 'lime_mol_m2': needs column = \"whole_soil\", the case has "
             f'column = "{file.column}"'
@@ -784,7 +780,9 @@ def parameter_table(column: Column | None = None) -> pd.DataFrame:
 
     Columns: name, default, unit, lower, upper, prior, transform, source, description.
     """
-    columns = [column] if column else [f(["GROUP"]) for f in (standard_column, whole_soil_column)]
+    columns = [column] if column else [make(["GROUP"]) for make in COLUMNS.values()]
+    if not column:  # and what may be added to them
+        columns += [Column((Protection(tuple(MECHANISMS)), *(p() for p in ADDED.values())))]
     declared = {name: p for c in columns for name, p in c.parameters().items()}
     return pd.DataFrame([_row(p) for p in declared.values()])
 

@@ -21,6 +21,7 @@ from pydantic import (
 from pydantic_core import core_schema
 
 from diffsoil.cases.plausible import NAMES
+from diffsoil.column import ADDED, CHOICES, COLUMNS, erodes_in_events, whole_soil_column
 from diffsoil.io import nearest
 from diffsoil.processes.protection import MECHANISMS, MINIMA
 from diffsoil.registry import Registry
@@ -512,7 +513,7 @@ class CaseFile(Strict):
     name: FileStem
     title: str
     start_year: Year
-    column: Literal["carbon", "whole_soil"] = "carbon"
+    column: Annotated[str, ChoiceOf(COLUMNS)] = "carbon"
     grid: Grid
     climate: dict[Name, Climate]
     mineralogy: dict[Name, Mineralogy] = {}
@@ -520,9 +521,9 @@ class CaseFile(Strict):
     site: dict[Name, str] = Field(description="site name -> soil name")
     land_use: dict[Name, LandUse]
     deposition: Deposition = Deposition()
-    erosion: Literal["events", "continuous"] = "events"
-    dissolved_iron: Literal["equilibrium", "kinetic"] = "equilibrium"
-    water: Literal["bucket", "richards"] = "bucket"
+    erosion: Annotated[str, ChoiceOf(CHOICES["erosion"])] = "events"
+    dissolved_iron: Annotated[str, ChoiceOf(CHOICES["dissolved_iron"])] = "equilibrium"
+    water: Annotated[str, ChoiceOf(CHOICES["water"])] = "bucket"
     water_reuse_years: Annotated[int, Field(ge=1, le=1000)] = Field(
         default=50, description="years that a year of Richards' equation stands for, at most"
     )
@@ -531,6 +532,9 @@ class CaseFile(Strict):
     treatment: list[Treatment] = []
     protection: list[Annotated[str, ChoiceOf(MECHANISMS)]] = list(MECHANISMS.own)
     minimum: Annotated[str, ChoiceOf(MINIMA)] = "hard"
+    processes: list[Annotated[str, ChoiceOf(ADDED)]] = Field(
+        default=[], description="processes from outside that the column has besides its own"
+    )
     without: list[str] = Field(default=[], description="processes that the column does not have")
     radiocarbon_atmosphere: FileName | None = None
     set: dict[str, float] = {}
@@ -538,6 +542,16 @@ class CaseFile(Strict):
     observations: Observations | None = None
     plausible: Plausible = []
     notes: dict[str, str] = {}
+
+    @property
+    def whole_soil(self) -> bool:
+        """Whether the mineral soil develops, instead of being prescribed."""
+        return COLUMNS[self.column] is whole_soil_column
+
+    @property
+    def erodes_in_events(self) -> bool:
+        """Whether erosion takes whole layers at a time."""
+        return erodes_in_events(self.erosion)
 
     def spans(self) -> list[tuple[int, int]]:
         """First and last calendar year of each phase of history."""

@@ -25,6 +25,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from diffsoil.cases.formats import upgrade
+from diffsoil.column import erodes_in_events
 from diffsoil.io import InputError, nearest
 from diffsoil.processes.geometry import MG_PER_HA_M
 from diffsoil.processes.protection import MECHANISMS, modifier
@@ -264,7 +265,7 @@ def phases(run: xr.Dataset) -> list[Phase]:
         interval = 1
         if isinstance(rate, int | float) and rate > 0:
             words.append(f"erosion {rate:g} mm/a")
-            if case.get("erosion", "events") == "events":
+            if erodes_in_events(case.get("erosion", "events")):
                 interval = max(1, round(1000.0 * case["grid"]["thickness_m"] / rate))
         found.append(Phase(start, end, ", ".join(words), interval))
         start, before = end, phase["until"]

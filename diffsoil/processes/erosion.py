@@ -105,6 +105,7 @@ class Erosion(Process):
     """Erosion as events: the uppermost layer goes, a layer of parent material comes below."""
 
     name: ClassVar[str] = "erosion"
+    events: ClassVar[bool] = True
     needs: ClassVar[tuple[str, ...]] = ("removed_layers", *PARENT)
     reads: ClassVar[tuple[str, ...]] = ("ground", *ORGANIC, "eroded")
 
@@ -119,6 +120,7 @@ class ContinuousErosion(Process):
     """Erosion at a steady rate; a layer of litter goes as often as a layer of soil would."""
 
     name: ClassVar[str] = "erosion"
+    events: ClassVar[bool] = False
     needs: ClassVar[tuple[str, ...]] = ("erosion_rate", "mineral_bulk_density", *PARENT)
     reads: ClassVar[tuple[str, ...]] = ("ground", *ORGANIC, "eroded")
 

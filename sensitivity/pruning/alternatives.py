@@ -40,7 +40,7 @@ def alternatives(cases: Sequence[Case], gone: Sequence[str]) -> list[list[Altern
         groups.append([Alternative(f"{half} layers", {"layers": half}) for half in halves])
     groups.append([Alternative(f"slow steps of {s} years", {"step": s}) for s in SLOW_STEPS])
     erodes = any(
-        phase.erosion_mm_a > 0 and case.file.erosion == "events"
+        phase.erosion_mm_a > 0 and case.file.erodes_in_events
         for case in cases
         for phase in case.file.history
     )
