@@ -16,6 +16,7 @@ import pandas as pd
 import xarray as xr
 
 from calibration.methods.importance import LEAST_EFFECTIVE, TRUSTED, Weights
+from calibration.noise import OrnsteinUhlenbeck
 from diffsoil.parameters import Parameter
 from diffsoil.tables import read_written
 
@@ -484,7 +485,9 @@ def _residuals(table: pd.DataFrame) -> list[Row]:
 
 def _remembers(part: pd.DataFrame) -> bool:
     """Whether errors of a series are modelled as correlated in time."""
-    return "error_model" in part and bool(part["error_model"].str.contains("correlated").any())
+    if "error_model" not in part:
+        return False
+    return bool(part["error_model"].str.contains(OrnsteinUhlenbeck.words, regex=False).any())
 
 
 def _mean(name: str, part: pd.DataFrame) -> Row:

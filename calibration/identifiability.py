@@ -54,7 +54,7 @@ def spectrum(problem: Problem, x: Float[np.ndarray, " parameter"]) -> pd.DataFra
     jacobian = (more - less) / (2 * STEP)
     fitted = problem.table["fitted"].to_numpy()
     spread = problem.spread(jnp.asarray(x), middle)
-    size = np.where(problem.errors.logarithmic, np.maximum(np.asarray(middle), 1e-9), 1.0)
+    size = np.asarray(problem.errors.stretch(middle))
     slope = (jacobian / size)[:, fitted]
     noise = problem.errors.covariance(middle, spread)[np.ix_(fitted, fitted)]
     values, vectors = np.linalg.eigh(slope @ np.linalg.solve(noise, slope.T))

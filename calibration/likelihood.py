@@ -3,16 +3,10 @@
 The standard deviation of a measured value joins the sd that its table gives and a part that the
 fit finds, relative to the value or absolute. The fitted part holds all that the model does not
 explain, so in a plot that is measured again and again it may be correlated in time; the measured
-part never is. Around the expected value an error is
-
-* ``normal``;
-* ``lognormal``: the logarithm is normal, with sd / expected value as its standard deviation, and
-  the expected value is the median;
-* ``student_t``: the sd is the scale, and ``dof`` says how heavy the tails are.
-
-Correlated errors (of one site, treatment, variable, depth and series) are one multivariate normal
-with correlation exp(-years / T): an Ornstein-Uhlenbeck process, AR(1) where years are equally
-far apart. Only fitted rows belong to it.
+part never is. How an error is distributed around the expected value
+is that of :mod:`calibration.noise` which the case names. Errors of one site, treatment, variable,
+depth and series may be correlated (:mod:`calibration.noise.ornstein_uhlenbeck`); only fitted rows
+belong to it.
 """
 
 from __future__ import annotations
@@ -21,14 +15,12 @@ import dataclasses
 from collections.abc import Mapping
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
-from jax.scipy.linalg import solve_triangular
-from jax.scipy.special import gammaln
 from jaxtyping import Array, Bool, Float
 
+from calibration.noise import NOISE, Noise, OrnsteinUhlenbeck, memory_parameter
 from calibration.quantities import QUANTITIES
 from diffsoil.cases import Case
 from diffsoil.cases.schema import ErrorText
@@ -44,8 +36,6 @@ SMALLEST_SD = 1e-6
 KNOWN = ErrorText(distribution="normal", fitted="relative")
 """Of variables that have one without being asked: normal, measured sd and a relative part."""
 
-LOG_2PI = float(np.log(2 * np.pi))
-
 
 class Spread(NamedTuple):
     """Error of each observation: measured ``sd``, fitted ``scatter``, memory in years or 0."""
@@ -56,7 +46,7 @@ class Spread(NamedTuple):
 
     @property
     def total(self) -> Float[Array, " obs"]:
-        """Standard deviation of a measured value; the scale of a Student t."""
+        """Standard deviation of a measured value, or whatever its distribution has instead."""
         return jnp.sqrt(self.sd**2 + self.scatter**2 + SMALLEST_SD**2)
 
 
@@ -67,7 +57,7 @@ class ErrorModel:
     ``series`` names the fitted parts in the order of their parameters (``assumed`` is that of a
     row which none of them tells, relative or absolute as they are), ``memories`` those of
     the correlations; ``methods`` names laboratory methods whose results are a fitted factor away
-    from the truth. ``blocks`` lists the rows of each repeated plot, filled up with -1.
+    from the truth. ``noise`` is the distribution of each row.
     """
 
     value: Float[Array, " obs"]
@@ -78,12 +68,10 @@ class ErrorModel:
     series: tuple[str, ...]
     methods: tuple[str, ...]
     relative: Bool[Array, " obs"]
-    logarithmic: Bool[np.ndarray, " obs"]
-    dof: Float[np.ndarray, " obs"]
-    year: Float[Array, " obs"]
+    noise: tuple[Noise, ...]
     of_memory: Float[Array, "obs memory"]
     memories: tuple[str, ...]
-    blocks: np.ndarray
+    correlation: OrnsteinUhlenbeck
     texts: tuple[str, ...]
 
     def mean(self, latent: Float[Array, " obs"], factors: Float[Array, " method"]) -> Array:
@@ -121,118 +109,93 @@ class ErrorModel:
             errors are independent.
         """
         value = self.value if value is None else value
-        residual, sd, added = self._standard(expected, spread.total, value)
-        terms = jnp.where(
-            np.isinf(self.dof),
-            -0.5 * (residual / sd) ** 2 - jnp.log(sd) - 0.5 * LOG_2PI,
-            _log_student(residual / sd, np.where(np.isinf(self.dof), 1.0, self.dof)) - jnp.log(sd),
-        )
+        sd = spread.total / self.stretch(expected)
+        residual = self._of_noise("symmetric", value) - self._of_noise("symmetric", expected)
+        terms = self._of_noise("log_density", residual / sd) - jnp.log(sd)
         others = terms
-        if self.blocks.size:
-            terms, others = self._correlated(expected, spread, residual, terms)
+        if self.correlation:
+            covariance = self._covariance(expected, spread)
+            earlier, left_out = self.correlation.log_density(covariance, residual)
+            terms = self.correlation.put(earlier, terms)
+            others = self.correlation.put(left_out, others)
+        added = -jnp.log(self.stretch(value))
         return terms + added, others + added
 
-    def _standard(self, expected: Array, sd: Array, value: Array) -> tuple[Array, Array, Array]:
-        """Residuals and sd on the scale on which an error is symmetric, and the log Jacobian."""
-        if not self.logarithmic.any():
-            return value - expected, sd, jnp.zeros_like(value)
-        positive = jnp.where(self.logarithmic, jnp.maximum(expected, 1e-9), 1.0)
-        measured = jnp.where(self.logarithmic, jnp.maximum(value, 1e-9), 1.0)
-        log = jnp.log(measured) - jnp.log(positive)
-        residual = jnp.where(self.logarithmic, log, value - expected)
-        return residual, jnp.where(self.logarithmic, sd / positive, sd), -jnp.log(measured)
+    def _of_noise(self, method: str, values: Float[Array, "... obs"]) -> Float[Array, "... obs"]:
+        """What a method of each distribution makes of the values of its rows."""
+        found = values
+        for noise, rows in self._groups:
+            part = getattr(noise, method)(values[..., rows])
+            found = part if len(rows) == len(self.noise) else found.at[..., rows].set(part)
+        return found
 
-    def _correlated(
-        self, expected: Array, spread: Spread, residual: Array, terms: Array
-    ) -> tuple[Array, Array]:
-        """Terms of the repeated plots in the place of the independent ones."""
-        rows, there = jnp.asarray(np.maximum(self.blocks, 0)), self.blocks >= 0
-        factor = self._factors(expected, spread)
+    @property
+    def _groups(self) -> list[tuple[Noise, np.ndarray]]:
+        """Each distribution and the rows that have it."""
+        kinds = dict.fromkeys(self.noise)
+        return [(kind, np.flatnonzero([n == kind for n in self.noise])) for kind in kinds]
 
-        def one(lower: Array, e: Array, known: Array) -> tuple[Array, Array]:
-            white = solve_triangular(lower, e, lower=True)
-            earlier = -0.5 * white**2 - jnp.log(jnp.diag(lower)) - 0.5 * LOG_2PI
-            inverse = solve_triangular(lower, jnp.eye(e.size), lower=True)
-            precision = inverse.T @ inverse
-            width = jnp.diag(precision)
-            left = precision @ e
-            other = 0.5 * (jnp.log(width) - left**2 / width - LOG_2PI)
-            return jnp.where(known, earlier, 0.0), jnp.where(known, other, 0.0)
-
-        e = jnp.where(there, residual[rows], 0.0)
-        earlier, other = jax.vmap(one)(factor, e, jnp.asarray(there))
-        rows = jnp.where(there, self.blocks, residual.size)  # what fills up falls off the end
-        return (
-            terms.at[rows].set(earlier, mode="drop"),
-            terms.at[rows].set(other, mode="drop"),
-        )
-
-    def _factors(self, expected: Array, spread: Spread) -> Array:
-        """Cholesky factors of the covariance of each repeated plot."""
-        rows, there = jnp.asarray(np.maximum(self.blocks, 0)), self.blocks >= 0
-        log = jnp.asarray(self.logarithmic)
-        scale = jnp.where(log, 1.0 / jnp.maximum(expected, 1e-9), 1.0)
-
-        def one(row: Array, known: Array) -> Array:
-            memory = jnp.maximum(spread.memory[row], 1e-3)
-            away = jnp.abs(self.year[row][:, None] - self.year[row][None, :])
-            same = (spread.scatter * scale)[row]
-            covariance = same[:, None] * same[None, :] * jnp.exp(-away / memory[:, None])
-            alone = (scale[row] * spread.sd[row]) ** 2 + SMALLEST_SD**2
-            covariance = covariance + jnp.diag(alone)
-            both = known[:, None] & known[None, :]
-            return jnp.linalg.cholesky(jnp.where(both, covariance, jnp.eye(row.size)))
-
-        return jax.vmap(one)(rows, jnp.asarray(there))
+    def _covariance(self, expected: Array, spread: Spread) -> Float[Array, "plot row row"]:
+        """Covariance of the errors of each repeated plot, where they are symmetric."""
+        stretch = self.stretch(expected)
+        alone = jnp.sqrt((spread.sd / stretch) ** 2 + SMALLEST_SD**2)
+        return self.correlation.covariance(spread.scatter / stretch, alone, spread.memory)
 
     def symmetric(self, value: np.ndarray) -> np.ndarray:
         """Values on the scale on which their errors are symmetric: logarithms where log-normal."""
-        return np.where(self.logarithmic, np.log(np.maximum(value, 1e-9)), value)
+        return np.asarray(self._of_noise("symmetric", jnp.asarray(value)))
+
+    def stretch(self, value: Array) -> Float[Array, " obs"]:
+        """What a small difference on that scale is in values, for one."""
+        return self._of_noise("stretch", value)
 
     def covariance(self, expected: Array, spread: Spread) -> Float[np.ndarray, "obs obs"]:
-        """Covariance of the errors on that scale; of a Student t with its tails cut at dof 3."""
-        size = np.where(self.logarithmic, np.maximum(np.asarray(expected), 1e-9), 1.0)
-        heavy = np.where(np.isinf(self.dof), 1.0, 1.0 / (1.0 - 2.0 / np.maximum(self.dof, 3.0)))
-        found = np.diag((np.asarray(spread.total) / size) ** 2 * heavy)
-        for own in self.blocks:
-            rows = own[own >= 0]
-            years = np.asarray(self.year)[rows]
-            same = (np.asarray(spread.scatter) / size)[rows]
-            memory = np.maximum(np.asarray(spread.memory)[rows], 1e-3)
-            together = np.exp(-np.abs(years[:, None] - years) / memory) * same[:, None] * same
-            alone = (np.asarray(spread.sd) / size)[rows] ** 2 + SMALLEST_SD**2
-            found[np.ix_(rows, rows)] = together + np.diag(alone)
+        """Covariance of the errors on that scale; a finite one of heavy tails."""
+        variance = np.array([noise.variance for noise in self.noise])
+        sd = np.asarray(spread.total / self.stretch(jnp.asarray(expected)))
+        found = np.diag(sd**2 * variance)
+        if self.correlation:
+            plots = np.asarray(self._covariance(jnp.asarray(expected), spread))
+            for own, of_plot in zip(self.correlation.blocks, plots, strict=True):
+                there = own >= 0
+                found[np.ix_(own[there], own[there])] = of_plot[np.ix_(there, there)]
         return found
 
     def draw(self, key: Array, expected: Array, spread: Spread) -> Float[Array, " obs"]:
         """What might be measured, errors of repeated plots correlated as they are."""
-        normal_key, t_key = jax.random.split(key)
-        noise = jax.random.normal(normal_key, expected.shape)
-        dof = jnp.asarray(np.where(np.isinf(self.dof), 1e8, self.dof))
-        heavy = 2.0 * jax.random.gamma(t_key, dof / 2) / dof
-        noise = jnp.where(np.isinf(self.dof), noise, noise / jnp.sqrt(heavy))
-        error = noise * spread.total
-        if self.blocks.size:
-            rows, there = jnp.asarray(np.maximum(self.blocks, 0)), self.blocks >= 0
-            factor = self._factors(expected, spread)
-            together = jnp.einsum("bij,bj->bi", factor, jnp.where(there, noise[rows], 0.0))
-            size = jnp.where(self.logarithmic, jnp.maximum(expected, 1e-9), 1.0)
-            rows = jnp.where(there, self.blocks, expected.size)
-            error = error.at[rows].set(together * size[jnp.maximum(self.blocks, 0)], mode="drop")
-        if not self.logarithmic.any():
-            return expected + error
-        positive = jnp.maximum(expected, 1e-9)
-        median = jnp.exp(jnp.log(positive) + error / positive)
-        return jnp.where(self.logarithmic, median, expected + error)
-
-
-def _log_student(t: Array, dof: np.ndarray) -> Array:
-    half = 0.5 * (dof + 1)
-    norm = gammaln(half) - gammaln(0.5 * dof) - 0.5 * jnp.log(jnp.pi * dof)
-    return norm - half * jnp.log1p(t**2 / dof)
+        standard = jnp.zeros_like(expected)
+        for noise, rows in self._groups:
+            standard = standard.at[rows].set(noise.sample(key, expected.shape)[rows])
+        error = standard * spread.total / self.stretch(expected)
+        if self.correlation:
+            together = self.correlation.sample(self._covariance(expected, spread), standard)
+            error = self.correlation.put(together, error)
+        return self._of_noise("measured", self._of_noise("symmetric", expected) + error)
 
 
 # From a case.
+
+
+def noise_of(text: ErrorText) -> Noise:
+    """The distribution that a case states.
+
+    Raises:
+        ValueError: there is none such, it lacks a number or has one too many, or it cannot be
+            correlated in time.
+    """
+    kind = NOISE[NOISE.known(text.distribution)]
+    numbers = dict(text.options) if text.dof is None else {"dof": text.dof, **text.options}
+    fields = [field.name for field in dataclasses.fields(kind)]
+    for name in numbers:
+        if name not in fields:
+            raise ValueError(f'{name} does not belong to distribution = "{text.distribution}"')
+    for name in fields:
+        if name not in numbers:
+            raise ValueError(f'distribution = "{text.distribution}" needs {name}')
+    if text.autocorrelation and not kind.gaussian:
+        able = " or ".join(name for name, of in NOISE.items() if of.gaussian)
+        raise ValueError(f"autocorrelation needs a {able} distribution")
+    return kind(**numbers)
 
 
 def error_texts(table: pd.DataFrame, case: Case) -> list[ErrorText]:
@@ -245,7 +208,11 @@ def error_texts(table: pd.DataFrame, case: Case) -> list[ErrorText]:
     listed = case.file.observations
     stated: Mapping[str, ErrorText] = listed.errors if listed else {}
     known = {*table["variable"], *table["series"]}
-    for name in stated:
+    for name, of in stated.items():
+        try:
+            noise_of(of)
+        except ValueError as error:
+            raise InputError(f"{case.path}: observations.errors.{name}: {error}") from error
         if name not in known:
             raise InputError(
                 f"{case.path}: observations.errors: {name!r} is neither a variable nor a series "
@@ -268,10 +235,10 @@ def error_texts(table: pd.DataFrame, case: Case) -> list[ErrorText]:
                 f"{row['file']}: line {row['line']}, column 'sd': empty, and the case says that "
                 f"the error of {variable} has no fitted part"
             )
-        if text.distribution == "lognormal" and row["value"] <= 0:
+        if noise_of(text).positive and row["value"] <= 0:
             raise InputError(
                 f"{row['file']}: line {row['line']}, column 'value': {row['value']:g} cannot have "
-                f"a lognormal error, which the case states for {variable}"
+                f"a {text.distribution} error, which the case states for {variable}"
             )
         found.append(text)
     return found
@@ -308,16 +275,7 @@ def error_parameters(table: pd.DataFrame, case: Case) -> dict[str, Parameter]:
             description=f"{text.fitted} standard deviation of {name} beyond the measured one",
         )
         if text.autocorrelation:
-            found[MEMORY + name] = Parameter(
-                name=MEMORY + name,
-                default=text.memory_years,
-                unit="a",
-                lower=0.05 * text.memory_years,
-                upper=20.0 * text.memory_years,
-                prior=lognormal(text.memory_years, 0.7),
-                source="the case",
-                description=f"years after which errors of {name} are correlated by 1/e",
-            )
+            found[MEMORY + name] = memory_parameter(MEMORY + name, name, text.memory_years)
     errors = {n: p for n, p in found.items() if n.startswith(ERROR)}
     return dict(sorted(errors.items())) | dict(sorted(found.items()))
 
@@ -400,12 +358,10 @@ def error_model(
         series=series,
         methods=methods,
         relative=jnp.asarray([t.fitted == "relative" for t in texts]),
-        logarithmic=np.array([t.distribution == "lognormal" for t in texts]),
-        dof=np.array([t.dof if t.dof is not None else np.inf for t in texts]),
-        year=jnp.asarray(table["year"].to_numpy(float)),
+        noise=tuple(noise_of(text) for text in texts),
         of_memory=jnp.asarray(one_hot(with_memory, memories)),
         memories=memories,
-        blocks=blocks,
+        correlation=OrnsteinUhlenbeck(blocks, table["year"].to_numpy(float)),
         texts=tuple(said),
     )
 
@@ -436,13 +392,9 @@ def _blocks(table: pd.DataFrame, chosen: np.ndarray) -> np.ndarray:
 
 def describe(text: ErrorText, part: str = "") -> str:
     """An error model in words; ``part`` where its fitted one is not its own."""
-    kind = {"normal": "normal", "lognormal": "log-normal", "student_t": "Student t"}
-    said = kind[text.distribution]
-    if text.dof is not None:
-        said += f" with {text.dof:g} degrees of freedom"
-    said += ", measured sd"
+    said = f"{noise_of(text).words}, measured sd"
     if text.fitted != "none":
         said += f" and {part or f'a fitted {text.fitted} part'}"
     if text.autocorrelation:
-        said += ", correlated in time"
+        said += OrnsteinUhlenbeck.words
     return said

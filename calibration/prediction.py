@@ -214,43 +214,20 @@ def measured_columns(
     found = np.empty_like(expected)
     errors = problem.errors
     chosen = range(len(problem.table))[columns]
-    shared = _shared(problem, draws, chosen, seed)
+    correlated = dict(
+        errors.correlation.draw(
+            lambda row: draws.rows("memory", slice(row, row + 1))[:, 0], chosen, seed
+        )
+    )
     for place, column in enumerate(chosen):
         rng = np.random.default_rng([seed, column])
         middle, width = expected[:, place], sd[:, place]
-        dof = errors.dof[column]
-        size = len(middle)
-        away = rng.standard_normal(size) if np.isinf(dof) else rng.standard_t(dof, size)
-        error = away * width
-        if column in shared:
+        noise, size = errors.noise[column], len(middle)
+        error = noise.draw(rng, size) * width
+        if column in correlated:
             alone = float(errors.sd[column] ** 2) + SMALLEST_SD**2
             scatter = np.sqrt(np.maximum(width**2 - alone, 0.0))
-            error = scatter * shared[column] + np.sqrt(alone) * rng.standard_normal(size)
-        if errors.logarithmic[column]:
-            middle = np.maximum(middle, 1e-9)
-            found[:, place] = middle * np.exp(error / middle)
-        else:
-            found[:, place] = middle + error
-    return found
-
-
-def _shared(
-    problem: Problem, draws: Predicted, chosen: range, seed: int
-) -> dict[int, Float[np.ndarray, " draw"]]:
-    """Standard normal errors of the rows of repeated plots, each going on from the year before."""
-    found: dict[int, np.ndarray] = {}
-    years = np.asarray(problem.errors.year)
-    for block in problem.errors.blocks:
-        rows = block[block >= 0]
-        if not any(row in chosen for row in rows):
-            continue
-        memory = np.maximum(draws.rows("memory", slice(rows[0], rows[0] + 1))[:, 0], 1e-3)
-        now, before = np.zeros(len(draws)), -np.inf
-        for row in rows:  # by year
-            kept = np.exp(-(years[row] - before) / memory)
-            fresh = np.random.default_rng([seed, row]).standard_normal(len(draws))
-            now = kept * now + np.sqrt(1.0 - kept**2) * fresh
-            before = years[row]
-            if row in chosen:
-                found[int(row)] = now
+            error = scatter * correlated[column] + np.sqrt(alone) * rng.standard_normal(size)
+        value = jnp.asarray(middle)
+        found[:, place] = noise.measured(noise.symmetric(value) + error / noise.stretch(value))
     return found

@@ -213,15 +213,9 @@ def erodes_in_events(erosion: object) -> bool:
     return bool(choice and choice["whole_soil"].events)
 
 
-def _add(name: str, process: type[Process]) -> None:
-    if not (isinstance(process, type) and issubclass(process, Process)):
-        raise ValueError(f"{process!r} is no class of processes")
-    if process.name != name:
-        raise ValueError(f"the process {name!r} has the name {process.name!r} of its own")
-    declare(process.variables)
-
-
-ADDED: Registry[type[Process]] = Registry("process", {}, "diffsoil.processes", _add)
+ADDED: Registry[type[Process]] = Registry(
+    "process", {}, "diffsoil.processes", Process, lambda process: declare(process.variables)
+)
 """Processes from outside, which a case may have besides those of its column."""
 
 

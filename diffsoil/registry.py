@@ -27,8 +27,9 @@ class Registry[T](Mapping[str, T]):
         what: a choice in words, for messages.
         own: the choices of this program.
         group: of entry points; none if empty.
-        added: called with the name of a choice from outside and with it, before it can be
-            chosen; raises ValueError where it cannot be.
+        kind: what choices are classes of, with their name as ``name``.
+        added: called with each choice from outside, before it can be chosen; raises ValueError
+            where it cannot be.
 
     Attributes:
         own: the choices of this program, which hold where a case names none.
@@ -39,12 +40,14 @@ class Registry[T](Mapping[str, T]):
         what: str,
         own: Mapping[str, T],
         group: str = "",
-        added: Callable[[str, T], None] = lambda name, choice: None,
+        kind: type | None = None,
+        added: Callable[[T], None] = lambda choice: None,
     ) -> None:
         self.what = what
         self.own: Mapping[str, T] = dict(own)
         self._group = group
-        self._check = added
+        self._kind = kind
+        self._on_adding = added
         self._added: dict[str, T] = {}
         self._loaded = not group
 
@@ -61,7 +64,12 @@ class Registry[T](Mapping[str, T]):
         there = self._added.get(name)
         if name in self.own or (there is not None and not _same_definition(there, choice)):
             raise ValueError(f"there is a {self.what} {name!r} already")
-        self._check(name, choice)
+        if self._kind:
+            if not (isinstance(choice, type) and issubclass(choice, self._kind)):
+                raise ValueError(f"{self.what} {name!r} is no class of {self._kind.__name__}")
+            if (own := getattr(choice, "name", None)) != name:
+                raise ValueError(f"{self.what} {name!r} has the name {own!r} of its own")
+        self._on_adding(choice)
         self._added[name] = choice
 
     def _all(self) -> dict[str, T]:

@@ -14,6 +14,7 @@ from scipy import stats
 
 from calibration import prediction
 from calibration.likelihood import SMALLEST_SD, ErrorModel, Spread
+from calibration.noise import Lognormal, Normal, OrnsteinUhlenbeck, StudentT
 from calibration.observations import Operator, read
 from calibration.problem import Prediction, Problem
 from calibration.quantities import QUANTITIES
@@ -117,6 +118,9 @@ def test_respired_carbon_is_that_of_the_fast_pools():
 # Error models.
 
 
+YEARS = np.array([0.0, 1.0, 3.0, 10.0])
+
+
 def errors(**changes) -> ErrorModel:
     """Four observations of a plot, years 0, 1, 3 and 10."""
     fields = {
@@ -128,12 +132,10 @@ def errors(**changes) -> ErrorModel:
         "series": ("plot",),
         "methods": (),
         "relative": jnp.ones(4, bool),
-        "logarithmic": np.zeros(4, bool),
-        "dof": np.full(4, np.inf),
-        "year": jnp.asarray([0.0, 1.0, 3.0, 10.0]),
+        "noise": (Normal(),) * 4,
         "of_memory": jnp.zeros((4, 0)),
         "memories": (),
-        "blocks": np.zeros((0, 0), int),
+        "correlation": OrnsteinUhlenbeck(np.zeros((0, 0), int), YEARS),
         "texts": ("",) * 4,
     }
     return ErrorModel(**(fields | changes))
@@ -155,11 +157,7 @@ def test_a_normal_error_joins_measured_and_fitted_parts():
 
 
 def test_lognormal_and_student_errors_are_those_of_scipy():
-    kinds = {
-        "logarithmic": np.array([True, True, False, False]),
-        "dof": np.array([np.inf, np.inf, 4.0, 7.0]),
-    }
-    model = errors(**kinds)
+    model = errors(noise=(Lognormal(), Lognormal(), StudentT(4.0), StudentT(7.0)))
     spread = model.spread(jnp.asarray([0.1]), EXPECTED)
     terms, _ = model.log_density(EXPECTED, spread)
     sd, middle, y = np.asarray(spread.total), np.asarray(EXPECTED), np.asarray(model.value)
@@ -170,13 +168,12 @@ def test_lognormal_and_student_errors_are_those_of_scipy():
 
 def correlated(**changes) -> ErrorModel:
     """The first three belong together, the fourth is kept out."""
-    return errors(
-        of_memory=jnp.ones((4, 1)), memories=("plot",), blocks=np.array([[0, 1, 2]]), **changes
-    )
+    blocks = OrnsteinUhlenbeck(np.array([[0, 1, 2]]), YEARS)
+    return errors(of_memory=jnp.ones((4, 1)), memories=("plot",), correlation=blocks, **changes)
 
 
 def covariance(model: ErrorModel, spread: Spread) -> np.ndarray:
-    year, same = np.asarray(model.year)[:3], np.asarray(spread.scatter)[:3]
+    year, same = YEARS[:3], np.asarray(spread.scatter)[:3]
     together = np.exp(-np.abs(year[:, None] - year) / 5) * same[:, None] * same
     return together + np.diag(np.asarray(model.sd)[:3] ** 2 + SMALLEST_SD**2)
 
@@ -208,9 +205,9 @@ def test_simulated_errors_have_the_covariance_that_is_stated():
     np.testing.assert_allclose(found, model.covariance(EXPECTED, spread), atol=0.15)
 
 
-@pytest.mark.parametrize("logarithmic", [False, True])
-def test_predicted_measurements_have_the_covariance_of_the_likelihood(logarithmic):
-    model = correlated(logarithmic=np.full(4, logarithmic))
+@pytest.mark.parametrize("noise", [Normal(), Lognormal()])
+def test_predicted_measurements_have_the_covariance_of_the_likelihood(noise):
+    model = correlated(noise=(noise,) * 4)
     spread = model.spread(jnp.asarray([0.1]), EXPECTED, jnp.asarray([5.0]))
     count = 20000
     of_draws = {
@@ -234,7 +231,8 @@ def test_predicted_measurements_have_the_covariance_of_the_likelihood(logarithmi
 
 
 def test_a_filled_up_block_leaves_other_rows_alone():
-    model = dataclasses.replace(correlated(), blocks=np.array([[0, 1, 2], [3, -1, -1]]))
+    blocks = OrnsteinUhlenbeck(np.array([[0, 1, 2], [3, -1, -1]]), YEARS)
+    model = dataclasses.replace(correlated(), correlation=blocks)
     spread = model.spread(jnp.asarray([0.1]), EXPECTED, jnp.asarray([5.0]))
     terms, _ = model.log_density(EXPECTED, spread)
     np.testing.assert_allclose(terms, correlated().log_density(EXPECTED, spread)[0], rtol=1e-6)
@@ -443,7 +441,7 @@ def test_a_stated_error_has_its_own_parameters_and_report(tmp_path):
     assert "observation.correlation_years.field.soc_stock" in found.names
     assert found.errors.texts[0].startswith("log-normal")
     assert "correlated in time" in found.errors.texts[0]
-    np.testing.assert_array_equal(found.errors.blocks, [[0, 1]])
+    np.testing.assert_array_equal(found.errors.correlation.blocks, [[0, 1]])
 
 
 def test_an_observation_of_history_is_that_of_its_site_and_year(tmp_path):

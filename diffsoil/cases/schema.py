@@ -449,8 +449,9 @@ class ErrorText(Strict):
     fitted part of one plot is correlated in time, over ``memory_years`` to begin with.
     """
 
-    distribution: Literal["normal", "lognormal", "student_t"] = "normal"
+    distribution: str = Field(default="normal", description="a name of calibration.noise")
     dof: Annotated[float, Field(gt=1, le=200)] | None = None
+    options: dict[str, float] = Field(default={}, description="numbers of a distribution")
     fitted: Literal["relative", "absolute", "none"] = "relative"
     typical: Annotated[float, Field(gt=0)] = 0.05
     spread: Annotated[float, Field(gt=0, le=3)] = 0.5
@@ -459,12 +460,8 @@ class ErrorText(Strict):
 
     @model_validator(mode="after")
     def _consistent(self) -> ErrorText:
-        if (self.dof is not None) != (self.distribution == "student_t"):
-            raise ValueError('dof belongs to distribution = "student_t", and is needed there')
         if self.fitted == "absolute" and "typical" not in self.model_fields_set:
             raise ValueError('fitted = "absolute" needs typical, in the unit of the variable')
-        if self.autocorrelation and self.distribution == "student_t":
-            raise ValueError("autocorrelation needs a normal or lognormal distribution")
         if self.autocorrelation and self.fitted == "none":
             raise ValueError("autocorrelation is of the fitted part, and there is none")
         return self

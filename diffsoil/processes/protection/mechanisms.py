@@ -21,19 +21,12 @@ def _declare(mechanism: type[Mechanism]) -> None:
     declare({modifier(mechanism.name): about})
 
 
-def _add(name: str, mechanism: type[Mechanism]) -> None:
-    if not (isinstance(mechanism, type) and issubclass(mechanism, Mechanism)):
-        raise ValueError(f"{mechanism!r} is no class of mechanisms")
-    if mechanism.name != name:
-        raise ValueError(f"the mechanism {name!r} has the name {mechanism.name!r} of its own")
-    _declare(mechanism)
-
-
 MECHANISMS: Registry[type[Mechanism]] = Registry(
     "mechanism of protection",
     {mechanism.name: mechanism for mechanism in (Clay, Mooh, Aggregation, Pores)},
     "diffsoil.mechanisms",
-    _add,
+    Mechanism,
+    _declare,
 )
 """By name. A case that names none has those of the program."""
 
