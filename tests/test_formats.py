@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tiny_case
 
+import diffsoil.io
 from diffsoil import cli
 from diffsoil.cases import load_case, read_case
 from diffsoil.cases.arrays import build
@@ -41,6 +42,14 @@ def test_migrate_writes_a_new_file_and_leaves_the_old_one(tmp_path, capsys):
     assert (tmp_path / "new.toml").read_text() == printed == migrated(text, path)
     assert cli.main(["migrate", str(path), "-o", str(path)]) == 2
     assert path.read_text() == text
+
+
+def test_a_former_name_of_a_parameter_is_read_and_reported(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(diffsoil.io, "_HINTED", set())
+    own = '[set]\n"water.met_first" = 0.4\n\n[grid]'
+    case = load_case(tiny_case.write(tmp_path, case=[("[grid]", own)]))
+    assert case.file.set == {"water.direct_evaporation_share": 0.4}
+    assert "water.met_first is now called water.direct" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("odd", ["true", "[1]", '"1"', "7"])
