@@ -22,7 +22,7 @@ from scipy import stats
 
 from calibration import checks
 from calibration.methods import importance, nuts
-from calibration.methods.laplace import Laplace, laplace, search
+from calibration.methods.mode import Normal, laplace, search
 from calibration.problem import Problem
 from diffsoil.work.chunks import Chunks
 
@@ -67,7 +67,7 @@ class Replicates:
             )
         )
         size = len(problem.names)
-        somewhere = Laplace(np.zeros(size), np.eye(size))
+        somewhere = Normal(np.zeros(size), np.eye(size))
         self._sampler = nuts.Sampler(
             problem, somewhere, chains, warmup, draws, seed, tree_depth, acceptance,
             value=problem.errors.value,

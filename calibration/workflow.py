@@ -29,7 +29,7 @@ from calibration import (
     simulation_based,
     store,
 )
-from calibration.methods import ensemble_smoother, importance, laplace, nuts, smc, svi
+from calibration.methods import ensemble_smoother, importance, mode, nuts, smc, svi
 from calibration.methods.posterior import Draws, Whitened, side_by_side
 from calibration.problem import Problem
 from calibration.slow_step import coarser
@@ -322,7 +322,7 @@ Facts = dict[str, Any]
 
 def _draws(
     problem: Problem,
-    start: laplace.Laplace,
+    start: mode.Normal,
     wanted: store.Settings,
     folder: Path,
     say: Say,
@@ -363,7 +363,7 @@ def _draws(
     return fits.draw(folder, say, resume)
 
 
-def _densities(problem: Problem, start: laplace.Laplace, z: np.ndarray) -> np.ndarray:
+def _densities(problem: Problem, start: mode.Normal, z: np.ndarray) -> np.ndarray:
     """Logarithm of the posterior density at draws by chain."""
     target = Whitened(problem, start)
 
@@ -374,11 +374,11 @@ def _densities(problem: Problem, start: laplace.Laplace, z: np.ndarray) -> np.nd
     return np.asarray(side_by_side(some, len(z), 1)(jnp.asarray(z), target.arguments))
 
 
-def _moments(z: np.ndarray) -> laplace.Laplace:
+def _moments(z: np.ndarray) -> mode.Normal:
     """A normal approximation with the moments of draws."""
     flat = z.reshape(-1, z.shape[-1])
     covariance = np.cov(flat.T).reshape(flat.shape[1], -1)
-    return laplace.Laplace(flat.mean(axis=0), covariance + 1e-9 * np.eye(flat.shape[1]))
+    return mode.Normal(flat.mean(axis=0), covariance + 1e-9 * np.eye(flat.shape[1]))
 
 
 def _weighted(
@@ -409,18 +409,18 @@ def _kept(by_chain: np.ndarray) -> np.ndarray:
 
 def _start(
     problem: Problem, wanted: store.Settings, folder: Path, say: Say, resume: bool
-) -> laplace.Laplace:
+) -> mode.Normal:
     path = folder / "laplace.npz"
     if resume and path.exists():
         try:
             known = arrays.load(path)
-            return laplace.Laplace(known["mean"], known["covariance"])
+            return mode.Normal(known["mean"], known["covariance"])
         except arrays.DamagedError as error:
             say(f"{error}; it is found again")
     say("best fit (first call compiles)")
-    found = laplace.maximum(problem, wanted.starts, wanted.seed, say)
+    found = mode.maximum(problem, wanted.starts, wanted.seed, say)
     say("curvature there")
-    start = laplace.laplace(problem, found[0].z)
+    start = mode.laplace(problem, found[0].z)
     arrays.save(path, mean=start.mean, covariance=start.covariance)
     return start
 

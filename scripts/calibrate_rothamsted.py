@@ -21,7 +21,7 @@ import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 
 from calibration import Problem  # noqa: E402
-from calibration.methods.laplace import laplace, maximum  # noqa: E402
+from calibration.methods.mode import laplace, maximum  # noqa: E402
 from calibration.prediction import predict_draws, table  # noqa: E402
 
 

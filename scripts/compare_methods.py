@@ -30,7 +30,7 @@ from calibration import checks  # noqa: E402
 from calibration.methods import (  # noqa: E402
     ensemble_smoother,
     importance,
-    laplace,
+    mode,
     nuts,
     smc,
     svi,
@@ -93,8 +93,8 @@ def main(folder: Path, reference: int, draws: int) -> None:
     problem = Problem(two_plots(folder))
     print(f"{problem.table['fitted'].sum()} observations, {len(problem.names)} parameters")
     began = time.monotonic()
-    best = laplace.maximum(problem, 1, 0)[0]
-    start = laplace.laplace(problem, best.z)
+    best = mode.maximum(problem, 1, 0)[0]
+    start = mode.laplace(problem, best.z)
     shared = time.monotonic() - began
     print(f"best fit and curvature: {shared:.0f} s with compilation", flush=True)
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from calibration.methods.laplace import Laplace
+from calibration.methods.mode import Normal
 
 SIZE, ROWS, SD = 3, 8, 0.5
 
@@ -73,6 +73,6 @@ class Known:
         return float(-0.5 * log - 0.5 * self.data @ np.linalg.solve(total, self.data))
 
     @property
-    def start(self) -> Laplace:
+    def start(self) -> Normal:
         """A normal approximation that is somewhat off."""
-        return Laplace(self.mean + 0.05, 1.3 * self.covariance)
+        return Normal(self.mean + 0.05, 1.3 * self.covariance)

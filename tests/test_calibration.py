@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from calibration import identifiability, prediction, store, workflow
-from calibration.methods import laplace as approximation
+from calibration.methods import mode as approximation
 from calibration.methods import nuts
 from calibration.observations import Operator
 from calibration.priors import Priors, Transform

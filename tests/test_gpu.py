@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from calibration.methods import nuts
-from calibration.methods.laplace import Laplace
+from calibration.methods.mode import Normal
 from calibration.problem import Problem
 
 pytestmark = [pytest.mark.gpu, pytest.mark.mixed_types]
@@ -38,7 +38,7 @@ def test_posterior_and_gradient_equal_those_of_the_cpu(problem):
 def test_chains_are_vectorised_on_one_device(problem, tmp_path):
     size = len(problem.names)
     mean = np.asarray(problem.coordinates.unbounded(problem.defaults))
-    start = Laplace(mean, 0.01 * np.eye(size))
+    start = Normal(mean, 0.01 * np.eye(size))
     sampler = nuts.Sampler(problem, start, chains=4, warmup=25, draws=25, seed=0, tree_depth=3)
     assert not sampler.parallel
     drawn = sampler.run(tmp_path, lambda line: None)

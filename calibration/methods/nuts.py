@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Array
 from numpyro.infer import NUTS
 
-from calibration.methods.laplace import Laplace
+from calibration.methods.mode import Normal
 from calibration.methods.posterior import Draws, Posterior, Whitened, side_by_side
 from diffsoil.work.chunks import Chunks
 
@@ -41,7 +41,7 @@ class Sampler:
 
     Args:
         problem: what to sample.
-        start: Laplace approximation; its factor whitens the parameters, draws of it start
+        start: Normal approximation; its factor whitens the parameters, draws of it start
             the chains.
         chains: number of chains; on a CPU they run side by side, each on a device of its own.
         warmup, draws: transitions per chain; rounded up to whole chunks.
@@ -57,7 +57,7 @@ class Sampler:
     def __init__(
         self,
         problem: Posterior,
-        start: Laplace,
+        start: Normal,
         chains: int,
         warmup: int,
         draws: int,
@@ -77,7 +77,7 @@ class Sampler:
         self._begin = side_by_side(self._start, chains, 2)
         self._step = side_by_side(self._chunk, chains, 1)
 
-    def restart(self, start: Laplace, seed: int, value: Array | None = None) -> None:
+    def restart(self, start: Normal, seed: int, value: Array | None = None) -> None:
         """Sample other data, or from another start, with the same compiled program."""
         self._target = Whitened(self.problem, start, value)
         self._seed = seed

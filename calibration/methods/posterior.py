@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from calibration.methods.laplace import Laplace
+from calibration.methods.mode import Normal
 
 
 class Posterior(Protocol):
@@ -57,7 +57,7 @@ class Whitened:
     """
 
     problem: Posterior
-    start: Laplace
+    start: Normal
     value: Array | None = None
 
     @property

@@ -21,7 +21,7 @@ import numpy as np
 from blackjax.smc import extend_params, resampling
 from jaxtyping import Array
 
-from calibration.methods.laplace import Laplace
+from calibration.methods.mode import Normal
 from calibration.methods.posterior import NOWHERE, Draws, Posterior, Whitened, side_by_side
 from diffsoil.work.chunks import Chunks
 
@@ -42,7 +42,7 @@ class Tempered:
 
     Args:
         problem: what to sample.
-        start: Laplace approximation, which whitens and is the reference.
+        start: Normal approximation, which whitens and is the reference.
         chains: number of runs.
         particles: of each run; each becomes a draw.
         seed: same seed, same draws.
@@ -52,7 +52,7 @@ class Tempered:
     def __init__(
         self,
         problem: Posterior,
-        start: Laplace,
+        start: Normal,
         chains: int,
         particles: int,
         seed: int,

@@ -25,7 +25,7 @@ from numpyro.infer.autoguide import AutoContinuous, AutoIAFNormal, AutoMultivari
 from numpyro.infer.initialization import init_to_value
 from numpyro.optim import optax_to_numpyro
 
-from calibration.methods.laplace import Laplace
+from calibration.methods.mode import Normal
 from calibration.methods.posterior import Draws, Posterior, Whitened, side_by_side
 from diffsoil.work.chunks import Chunks
 
@@ -47,7 +47,7 @@ class Variational:
 
     Args:
         problem: what to approximate.
-        start: Laplace approximation, which whitens.
+        start: Normal approximation, which whitens.
         family: ``normal`` or ``flow``.
         chains: number of fits.
         steps: of the optimiser, rounded up to whole chunks.
@@ -59,7 +59,7 @@ class Variational:
     def __init__(
         self,
         problem: Posterior,
-        start: Laplace,
+        start: Normal,
         family: Family,
         chains: int,
         steps: int,

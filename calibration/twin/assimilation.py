@@ -27,7 +27,7 @@ import tomlkit
 from jaxtyping import Float
 
 from calibration import checks, compatibility, prediction, store, workflow
-from calibration.methods import importance, laplace
+from calibration.methods import importance, mode
 from calibration.observations import read as read_observations
 from calibration.problem import Problem
 from diffsoil.cases import Case, find_case, load_case, plausible, read_case
@@ -303,8 +303,8 @@ class Step:
         start = warm_start(self.problem, base)
         if method in FROM_MODE:
             self.say("best fit, from the mean of the posterior before (first call compiles)")
-            best = laplace.search(self.problem, jnp.asarray(start.mean), report=self.say)
-            start = laplace.laplace(self.problem, best.z)
+            best = mode.search(self.problem, jnp.asarray(start.mean), report=self.say)
+            start = mode.laplace(self.problem, best.z)
         store.begin(self.place, wanted, self.problem.case)
         work = self.place.work
         arrays.save(work / START, mean=start.mean, covariance=start.covariance)
@@ -619,7 +619,7 @@ def weight_checks(weights: importance.Weights) -> list[checks.Row]:
 # Refit.
 
 
-def warm_start(problem: Problem, base: Base) -> laplace.Laplace:
+def warm_start(problem: Problem, base: Base) -> mode.Normal:
     """Normal approximation of the posterior before, in the coordinates of a problem.
 
     Too few draws for a covariance (a best fit alone) give the prior's, a standard logistic.
@@ -627,6 +627,6 @@ def warm_start(problem: Problem, base: Base) -> laplace.Laplace:
     z = np.asarray(jax.vmap(problem.coordinates.unbounded)(jnp.asarray(base.draws)))
     mean, size = z.mean(axis=0), z.shape[1]
     if len(z) <= 2 * size:
-        return laplace.Laplace(mean, np.eye(size) * np.pi**2 / 3)
+        return mode.Normal(mean, np.eye(size) * np.pi**2 / 3)
     # a direction without spread would never be left
-    return laplace.Laplace(mean, np.cov(z.T).reshape(size, size) + 1e-6 * np.eye(size))
+    return mode.Normal(mean, np.cov(z.T).reshape(size, size) + 1e-6 * np.eye(size))

@@ -128,7 +128,7 @@ def maximum(problem: Problem, starts: int, seed: int, report: Report = print) ->
     return sorted(finite, key=lambda m: m.value)
 
 
-class Laplace(NamedTuple):
+class Normal(NamedTuple):
     """Normal approximation of the posterior in unbounded parameters."""
 
     mean: Float[np.ndarray, " parameter"]
@@ -153,7 +153,7 @@ def laplace(
     problem: Problem,
     mode: Float[np.ndarray, " parameter"],
     value: Float[Array, " obs"] | None = None,
-) -> Laplace:
+) -> Normal:
     """Laplace approximation at a mode, with the curvature that the posterior has on its width.
 
     The Hessian is taken by differences of the exact gradient: first in small steps, then twice
@@ -174,7 +174,7 @@ def laplace(
     for _ in range(SECANT_PASSES):
         factor = np.linalg.cholesky(covariance)
         covariance = _inverse(_hessian(function, mode, factor, SECANT), factor)
-    return Laplace(np.asarray(mode), covariance)
+    return Normal(np.asarray(mode), covariance)
 
 
 def _hessian(
