@@ -169,30 +169,38 @@ def laplace(
         value: measured values in the place of the table's own.
     """
     function = problem.value_and_gradient(value)
-    tangent = _hessian(function, mode, np.eye(mode.size), 1e-4)
-    covariance = _inverse(tangent, np.eye(mode.size))
+    identity = np.eye(mode.size)
+    covariance = inverse(hessian(function, mode, identity, 1e-4), identity, LEAST_CURVATURE)
     for _ in range(SECANT_PASSES):
         factor = np.linalg.cholesky(covariance)
-        covariance = _inverse(_hessian(function, mode, factor, SECANT), factor)
+        covariance = inverse(hessian(function, mode, factor, SECANT), factor, LEAST_WHITENED)
     return Normal(np.asarray(mode), covariance)
 
 
-def _hessian(
-    function: Callable, mode: np.ndarray, axes: np.ndarray, step: float
-) -> Float[np.ndarray, "parameter parameter"]:
-    """Second derivatives along the columns of ``axes``, by central differences of the gradient."""
+def hessian(
+    function: Callable, at: np.ndarray, axes: np.ndarray, step: float
+) -> Float[np.ndarray, "axis axis"]:
+    """Second derivatives along the columns of ``axes``, by central differences of the gradient.
+
+    Args:
+        function: value and gradient at a point.
+        at: the point.
+        axes: directions, one a column.
+        step: to both sides, in lengths of an axis.
+    """
     rows = []
     for axis in axes.T:
-        up = function(jnp.asarray(mode + step * axis))[1]
-        down = function(jnp.asarray(mode - step * axis))[1]
+        up = function(jnp.asarray(at + step * axis))[1]
+        down = function(jnp.asarray(at - step * axis))[1]
         rows.append(axes.T @ np.asarray(up - down) / (2 * step))
-    hessian = np.array(rows)
-    return 0.5 * (hessian + hessian.T)
+    found = np.array(rows)
+    return 0.5 * (found + found.T)
 
 
-def _inverse(hessian: np.ndarray, axes: np.ndarray) -> np.ndarray:
-    """Covariance in parameters from a Hessian along ``axes``."""
-    values, vectors = np.linalg.eigh(hessian)
-    least = LEAST_CURVATURE if np.array_equal(axes, np.eye(len(axes))) else LEAST_WHITENED
+def inverse(
+    curvature: np.ndarray, axes: np.ndarray, least: float
+) -> Float[np.ndarray, "parameter parameter"]:
+    """Covariance of parameters from a Hessian along ``axes``, every curvature ``least`` or more."""
+    values, vectors = np.linalg.eigh(curvature)
     along = axes @ vectors
     return (along / np.maximum(values, least)) @ along.T

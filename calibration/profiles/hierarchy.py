@@ -23,6 +23,7 @@ from jaxtyping import Array, Float, Int
 from numpyro.infer import NUTS
 from scipy import optimize, special
 
+from calibration.methods.mode import hessian, inverse
 from calibration.priors import Priors, Transform
 from calibration.profiles.emulator import Emulator
 from calibration.profiles.sites import IOM, RATES, SLOWING, Sites, soc_percent
@@ -38,6 +39,9 @@ TOPSOIL_CM = 30.0
 
 PROTECTION = {name: f"protection.{of.strength}" for name, of in MECHANISMS.own.items()}
 """What is fitted of each mechanism; ``protection.b3b`` keeps its value."""
+
+LEAST_CURVATURE = 0.1
+"""Curvature that the normal approximation has along any direction at least."""
 
 NODES = 9
 NEWTON = 4
@@ -345,11 +349,8 @@ class Hierarchy:
             start = np.clip(np.asarray(self.transform.inverse(x)), -6, 6)
             found.append(optimize.minimize(function, start, jac=True, method="L-BFGS-B"))
         best = min(found, key=lambda f: f.fun)
-        steps = 1e-3 * np.eye(best.x.size)
-        rows = [(function(best.x + h)[1] - function(best.x - h)[1]) / 2e-3 for h in steps]
-        hessian = np.array(rows)
-        values, vectors = np.linalg.eigh(0.5 * (hessian + hessian.T))
-        covariance = (vectors / np.maximum(values, 0.1)) @ vectors.T
+        identity = np.eye(best.x.size)
+        covariance = inverse(hessian(function, best.x, identity, 1e-3), identity, LEAST_CURVATURE)
         return Mode(best.x, covariance, -float(best.fun))
 
     def sample(
