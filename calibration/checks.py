@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import arviz as az
 import numpy as np
@@ -19,6 +19,9 @@ from calibration.methods.importance import LEAST_EFFECTIVE, TRUSTED, Weights
 from calibration.noise import OrnsteinUhlenbeck
 from diffsoil.parameters import Parameter
 from diffsoil.tables import read_written
+
+if TYPE_CHECKING:
+    from calibration.methods.method import Method
 
 QUANTILES = {"q05": 0.05, "q25": 0.25, "q50": 0.50, "q75": 0.75, "q95": 0.95}
 
@@ -51,9 +54,6 @@ SENSITIVE = 0.05
 
 EVIDENCE_SPREAD = 0.5
 """Standard error of a log evidence that comparisons of cases can bear."""
-
-INDEPENDENT_RUNS = ("svi", "flow", "smc", "ensemble")
-"""Methods whose chains are runs that should agree."""
 
 COLUMNS = ["check", "value", "threshold", "passed", "meaning"]
 
@@ -133,8 +133,7 @@ def checks(
     tree: xr.DataTree,
     parameters: list[Parameter],
     table: pd.DataFrame,
-    method: str,
-    quick: bool,
+    method: Method,
     described: pd.DataFrame | None = None,
     more: Sequence[Row] = (),
 ) -> pd.DataFrame:
@@ -144,22 +143,16 @@ def checks(
         tree: as :func:`calibration.workflow.write_tree` makes it.
         parameters: the free parameters.
         table: observations with their predictive distribution.
-        method: name of the method; only ``nuts`` has a sampler to check, methods of independent
-            runs have to agree.
-        quick: whether a short run was asked for, which has to meet less.
+        method: which has checks of its own.
         described: from :func:`summary`, if there already.
-        more: checks of the method, put after the bounds.
+        more: further checks, put after the bounds.
 
     Returns:
         Columns ``check, value, threshold, passed, meaning``. A value of NaN means that nothing
         could be checked, and ``meaning`` says why.
     """
     described = summary(tree, parameters) if described is None else described
-    rows: list[Row] = [_bounds(tree, parameters), *more]
-    if method == "nuts":
-        rows += _chains(tree, quick) + _sampler(tree, quick)
-    elif method in INDEPENDENT_RUNS:
-        rows.append(_runs(tree, quick))
+    rows: list[Row] = [_bounds(tree, parameters), *more, *method.checks(tree)]
     rows.append(_influence(tree, table, method))
     rows += _coverages(table)
     rows += _residuals(table)
@@ -194,12 +187,17 @@ def _made(tree: xr.DataTree) -> tuple[pd.DataFrame, tuple[int, int]]:
     return pd.DataFrame.from_dict(rows, orient="index"), (sizes["chain"], sizes["draw"])
 
 
-def _runs(tree: xr.DataTree, quick: bool) -> Row:
-    """Agreement of runs that know nothing of each other."""
+def agreement_check(tree: xr.DataTree, quick: bool) -> Row:
+    """Agreement of runs that know nothing of each other; a quick run has to meet less."""
     described, shape = _made(tree)
     limit = 1.05 if quick else 1.01
     row = _agreement(described["rhat"], shape, limit)
     return row | {"check": "agreement of the runs (R-hat)"}
+
+
+def sampler_checks(tree: xr.DataTree, quick: bool) -> list[Row]:
+    """Agreement of chains, their effective draws, and how NUTS moved; a quick run meets less."""
+    return _chains(tree, quick) + _sampler(tree, quick)
 
 
 def _chains(tree: xr.DataTree, quick: bool) -> list[Row]:
@@ -300,13 +298,13 @@ def _path(saturated: float, quick: bool) -> Row:
 # Weights and evidence.
 
 
-def importance_row(weights: Weights, method: str, slow_step: int = 0) -> Row:
+def importance_row(weights: Weights, method: Method, slow_step: int = 0) -> Row:
     """Whether draws of an approximation stand for draws of the posterior."""
-    of = f"a slow step of up to {slow_step} years" if slow_step else f"the method {method}"
+    of = f"a slow step of up to {slow_step} years" if slow_step else f"the method {method.name}"
     worth = f"worth {weights.effective:.0f} of {weights.weight.size} draws"
     if weights.trusted:
         meaning = f"Draws of {of} are weighted to those of the posterior, {worth}."
-    elif slow_step and method in ("nuts", "smc"):
+    elif slow_step and method.exact:
         meaning = f"Draws of {of} miss a part of the posterior; weights cannot correct them."
     else:
         meaning = (
@@ -381,7 +379,7 @@ def _efficiency(tree: xr.DataTree, draws: int) -> float:
     return min(1.0, float(np.mean(known)) / draws) if known else 1.0
 
 
-def _influence(tree: xr.DataTree, table: pd.DataFrame, method: str) -> Row:
+def _influence(tree: xr.DataTree, table: pd.DataFrame, method: Method) -> Row:
     name = "leave-one-out (Pareto k)"
     found = leave_one_out(tree)
     if found.failure:
@@ -398,7 +396,7 @@ def _influence(tree: xr.DataTree, table: pd.DataFrame, method: str) -> Row:
             f"{bad.size} of {found.k.size} fitted observations pull the fit so much that leaving "
             f"them out cannot be imitated: {_listed(names)}. Look at them first."
         )
-        if method != "nuts":
+        if not method.exact:
             meaning += " The draws approximate the posterior, so this is a hint, not a finding."
     return _row(name, largest, PARETO_K, bad.size == 0, meaning)
 

@@ -14,6 +14,7 @@ import xarray as xr
 
 from calibration import checks as checking
 from calibration.likelihood import ERROR, MEMORY
+from calibration.methods.reweighting import Reweighting
 from calibration.plots import QUANTITIES
 from calibration.problem import METHOD
 from calibration.store import Settings
@@ -21,24 +22,6 @@ from diffsoil.cases import Case
 from diffsoil.report import html
 from diffsoil.report.html import figure, heading, number, paragraph, section
 from diffsoil.work.files import replacing
-
-METHODS = {
-    "map": "the single most probable set of parameters (no uncertainty)",
-    "laplace": "a normal approximation of the posterior around the most probable parameters; "
-    "no sampler ran, so there is nothing to say about convergence, and limits can be wrong "
-    "where the posterior is bent or one-sided",
-    "svi": "the multivariate normal nearest to the posterior (stochastic variational inference), "
-    "its draws weighted where weights can correct them",
-    "flow": "the normalising flow nearest to the posterior (stochastic variational inference with "
-    "an inverse autoregressive flow), its draws weighted where weights can correct them",
-    "nuts": "draws from the full posterior by Hamiltonian Monte Carlo (NUTS)",
-    "smc": "particles that walk from a wide normal to the posterior (tempered sequential Monte "
-    "Carlo), which also gives the evidence",
-    "ensemble": "an ensemble moved towards the observations in Kalman steps (ES-MDA), without "
-    "gradients; exact for linear models only, and not corrected by anything",
-    "weights": "draws of the fit before, weighted by the likelihood of the new data "
-    "(Pareto-smoothed importance sampling) and resampled to equal weight",
-}
 
 
 def write(
@@ -112,15 +95,12 @@ def _done(
     )
     if estimated:
         told += f" {estimated} values that their source calls estimated were not used at all."
+    method = settings.reported
     rows = {
         "case": f"{settings.case} (SHA-256 {settings.case_sha256[:12]})",
-        "method": f"{settings.method}: {METHODS.get(settings.method, '')}",
+        "method": f"{method.name}: {method.description}",
         "posterior": f"{chains} chain(s) of {draws} draw(s)",
-        "warm-up": f"{settings.warmup} steps a chain" if settings.method == "nuts" else "none",
-        "longest path": f"2^{settings.tree_depth} - 1 steps"
-        if settings.method == "nuts"
-        else "none",
-        "starts of the search": str(settings.starts),
+        **method.told(),
         "seed": str(settings.seed),
         "set by hand": ", ".join(f"{k} = {v:g}" for k, v in settings.set.items()) or "nothing",
         "version": f"diffsoil {settings.version}",
@@ -185,8 +165,8 @@ def _checks(checks: pd.DataFrame, settings: Settings) -> str:
         )
     else:
         head = f"None of {len(checks)} checks failed."
-    if settings.method != "nuts":
-        head += f" The method {settings.method} has no sampler, so no check of one."
+    if settings.reported.unchecked:
+        head += f" {settings.reported.unchecked}"
     shown = checks[["check", "value", "threshold", "meaning"]].copy()
     shown.insert(1, "result", state)
     return section("Checks", paragraph(head), html.table(shown, [str(k) for k in kinds]))
@@ -474,18 +454,18 @@ def _history(settings: Settings) -> str:
 def command(settings: Settings) -> str:
     """The command line that repeats a fit."""
     if len(settings.history) > 1:
-        last = settings.history[-1]
+        last, weights = settings.history[-1], Reweighting.name
         words = ["diffsoil", "assimilate", "FIT", "--observations", last["data"][0]["file"]]
         if "drivers" in last:
             words += ["--drivers", "CASE"]
-        words += ["-o", "FIT2", "--method", "weights" if last["method"] == "weights" else "refit"]
+        words += ["-o", "FIT2", "--method", weights if last["method"] == weights else "refit"]
         return shlex.join([*words, "--seed", str(settings.seed)])
-    words = ["diffsoil", "calibrate", settings.case, "-o", "FIT", "--method", settings.method]
-    if settings.quick:
+    method = settings.method
+    words = ["diffsoil", "calibrate", settings.case, "-o", "FIT", "--method", method.name]
+    if method.quick:
         words.append("--quick")
-    if settings.method not in ("map", "laplace"):
-        for name in ("chains", "warmup", "draws"):
-            words += [f"--{name}", str(getattr(settings, name))]
+    for name in method.options:
+        words += [f"--{name}", str(getattr(method, name))]
     if settings.slow_step:
         words += ["--slow-step", str(settings.slow_step)]
     words += ["--seed", str(settings.seed)]
@@ -495,12 +475,14 @@ def command(settings: Settings) -> str:
 
 
 def _repeat(case: Case, settings: Settings) -> str:
+    starts, searches = settings.method.starts, settings.method.needs_gradients
+    searched = f"; {starts} start(s) of the search for the best fit" if searches else ""
     return section(
         "How to repeat it",
         f"<pre>{escape(command(settings))}</pre>",
         paragraph(
             f"With diffsoil {settings.version}, the case below (SHA-256 {settings.case_sha256}) "
-            f"and seed {settings.seed}; {settings.starts} start(s) of the search for the best fit."
+            f"and seed {settings.seed}{searched}."
         ),
         f"<details><summary>The case file</summary><pre>{escape(case.text)}</pre></details>",
     )

@@ -8,10 +8,8 @@ posteriors are neither too narrow nor too wide nor aside, on average over the pr
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -21,9 +19,11 @@ from jaxtyping import Array, Int
 from scipy import stats
 
 from calibration import checks
-from calibration.methods import importance, nuts
-from calibration.methods.mode import Normal, laplace, search
+from calibration.methods import METHODS, importance, named
+from calibration.methods.method import Method
+from calibration.methods.mode import laplace, search
 from calibration.problem import Problem
+from diffsoil.io import InputError
 from diffsoil.work.chunks import Chunks
 
 NAME = "sbc"
@@ -33,7 +33,8 @@ RANKED = 99
 SIGNIFICANT = 0.01
 """Probability with which chance alone fails a set of parameters."""
 
-Method = Literal["laplace", "nuts"]
+WEIGHTED = 4 * RANKED
+"""Draws of an approximation that are weighted for them."""
 
 
 class Replicates:
@@ -41,24 +42,23 @@ class Replicates:
 
     Args:
         problem: its priors, operator and error models are used, its values are not.
-        method: ``laplace`` (weighted where the weights hold, as a fit is) or ``nuts``.
-        chains, warmup, draws, tree_depth, acceptance: of NUTS.
+        method: with settings; draws that have a density are weighted where the weights hold, as
+            in a fit.
         seed: same seed, same ranks.
+
+    Raises:
+        InputError: the method cannot be repeated for many sets of data.
     """
 
-    def __init__(
-        self,
-        problem: Problem,
-        method: Method,
-        chains: int = 2,
-        warmup: int = 50,
-        draws: int = 200,
-        seed: int = 0,
-        tree_depth: int = 6,
-        acceptance: float = 0.8,
-    ) -> None:
+    def __init__(self, problem: Problem, method: Method, seed: int = 0) -> None:
+        draws = method.repeated(problem, seed)
+        if draws is None:
+            able = [n for n in METHODS if named(n).repeated is not Method.repeated]
+            raise InputError(
+                f"--sbc: --method {method.name}: only {' and '.join(able)} can be checked"
+            )
+        self._draws = draws
         self.problem = problem
-        self.method = method
         self._seed = seed
         self._simulate = jax.jit(problem.simulate_values)
         self._density = jax.jit(
@@ -66,12 +66,6 @@ class Replicates:
                 lambda one: problem.log_posterior(one, plan, value), z
             )
         )
-        size = len(problem.names)
-        somewhere = Normal(np.zeros(size), np.eye(size))
-        self._sampler = nuts.Sampler(
-            problem, somewhere, chains, warmup, draws, seed, tree_depth, acceptance,
-            value=problem.errors.value,
-        ) if method == "nuts" else None  # fmt: skip
 
     def ranks(
         self, count: int, folder: Path, report: Callable[[str], None], resume: bool = False
@@ -108,18 +102,16 @@ class Replicates:
         # the search may begin at the truth: what is tested is the posterior around its end
         best = search(self.problem, truth, report=lambda line: None, value=value)
         start = laplace(self.problem, best.z, value)
-        if self._sampler is None:
-            z = start.sample(4 * RANKED, seed)
-            target = np.asarray(self._density(jnp.asarray(z), self.problem.plan, value))
-            weights = importance.weights(target, start.log_density(z))
-            if weights.trusted:
-                return z[importance.resampled(weights.weight, RANKED, seed)]
-            return z[:RANKED]
-        self._sampler.restart(start, seed, value)
-        with tempfile.TemporaryDirectory() as scratch:
-            drawn = self._sampler.run(Path(scratch), lambda line: None)["z"]
-        flat = drawn.reshape(-1, drawn.shape[-1])
-        return flat[np.linspace(0, len(flat) - 1, RANKED).astype(int)]
+        drawn = self._draws(start, value, seed)
+        z = drawn.z.reshape(-1, drawn.z.shape[-1])
+        if drawn.log_proposal is None:
+            return z[np.linspace(0, len(z) - 1, RANKED).astype(int)]
+        z, proposal = z[:WEIGHTED], drawn.log_proposal.ravel()[:WEIGHTED]
+        target = np.asarray(self._density(jnp.asarray(z), self.problem.plan, value))
+        weights = importance.weights(target, proposal)
+        if weights.trusted:
+            return z[importance.resampled(weights.weight, RANKED, seed)]
+        return z[:RANKED]
 
 
 def described(

@@ -25,15 +25,23 @@ import numpy as np
 import tomlkit
 import xarray as xr
 
+from calibration import methods
+from calibration.methods import METHODS
+from calibration.methods.method import Method
+from calibration.methods.reweighting import Reweighting
 from diffsoil.cases import Case, read_case, set_parameters
-from diffsoil.cases.fingerprint import checksum, checksum_of, difference, files_of
+from diffsoil.cases.fingerprint import checksum, checksum_of, difference, files_of, fingerprint
 from diffsoil.column import Column
 from diffsoil.io import InputError, data_path
 from diffsoil.work.files import reading_netcdf, replacing, write_netcdf
 from diffsoil.work.folder import Kind, OutputFolder, settle
 
-FORMAT = 2
-"""Format of ``fit.json``; 2 brought ``history`` and the files of the case in the folder."""
+FORMAT = 3
+"""Format of ``fit.json``.
+
+2 brought ``history`` and the files of the case in the folder, 3 the ``options`` of the method,
+where every method had the sizes of all of them before.
+"""
 
 Entry = dict[str, Any]
 """One entry of a history: data that entered a fit together, and how."""
@@ -43,19 +51,13 @@ Entry = dict[str, Any]
 class Settings:
     """What determines the result of a calibration; a run is resumed with the same only.
 
-    ``inputs`` is the fingerprint of the case (:func:`diffsoil.cases.fingerprint.fingerprint`).
+    ``method`` is the one that drew last, ``inputs`` the fingerprint of the case
+    (:func:`diffsoil.cases.fingerprint.fingerprint`).
     """
 
     case: str
     case_sha256: str
-    method: str
-    quick: bool
-    chains: int
-    warmup: int
-    draws: int
-    starts: int
-    tree_depth: int
-    acceptance: float
+    method: Method
     seed: int
     set: dict[str, float]
     free: list[str]
@@ -64,6 +66,45 @@ class Settings:
     history: list[Entry] = dataclasses.field(default_factory=list)
     version: str = dataclasses.field(default_factory=lambda: metadata.version("diffsoil"))
     format: int = FORMAT
+
+    @classmethod
+    def of(
+        cls, case: Case, method: Method, seed: int, fixed: dict[str, float], slow_step: int = 0
+    ) -> Settings:
+        """Settings of a calibration of a case.
+
+        Args:
+            case: what is fitted.
+            method: how.
+            seed: same seed, same result.
+            fixed: parameter values that are fixed differently from the case.
+            slow_step: slow steps of up to so many years to sample with; 0 for those of the case.
+        """
+        return cls(
+            case=case.name,
+            case_sha256=checksum(case.text),
+            method=method,
+            seed=seed,
+            set=fixed,
+            free=sorted(case.file.free),
+            slow_step=slow_step,
+            inputs=fingerprint(case),
+        )
+
+    @property
+    def weighted(self) -> bool:
+        """Whether what the method had drawn was weighted since, with new data."""
+        return bool(self.history) and self.history[-1]["method"] == Reweighting.name
+
+    @property
+    def reported(self) -> Method:
+        """What the draws came from at last: the method, or weights of what it had drawn."""
+        return Reweighting(quick=self.method.quick) if self.weighted else self.method
+
+    def content(self) -> dict[str, Any]:
+        """What ``fit.json`` holds of it."""
+        options = dataclasses.asdict(self.method)
+        return dataclasses.asdict(self) | {"method": self.method.name, "options": options}
 
 
 def _older(path: Path) -> list[str] | None:
@@ -75,7 +116,7 @@ def _older(path: Path) -> list[str] | None:
     return list(content.get("files", {})) if "case_sha256" in content else None
 
 
-CHUNKS = ("chains", "particles", "variational", "ensemble", "sbc", "predicted", "predicted_fine")
+CHUNKS = (*METHODS, "chains", "particles", "variational", "sbc", "predicted", "predicted_fine")
 """Folders of a fit in which methods and predictions keep their pieces."""
 
 KIND = Kind(
@@ -135,9 +176,7 @@ def begin(folder: OutputFolder, settings: Settings, case: Case) -> None:
     with replacing(work / "case.toml", overwrite=True) as part:
         part.write_text(tomlkit.dumps(document), encoding="utf-8")
     files = {name: checksum_of(work / name) for name in ("case.toml", *taken)}
-    write_json(
-        work / "fit.json", dataclasses.asdict(settings) | {"complete": False, "files": files}
-    )
+    write_json(work / "fit.json", settings.content() | {"complete": False, "files": files})
     folder.keep()
 
 
@@ -150,10 +189,10 @@ def go_on(folder: OutputFolder, settings: Settings) -> bool:
     file = folder.work / "fit.json"
     if not folder.resumed or not file.is_file():
         return False
-    before = read_json(file)
-    now = dataclasses.asdict(settings)
+    before, now = read_json(file), settings.content()
     changed = difference(before.get("inputs"), now.pop("inputs"))
-    for name, value in now.items():
+    before |= before.get("options", {})
+    for name, value in (now | now.pop("options")).items():
         if not changed and before.get(name) != value:
             changed = f"{name} was {before.get(name)!r}, is {value!r}"
     if changed:
@@ -267,12 +306,6 @@ class Fit:
         """Which data entered, in order; the first entry is the calibration."""
         return self.settings.history
 
-    @property
-    def draw_method(self) -> str:
-        """Method of the last step that drew anew, and did not only weight."""
-        drawn = [e["method"] for e in self.history if e["method"] != "weights"]
-        return drawn[-1] if drawn else self.settings.method
-
     def case(self) -> Case:
         """The case that was fitted, with the files in the folder of the fit.
 
@@ -312,7 +345,8 @@ class Fit:
 def load(folder: Path | str) -> Fit:
     """Read a fit for use; the one way to do so.
 
-    A fit of format 1 is read as one of format 2 whose history is its calibration. Whether another
+    A fit of an older format is read as one of today; the history of one of format 1 is its
+    calibration. Whether another
     version of the program computes the same is not known here:
     :func:`calibration.compatibility.check_same_model` finds out.
 
@@ -346,7 +380,7 @@ def load(folder: Path | str) -> Fit:
                 f"{folder / name}: has been changed since the fit: SHA-256 was {known[:12]}, "
                 f"is {found[:12]}"
             )
-    settings = _settings(file, content)
+    settings = settings_in(file, content)
     text = _case_text(folder, settings, "files" in content)
     tree = read_posterior(folder)
     try:
@@ -370,9 +404,16 @@ def read_json(file: Path) -> dict[str, Any]:
     return content
 
 
-def _settings(file: Path, content: Mapping[str, Any]) -> Settings:
-    known = {}
+def settings_in(file: Path, content: Mapping[str, Any]) -> Settings:
+    """Settings as a ``fit.json`` holds them, also one of an older format.
+
+    Raises:
+        InputError: one is missing, or the method is not known.
+    """
+    known: dict[str, Any] = {"method": _method(file, content)}
     for field in dataclasses.fields(Settings):
+        if field.name == "method":
+            continue
         if field.name in content:
             known[field.name] = content[field.name]
         elif field.default is field.default_factory is dataclasses.MISSING:
@@ -380,6 +421,29 @@ def _settings(file: Path, content: Mapping[str, Any]) -> Settings:
         elif field.name == "version":
             raise InputError(f"{file}: version: is missing")
     return Settings(**(known | {"format": FORMAT}))
+
+
+SIZES = ("chains", "warmup", "draws")
+"""What formats 1 and 2 have for every method, used by it or not."""
+
+
+def _method(file: Path, content: Mapping[str, Any]) -> Method:
+    """The method that drew last, with its settings."""
+    name, options = content.get("method"), content.get("options")
+    if name == Reweighting.name:  # until format 2
+        name = next((e["method"] for e in reversed(content["history"]) if e["method"] != name), "")
+    try:
+        kind = methods.named(str(name))
+    except KeyError:
+        known = ", ".join(METHODS)
+        raise InputError(f"{file}: method: is {name!r}, known are {known}") from None
+    if options is None:
+        names = {f.name for f in dataclasses.fields(kind)}.difference(SIZES) | {*kind.options}
+        options = {n: content[n] for n in names if n in content}
+    try:
+        return kind(**options)
+    except TypeError as error:
+        raise InputError(f"{file}: options: {error}") from error
 
 
 def _case_text(folder: Path, settings: Settings, checked: bool) -> str:
@@ -418,4 +482,4 @@ def _first_entry(folder: Path, settings: Settings, text: str) -> Entry:
         beside = folder / name
         path = beside if beside.is_file() else data_path(name)
         data.append({"file": name, "sha256": checksum_of(path) if path.is_file() else ""})
-    return {"step": 0, "method": settings.method, "data": data, "version": settings.version}
+    return {"step": 0, "method": settings.method.name, "data": data, "version": settings.version}

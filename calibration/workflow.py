@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import h5netcdf
 import h5py
@@ -29,48 +28,19 @@ from calibration import (
     simulation_based,
     store,
 )
-from calibration.methods import ensemble_smoother, importance, mode, nuts, smc, svi
+from calibration.methods import importance, mode
+from calibration.methods.method import Method
 from calibration.methods.posterior import Draws, Whitened, side_by_side
 from calibration.problem import Problem
 from calibration.slow_step import coarser
 from calibration.transfer import transfer
-from diffsoil._runtime import release_memory
 from diffsoil.cases import Case, load_case, set_parameters
-from diffsoil.cases.fingerprint import case_files, checksum, fingerprint
+from diffsoil.cases.fingerprint import case_files
 from diffsoil.column import Column
 from diffsoil.io import InputError
-from diffsoil.work import arrays
 from diffsoil.work.files import OutputFile, replacing, table_with, write_netcdf
 from diffsoil.work.folder import OutputFolder
 
-Method = Literal["map", "laplace", "svi", "flow", "nuts", "smc", "ensemble"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Sizes:
-    """How much work a calibration does.
-
-    ``chains`` are independent runs of any method that draws random numbers. ``warmup`` and
-    ``draws`` are those of NUTS; variational methods take :data:`STEPS_OF_WARMUP` optimiser steps
-    for each step of warm-up, ``draws`` are the particles of SMC and the members of an ensemble.
-    See :class:`calibration.methods.nuts.Sampler` for the rest.
-    """
-
-    chains: int
-    warmup: int
-    draws: int
-    starts: int
-    tree_depth: int
-    acceptance: float
-
-
-# In whitened coordinates seven leapfrog steps (depth 3) go about a quarter of a period, enough
-# for nearly independent draws; the full setting lets NUTS decide.
-QUICK = Sizes(chains=2, warmup=50, draws=200, starts=1, tree_depth=4, acceptance=0.7)
-FULL = Sizes(chains=4, warmup=250, draws=500, starts=3, tree_depth=10, acceptance=0.8)
-
-LAPLACE_DRAWS = 1000
-STEPS_OF_WARMUP = 10
 LEAST_REPLICATES = 5
 PREDICTED_DRAWS = 600
 """Draws that are carried into predictions; enough for 5 and 95 % quantiles."""
@@ -93,11 +63,8 @@ class Clock:
 def calibrate_case(
     case: Path | str,
     output: Path,
-    method: Method = "nuts",
-    quick: bool = False,
-    chains: int | None = None,
-    warmup: int | None = None,
-    draws: int | None = None,
+    method: Method,
+    *,
     seed: int = 0,
     strict: bool = False,
     settings: dict[str, float] | None = None,
@@ -111,11 +78,7 @@ def calibrate_case(
     Args:
         case: name or path.
         output: folder; made if it is not there.
-        method: ``map`` stops at the best fit, ``laplace`` at the normal approximation; ``svi``
-            and ``flow`` fit a normal and a flow; ``nuts`` and ``smc`` sample the posterior;
-            ``ensemble`` needs no gradients.
-        quick: a short run, good for a first look.
-        chains, warmup, draws: override the choices of quick or full.
+        method: how the posterior is found, with its settings.
         seed: same seed, same result.
         strict: return 1 if a check fails.
         settings: parameter values to fix differently from the case.
@@ -132,27 +95,12 @@ def calibrate_case(
     say = Clock()
     read = load_case(case)
     place = store.folder_of(output, overwrite, resume, case_files(read))
-    if slow_step is not None and method in ("map", "ensemble"):
-        raise InputError(f"--slow-step {slow_step}: --method {method} has no density to weigh by")
-    given = {"chains": chains, "warmup": warmup, "draws": draws}
-    asked = {name: value for name, value in given.items() if value is not None}
-    sizes = dataclasses.replace(QUICK if quick else FULL, **asked)
-    for name, value in asked.items():
-        if value < (0 if name == "warmup" else 1):
-            raise InputError(f"--{name} {value}: must be positive")
+    if slow_step is not None and not method.has_density:
+        raise InputError(
+            f"--slow-step {slow_step}: --method {method.name} has no density to weigh by"
+        )
     column = set_parameters(read.column(), settings or {}, "--set", "calibrate")
-    wanted = store.Settings(
-        case=read.name,
-        case_sha256=checksum(read.text),
-        method=method,
-        quick=quick,
-        seed=seed,
-        set=settings or {},
-        free=sorted(read.file.free),
-        slow_step=slow_step or 0,
-        inputs=fingerprint(read),
-        **dataclasses.asdict(sizes),
-    )
+    wanted = store.Settings.of(read, method, seed, settings or {}, slow_step or 0)
     if sbc is not None:
         return _simulated(read, column, wanted, place, sbc, strict, say)
     coarse_case = coarser(read, slow_step) if slow_step else None
@@ -204,7 +152,7 @@ def _calibrated(
     try:
         drawn, predicted, weights, facts = _fit(problem, coarse, wanted, place.work, say, begun)
     except KeyboardInterrupt:
-        _keep_finished(problem, place.work)
+        _keep_finished(problem, wanted.method, place.work)
         raise KeyboardInterrupt(
             f"finished work is kept in {place.given}; go on with --resume"
         ) from None
@@ -222,8 +170,6 @@ def _simulated(
     say: Say,
 ) -> int:
     """Simulation-based calibration of a case, into a folder."""
-    if wanted.method not in ("laplace", "nuts"):
-        raise InputError(f"--sbc: --method {wanted.method}: only laplace and nuts can be checked")
     if count < LEAST_REPLICATES:
         raise InputError(f"--sbc {count}: at least {LEAST_REPLICATES} data sets are needed")
     with place:
@@ -251,17 +197,7 @@ def _ranked(
         store.begin(place, wanted, read)
     folder = place.work
     say(f"{count} data sets simulated from the prior, {len(problem.names)} parameters each")
-    method: simulation_based.Method = "nuts" if wanted.method == "nuts" else "laplace"
-    replicates = simulation_based.Replicates(
-        problem,
-        method,
-        chains=wanted.chains,
-        warmup=wanted.warmup,
-        draws=wanted.draws,
-        seed=wanted.seed,
-        tree_depth=wanted.tree_depth,
-        acceptance=wanted.acceptance,
-    )
+    replicates = simulation_based.Replicates(problem, wanted.method, wanted.seed)
     ranks = replicates.ranks(count, folder, say, begun)
     table = simulation_based.described(ranks, problem.names)
     results = pd.DataFrame(simulation_based.verdict(table), columns=checks.COLUMNS)
@@ -286,18 +222,15 @@ def _fit(
     problem itself is, from there.
     """
     began = time.monotonic()
-    if wanted.method == "ensemble":
-        drawn = ensemble_smoother.Smoother(problem, wanted.chains, wanted.draws, wanted.seed).draw(
-            folder, say, resume
-        )
-    else:
-        sampled = coarse or problem
-        start = _start(sampled, wanted, folder, say, resume)
-        drawn = _draws(sampled, start, wanted, folder, say, resume)
-    facts: Facts = {"method": wanted.method, "seconds": time.monotonic() - began}
-    facts |= {"gradients": drawn.gradients, "runs": drawn.runs}
-    if "evidence_bound" in drawn.statistics:
-        facts["evidence_bound"] = drawn.statistics["evidence_bound"][:, 0].tolist()
+    method, sampled = wanted.method, coarse or problem
+    start = (
+        mode.start(sampled, method.starts, wanted.seed, folder, say, resume)
+        if method.needs_gradients
+        else mode.wide(np.asarray(sampled.coordinates.unbounded(sampled.defaults)))
+    )
+    drawn = method.draw(sampled, start, wanted.seed, folder, say, resume)
+    facts: Facts = {"method": method.name, "seconds": time.monotonic() - began}
+    facts |= {"gradients": drawn.gradients, "runs": drawn.runs, **drawn.facts}
     if drawn.log_evidence is not None:
         facts["log_evidence"] = [float(v) for v in drawn.log_evidence]
     if coarse is not None and drawn.log_proposal is None:
@@ -306,8 +239,8 @@ def _fit(
     if coarse is not None and weights is not None and not weights.trusted:
         say("the coarse slow step cannot be corrected by weights: sampling with the case's own")
         facts["coarse_k"] = weights.k
-        warm = _moments(drawn.z)
-        drawn = _draws(problem, warm, wanted, folder / "fine", say, resume)
+        warm = mode.moments(drawn.z, 1e-9)
+        drawn = method.draw(problem, warm, wanted.seed, folder / "fine", say, resume)
         facts["gradients"] += drawn.gradients
         facts["seconds"] = time.monotonic() - began
         predicted, weights = _weighted(problem, drawn, folder, say, resume, "predicted_fine")
@@ -320,49 +253,6 @@ Facts = dict[str, Any]
 """What there is to say of a fit besides its draws: costs, weights, evidence."""
 
 
-def _draws(
-    problem: Problem,
-    start: mode.Normal,
-    wanted: store.Settings,
-    folder: Path,
-    say: Say,
-    resume: bool,
-) -> Draws:
-    """Draws by any method that begins with the best fit."""
-    method = wanted.method
-    if method == "map":
-        return Draws(start.mean[None, None], {})
-    if method == "laplace":
-        z = start.sample(LAPLACE_DRAWS, wanted.seed)
-        return Draws(z[None], {}, log_proposal=start.log_density(z)[None])
-    release_memory()
-    if method == "nuts":
-        say(
-            f"NUTS: {wanted.chains} chains, {wanted.warmup} warm-up steps and {wanted.draws} "
-            "draws each"
-        )
-        sampler = nuts.Sampler(
-            problem,
-            start,
-            chains=wanted.chains,
-            warmup=wanted.warmup,
-            draws=wanted.draws,
-            seed=wanted.seed,
-            tree_depth=wanted.tree_depth,
-            acceptance=wanted.acceptance,
-        )
-        return sampler.draw(folder, say, resume)
-    if method == "smc":
-        say(f"tempered SMC: {wanted.chains} runs of {wanted.draws} particles")
-        runs = smc.Tempered(problem, start, wanted.chains, wanted.draws, wanted.seed)
-        return runs.draw(folder, say, resume)
-    family: svi.Family = "flow" if method == "flow" else "normal"
-    steps = STEPS_OF_WARMUP * wanted.warmup
-    say(f"variational fit of a {family}: {wanted.chains} runs of {steps} steps")
-    fits = svi.Variational(problem, start, family, wanted.chains, steps, wanted.draws, wanted.seed)
-    return fits.draw(folder, say, resume)
-
-
 def _densities(problem: Problem, start: mode.Normal, z: np.ndarray) -> np.ndarray:
     """Logarithm of the posterior density at draws by chain."""
     target = Whitened(problem, start)
@@ -372,13 +262,6 @@ def _densities(problem: Problem, start: mode.Normal, z: np.ndarray) -> np.ndarra
         return jax.lax.map(lambda one: problem.log_posterior(one, plan), z)
 
     return np.asarray(side_by_side(some, len(z), 1)(jnp.asarray(z), target.arguments))
-
-
-def _moments(z: np.ndarray) -> mode.Normal:
-    """A normal approximation with the moments of draws."""
-    flat = z.reshape(-1, z.shape[-1])
-    covariance = np.cov(flat.T).reshape(flat.shape[1], -1)
-    return mode.Normal(flat.mean(axis=0), covariance + 1e-9 * np.eye(flat.shape[1]))
 
 
 def _weighted(
@@ -407,30 +290,11 @@ def _kept(by_chain: np.ndarray) -> np.ndarray:
     return by_chain[:, :: max(1, -(-chains * draws // PREDICTED_DRAWS))]
 
 
-def _start(
-    problem: Problem, wanted: store.Settings, folder: Path, say: Say, resume: bool
-) -> mode.Normal:
-    path = folder / "laplace.npz"
-    if resume and path.exists():
-        try:
-            known = arrays.load(path)
-            return mode.Normal(known["mean"], known["covariance"])
-        except arrays.DamagedError as error:
-            say(f"{error}; it is found again")
-    say("best fit (first call compiles)")
-    found = mode.maximum(problem, wanted.starts, wanted.seed, say)
-    say("curvature there")
-    start = mode.laplace(problem, found[0].z)
-    arrays.save(path, mean=start.mean, covariance=start.covariance)
-    return start
-
-
-def _keep_finished(problem: Problem, folder: Path) -> None:
+def _keep_finished(problem: Problem, method: Method, folder: Path) -> None:
     """Make a posterior of the draws that an interrupted run has finished."""
-    finished = nuts.finished(folder)
+    finished = method.finished(folder)
     if finished is not None:
-        z = finished.pop("z")
-        groups = {"posterior": _named(problem, _bounded(problem, z))}
+        groups = {"posterior": _named(problem, _bounded(problem, finished))}
         store.write_posterior(folder / "posterior.nc", groups)
 
 
@@ -458,7 +322,7 @@ def draw(problem: Problem, wanted: store.Settings, folder: Path, say: Say, resum
     try:
         drawn, predicted, weights, facts = _fit(problem, coarse, wanted, folder, say, resume)
     except KeyboardInterrupt:
-        _keep_finished(problem, folder)
+        _keep_finished(problem, wanted.method, folder)
         raise
     _conclude(problem, wanted, folder, drawn, predicted, weights, facts, say)
 
@@ -476,7 +340,6 @@ def _conclude(
     """Weight draws where they have to be, and write everything."""
     more: list[checks.Row] = []
     x = _bounded(problem, drawn.z)
-    statistics = dict(drawn.statistics)
     shape = _kept(drawn.z).shape[:2]
     raw = None
     if weights is not None:
@@ -491,7 +354,7 @@ def _conclude(
     if "log_evidence" in facts:
         more.append(checks.evidence_row(np.array(facts["log_evidence"])))
     write_results(
-        problem, wanted, folder, statistics, x, predicted, shape, say, more, raw=raw, facts=facts
+        problem, wanted, folder, drawn.statistics, x, predicted, shape, say, more, raw, facts
     )
 
 
@@ -499,7 +362,7 @@ def write_results(
     problem: Problem,
     wanted: store.Settings,
     folder: Path,
-    drawn: dict[str, np.ndarray],
+    drawn: Mapping[str, np.ndarray],
     x: np.ndarray,
     flat: prediction.Prediction | prediction.Predicted,
     shape: tuple[int, int],
@@ -521,7 +384,7 @@ def write_results(
         raw: the draws as the sampler made them, where ``x`` are resampled ones.
         facts: what there is to say of the fit besides; written to ``facts.json``.
     """
-    facts = facts or {"method": wanted.method}
+    facts = facts or {"method": wanted.reported.name}
     predicted = flat if isinstance(flat, prediction.Predicted) else prediction.in_memory(flat)
     prior = np.asarray(problem.priors.sample(jax.random.key(wanted.seed + 1), 2000))
     path = folder / "posterior.nc"
@@ -542,8 +405,7 @@ def write_results(
             tree,
             problem.parameters,
             table,
-            wanted.method,
-            quick=wanted.quick,
+            wanted.reported,
             described=summary,
             more=[*more_checks, checks.identified(directions)],
         )
@@ -578,7 +440,7 @@ def _opened(path: Path) -> Iterator[xr.DataTree]:
 def _write_posterior(
     problem: Problem,
     path: Path,
-    drawn: dict[str, np.ndarray],
+    drawn: Mapping[str, np.ndarray],
     x: np.ndarray,
     prior: np.ndarray,
     predicted: prediction.Predicted,
@@ -607,15 +469,8 @@ def _write_posterior(
     }
     if raw is not None:
         groups["sampled"] = _named(problem, raw)
-    if "num_steps" in drawn:
-        groups["sample_stats"] = {
-            "diverging": drawn["diverging"],
-            "n_steps": drawn["num_steps"],
-            "tree_depth": np.ceil(np.log2(drawn["num_steps"] + 1)).astype(int),
-            "acceptance_rate": drawn["accept_prob"],
-            "energy": drawn["energy"],
-            "lp": -drawn["potential_energy"],
-        }
+    if drawn:
+        groups["sample_stats"] = dict(drawn)
     dims = {"observation": ["obs"], "fitted": ["obs"]}
     dims |= {"estimated": ["obs"], "observation_year": ["obs"]}
     every = np.arange(x.shape[1])

@@ -28,12 +28,14 @@ import jax.numpy as jnp  # noqa: E402
 
 from calibration import checks  # noqa: E402
 from calibration.methods import (  # noqa: E402
-    ensemble_smoother,
+    NUTS,
+    SMC,
+    SVI,
+    EnsembleSmoother,
+    Flow,
+    Laplace,
     importance,
     mode,
-    nuts,
-    smc,
-    svi,
 )
 from calibration.methods.posterior import Draws  # noqa: E402
 from calibration.problem import Problem  # noqa: E402
@@ -98,44 +100,42 @@ def main(folder: Path, reference: int, draws: int) -> None:
     shared = time.monotonic() - began
     print(f"best fit and curvature: {shared:.0f} s with compilation", flush=True)
 
-    methods = {
-        "laplace": lambda: None,
-        "nuts": lambda: nuts.Sampler(problem, start, 2, 100, draws, 1),
-        "svi": lambda: svi.Variational(problem, start, "normal", 2, 400, draws, 1),
-        "flow": lambda: svi.Variational(problem, start, "flow", 2, 800, draws, 1),
-        "smc": lambda: smc.Tempered(problem, start, 2, draws // 2, 1),
-        "ensemble": lambda: ensemble_smoother.Smoother(problem, 2, draws // 2, 1),
-    }
-    long = nuts.Sampler(problem, start, 2, 250, reference, 0).draw(folder, print, resume=True).z
+    methods = (
+        Laplace(),
+        NUTS(chains=2, warmup=100, draws=draws),
+        SVI(chains=2, warmup=40, draws=draws),
+        Flow(chains=2, warmup=80, draws=draws),
+        SMC(chains=2, draws=draws // 2),
+        EnsembleSmoother(chains=2, draws=draws // 2),
+    )
+    long_run = NUTS(chains=2, warmup=250, draws=reference)
+    long = long_run.draw(problem, start, 0, folder, print, resume=True).z
     truth = long.reshape(-1, long.shape[-1])
     mean, sd = truth.mean(axis=0), truth.std(axis=0)
     rows = []
-    for name, make in methods.items():
-        method = make()
+    for method in methods:
         began = time.monotonic()
-        if method is None:
-            z = start.sample(1000, 1)[None]
-            found = Draws(z, {}, log_proposal=start.log_density(z[0])[None], gradients=4 * len(sd))
-        else:
-            shutil.rmtree(folder / name, ignore_errors=True)
-            found = method.draw(folder / name, print)
+        shutil.rmtree(folder / method.name, ignore_errors=True)
+        found = method.draw(problem, start, 1, folder / method.name, print)
         seconds = time.monotonic() - began
         flat, k, worth = found.z.reshape(-1, found.z.shape[-1]), np.nan, np.nan
         if found.log_proposal is not None:
             flat, weights = corrected(problem, found)
             k, worth = weights.k, weights.effective
-        elif name == "nuts":
+        elif found.log_evidence is None and method.exact:
             worth = effective(found.z)
         else:
             worth = len(flat)
+        # the normal approximation costs what its curvature costs
+        gradients = found.gradients or 4 * len(sd) * method.needs_gradients
         off = (flat.mean(axis=0) - mean) / sd
         row = {
-            "method": name,
-            "gradients": found.gradients,
+            "method": method.name,
+            "gradients": gradients,
             "runs": found.runs + (len(flat) if found.log_proposal is not None else 0),
             "seconds": seconds,
             "effective draws": worth,
-            "gradients per effective draw": found.gradients / worth,
+            "gradients per effective draw": gradients / worth,
             "runs per effective draw": found.runs / worth,
             "Pareto k": k,
             "error of means, sd (rms)": float(np.sqrt(np.mean(off**2))),

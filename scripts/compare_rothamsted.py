@@ -60,6 +60,7 @@ COLOURS = {
 def main(folder: Path, method: str, models: list[str], seed: int) -> None:
     """Fit, predict what was withheld, and compare."""
     folder.mkdir(parents=True, exist_ok=True)
+    asked = named(method).sized(chains=2, draws=300)
     scores, intervals = [], []
     for name in models:
         case, mechanisms = MODELS[name]
@@ -67,7 +68,7 @@ def main(folder: Path, method: str, models: list[str], seed: int) -> None:
         fit = folder / name
         begun = (fit / "fit.json").is_file()
         if not begun or not store.read_json(fit / "fit.json").get("complete"):
-            calibrate_case(path, fit, method=method, chains=2, draws=300, seed=seed, resume=begun)
+            calibrate_case(path, fit, asked, seed=seed, resume=begun)
         found = store.load(fit)
         problem = Problem(path)
         x = drawn(found, problem)

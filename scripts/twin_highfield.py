@@ -24,8 +24,10 @@ import tomlkit  # noqa: E402
 
 from calibration import Problem, store  # noqa: E402
 from calibration.compatibility import in_order  # noqa: E402
+from calibration.methods import NUTS  # noqa: E402
+from calibration.methods.mode import START  # noqa: E402
 from calibration.prediction import predict_draws, table  # noqa: E402
-from calibration.twin.assimilation import START, assimilate_case  # noqa: E402
+from calibration.twin.assimilation import assimilate_case  # noqa: E402
 from calibration.workflow import calibrate_case  # noqa: E402
 from diffsoil.io import data_path  # noqa: E402
 from diffsoil.report.pictures import BLUE, ORANGE, Figure, save  # noqa: E402
@@ -49,10 +51,7 @@ def main(folder: Path, draws: int, seed: int) -> None:
         calibrate_case(
             folder / "case.toml",
             fit,
-            method="nuts",
-            chains=CHAINS,
-            warmup=100,
-            draws=draws,
+            NUTS(chains=CHAINS, warmup=100, draws=draws),
             seed=seed,
             resume=(fit / "fit.json").is_file(),
         )

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 
 from calibration import identifiability, prediction, store, workflow
+from calibration.methods import MAP, Laplace, nuts
 from calibration.methods import mode as approximation
-from calibration.methods import nuts
 from calibration.observations import Operator
 from calibration.priors import Priors, Transform
 from calibration.problem import Problem
@@ -129,10 +129,14 @@ def laplace(problem, best):
     return approximation.laplace(problem, best.z)
 
 
+CHAINS = nuts.NUTS(chains=2, warmup=50, draws=100)
+QUICK = Laplace.sized(quick=True)
+
+
 @pytest.fixture(scope="module")
 def sampled(problem, laplace, tmp_path_factory):
     folder = tmp_path_factory.mktemp("chains")
-    sampler = nuts.Sampler(problem, laplace, chains=2, warmup=50, draws=100, seed=3)
+    sampler = nuts.Sampler(problem, laplace, CHAINS, seed=3)
     return sampler.run(folder, lambda line: None)
 
 
@@ -309,25 +313,25 @@ def test_resumed_chains_equal_uninterrupted_ones(problem, laplace, sampled, tmp_
         if "sampling    25" in line:
             raise KeyboardInterrupt
 
-    sampler = nuts.Sampler(problem, laplace, chains=2, warmup=50, draws=100, seed=3)
+    sampler = nuts.Sampler(problem, laplace, CHAINS, seed=3)
     with pytest.raises(KeyboardInterrupt):
         sampler.run(tmp_path, interrupted)
-    kept = nuts.finished(tmp_path)
+    kept = CHAINS.finished(tmp_path)
     assert kept is not None
-    np.testing.assert_array_equal(kept["z"], sampled["z"][:, :25])
+    np.testing.assert_array_equal(kept, sampled["z"][:, :25])
     whole = sampler.run(tmp_path, lambda line: None, resume=True)
     np.testing.assert_array_equal(whole["z"], sampled["z"])
 
 
 def test_more_chains_than_devices_is_an_error_not_a_silent_queue(problem, laplace):
     with pytest.raises(RuntimeError, match="side by side"):
-        nuts.Sampler(problem, laplace, chains=9, warmup=50, draws=50, seed=0)
+        nuts.Sampler(problem, laplace, nuts.NUTS(chains=9), seed=0)
 
 
 @pytest.fixture(scope="module")
 def fit(case, tmp_path_factory):
     folder = tmp_path_factory.mktemp("fits") / "fit"
-    assert workflow.calibrate_case(case, folder, method="laplace", quick=True) == 0
+    assert workflow.calibrate_case(case, folder, QUICK) == 0
     return folder
 
 
@@ -342,18 +346,18 @@ def test_a_fit_folder_holds_everything(fit):
 def test_an_existing_fit_is_neither_overwritten_nor_touched_unasked(case, fit):
     before = {p.name: p.stat().st_mtime_ns for p in fit.iterdir()}
     with pytest.raises(InputError, match="exists already"):
-        workflow.calibrate_case(case, fit, method="map", quick=True)
+        workflow.calibrate_case(case, fit, MAP(quick=True))
     assert before == {p.name: p.stat().st_mtime_ns for p in fit.iterdir()}
 
 
 def test_a_run_is_not_resumed_with_other_settings(case, fit):
     with pytest.raises(InputError, match="seed was 0, is 9"):
-        workflow.calibrate_case(case, fit, method="laplace", quick=True, seed=9, resume=True)
+        workflow.calibrate_case(case, fit, QUICK, seed=9, resume=True)
 
 
 def test_a_resumed_fit_is_the_same_fit(case, fit):
     before = (fit / "predictions.csv").read_bytes()
-    assert workflow.calibrate_case(case, fit, method="laplace", quick=True, resume=True) == 0
+    assert workflow.calibrate_case(case, fit, QUICK, resume=True) == 0
     assert (fit / "predictions.csv").read_bytes() == before
 
 
@@ -365,7 +369,7 @@ def test_an_interrupted_overwrite_keeps_the_old_fit(case, fit, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(approximation, "maximum", interrupted)
         with pytest.raises(KeyboardInterrupt, match="--resume"):
-            workflow.calibrate_case(case, fit, method="laplace", quick=True, overwrite=True)
+            workflow.calibrate_case(case, fit, QUICK, overwrite=True)
     assert (fit / "summary.csv").read_bytes() == before
 
 

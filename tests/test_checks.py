@@ -12,7 +12,7 @@ import pytest
 import xarray as xr
 
 from calibration import checks
-from calibration.methods import importance
+from calibration.methods import NUTS, Laplace, importance, named
 from diffsoil.parameters import UNIFORM, Parameter
 
 NAMES = ("carbon.k_hum", "protection.b1", "manure.factor")
@@ -118,8 +118,8 @@ def result(table: pd.DataFrame, check: str) -> pd.Series:
 def run(
     tree: xr.DataTree, table: pd.DataFrame, method: str = "nuts", **kwargs: Any
 ) -> pd.DataFrame:
-    quick = kwargs.pop("quick", True)
-    return checks.checks(tree, kwargs.pop("parameters", parameters()), table, method, quick)
+    asked = named(method)(quick=kwargs.pop("quick", True))
+    return checks.checks(tree, kwargs.pop("parameters", parameters()), table, asked)
 
 
 def test_a_good_fit_passes_every_check() -> None:
@@ -246,7 +246,7 @@ def test_estimated_values_count_in_no_check() -> None:
     clean = run(fake_tree(table), table)
     extra = table[~table["fitted"]].assign(estimated=1, value=1e6)
     both = pd.concat([table, extra], ignore_index=True)
-    found = checks.checks(fake_tree(table), parameters(), both, "nuts", True)
+    found = checks.checks(fake_tree(table), parameters(), both, NUTS(quick=True))
     pd.testing.assert_frame_equal(clean, found)
 
 
@@ -331,7 +331,7 @@ def test_parameters_at_bounds_come_first() -> None:
     assert run(fake_tree(table), table)["check"].iloc[0] == "parameters at bounds"
 
 
-@pytest.mark.parametrize("method", checks.INDEPENDENT_RUNS)
+@pytest.mark.parametrize("method", ["svi", "flow", "smc", "ensemble"])
 def test_runs_of_a_method_have_to_agree(method: str) -> None:
     table = fake_table()
     assert result(run(fake_tree(table), table, method), "agreement of the runs")["passed"]
@@ -361,14 +361,14 @@ def test_weights_of_a_narrow_approximation_fail_and_say_what_to_do() -> None:
     rng = np.random.default_rng(0)
     z = 0.4 * rng.normal(size=(500, 2))
     log = -0.5 * (z**2).sum(axis=1)
-    row = checks.importance_row(importance.weights(log, log / 0.16), "laplace")
+    row = checks.importance_row(importance.weights(log, log / 0.16), Laplace())
     assert not row["passed"]
     assert "Sample with nuts" in row["meaning"]
 
 
 def test_few_effective_draws_fail_although_their_tail_holds() -> None:
     weights = importance.Weights(np.full(500, 1 / 500), 0.5, 29.0)
-    assert checks.importance_row(weights, "laplace")["passed"]
+    assert checks.importance_row(weights, Laplace())["passed"]
     row = checks.effective_row(weights, "sample with nuts")
     assert not row["passed"]
     assert row["meaning"].endswith("Too few for quantiles: sample with nuts.")

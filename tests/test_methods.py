@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from calibration.methods import importance, nuts, smc, svi
+from calibration.methods import NUTS, SMC, SVI, Flow, importance, nuts, smc, svi
 from calibration.prediction import Predicted
 from calibration.problem import Prediction
 from diffsoil.io import InputError
@@ -55,17 +55,18 @@ def assert_moments(known: Known, z: np.ndarray, within: float) -> None:
 
 
 MADE = {
-    "nuts": lambda known: nuts.Sampler(known, known.start, 2, 50, 300, seed=0),
-    "svi": lambda known: svi.Variational(known, known.start, "normal", 2, 300, 400, seed=0),
-    "flow": lambda known: svi.Variational(known, known.start, "flow", 2, 300, 400, seed=0),
-    "smc": lambda known: smc.Tempered(known, known.start, 2, 250, seed=0),
+    "nuts": (nuts.Sampler, NUTS(chains=2, warmup=50, draws=300)),
+    "svi": (svi.Variational, SVI(chains=2, warmup=30, draws=400)),
+    "flow": (svi.Variational, Flow(chains=2, warmup=30, draws=400)),
+    "smc": (smc.Tempered, SMC(chains=2, draws=250)),
 }
 
 
 @pytest.fixture(scope="module", params=list(MADE))
 def run(request, known, tmp_path_factory):
     """A method, itself compiled, with what it found undisturbed."""
-    method = MADE[request.param](known)
+    kind, settings = MADE[request.param]
+    method = kind(known, known.start, settings, seed=0)
     return request.param, method, method.draw(tmp_path_factory.mktemp("whole"), silent)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from html import escape
 from pathlib import Path
@@ -12,6 +13,7 @@ import pandas as pd
 import pytest
 
 from calibration import checks, plots, report, store
+from calibration.methods import MAP, NUTS, Laplace
 from diffsoil.cases import Case, load_case
 from diffsoil.cases.fingerprint import checksum
 from tests import tiny_case
@@ -24,14 +26,7 @@ def settings(case: Case, **changes: Any) -> store.Settings:
     given = {
         "case": case.file.name,
         "case_sha256": checksum(case.text),
-        "method": "nuts",
-        "quick": False,
-        "chains": 2,
-        "warmup": 75,
-        "draws": 300,
-        "starts": 3,
-        "tree_depth": 10,
-        "acceptance": 0.8,
+        "method": NUTS(chains=2, warmup=75, draws=300),
         "seed": 7,
         "set": {"carbon.k_rpm": 0.25},
         "free": ["carbon.k_hum"],
@@ -56,9 +51,9 @@ def made(
 ) -> tuple[str, pd.DataFrame, dict[str, Path]]:
     """Text of a report, its checks and its pictures."""
     tree = fake_tree(table, chains=chains, draws=draws)
-    wanted = settings(case, chains=chains, draws=draws, **how)
+    wanted = settings(case, **how)
     summary = checks.summary(tree, parameters())
-    found = checks.checks(tree, parameters(), table, wanted.method, quick=True)
+    found = checks.checks(tree, parameters(), table, dataclasses.replace(wanted.method, quick=True))
     figures = plots.draw(folder, tree, parameters(), table, LABELS) if drawn else {}
     path = report.write(folder, case, tree, table, summary, found, figures, wanted)
     return path.read_text(encoding="utf-8"), found, figures
@@ -129,7 +124,7 @@ def test_a_report_says_how_to_repeat_the_fit(full: Any, case: Case) -> None:
 
 
 def test_the_command_of_a_quick_fit_says_quick(case: Case) -> None:
-    quick = settings(case, method="laplace", quick=True, set={})
+    quick = settings(case, method=Laplace(quick=True), set={})
     assert report.command(quick) == (
         "diffsoil calibrate tiny -o FIT --method laplace --quick --seed 7"
     )
@@ -144,7 +139,7 @@ def test_text_of_users_is_escaped(case: Case, tmp_path: Path) -> None:
 
 def test_a_one_draw_tree_gets_a_report(case: Case, tmp_path: Path) -> None:
     table = fake_table(sd=0.0)
-    text, _, figures = made(tmp_path, case, table, chains=1, draws=1, method="map", drawn=True)
+    text, _, figures = made(tmp_path, case, table, chains=1, draws=1, method=MAP(), drawn=True)
     assert set(figures) == {"fit", "overview", "kept_out", "priors"}
     assert "not checked" in text
     assert "A single set of parameters has no spread" in text

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from calibration import plots, simulation_based
+from calibration.methods import NUTS, Laplace
 from calibration.problem import Problem
 from tests.known_posterior import Known
 from tests.test_calibration import rows, write_case
@@ -22,7 +23,7 @@ def silent(line: str) -> None:
 
 
 def judged(problem, folder, count: int = COUNT) -> tuple[np.ndarray, pd.DataFrame]:
-    replicates = simulation_based.Replicates(problem, "laplace", seed=1)
+    replicates = simulation_based.Replicates(problem, Laplace(), seed=1)
     ranks = replicates.ranks(count, folder, silent)
     return ranks, simulation_based.described(ranks, problem.names)
 
@@ -42,7 +43,7 @@ def test_a_posterior_that_is_too_narrow_fails(tmp_path):
 
 def test_ranks_go_on_where_they_were_stopped(tmp_path):
     whole, _ = judged(Known(), tmp_path / "whole", 6)
-    replicates = simulation_based.Replicates(Known(), "laplace", seed=1)
+    replicates = simulation_based.Replicates(Known(), Laplace(), seed=1)
     replicates.ranks(3, tmp_path / "part", silent)
     again = replicates.ranks(6, tmp_path / "part", silent, resume=True)
     np.testing.assert_array_equal(again, whole)
@@ -53,7 +54,9 @@ def test_the_tiny_column_gets_its_parameters_back(tmp_path):
     """Forty data sets simulated from the prior of a case, each sampled with NUTS."""
     path = write_case(tmp_path, rows())
     problem = Problem(path)
-    replicates = simulation_based.Replicates(problem, "nuts", warmup=50, draws=200, seed=2)
+    replicates = simulation_based.Replicates(
+        problem, NUTS(chains=2, warmup=50, draws=200, tree_depth=6), seed=2
+    )
     table = simulation_based.described(replicates.ranks(40, tmp_path, print), problem.names)
     rows_ = simulation_based.verdict(table)
     assert all(row["passed"] for row in rows_), table.to_string()

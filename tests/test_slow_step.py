@@ -9,7 +9,9 @@ import pandas as pd
 import pytest
 
 from calibration import store, workflow
+from calibration.methods import Laplace
 from calibration.methods.importance import Weights
+from calibration.methods.method import Method
 from calibration.methods.posterior import Draws
 from calibration.slow_step import coarser
 from diffsoil.cases import load_case
@@ -50,18 +52,22 @@ def test_draws_that_weights_cannot_correct_are_drawn_again_with_the_own_step(
     z = np.random.default_rng(0).normal([1.0, -2.0], [0.5, 3.0], (2, 200, 2))
     asked = []
 
-    def draws(problem, start, wanted, folder, say, resume):
-        asked.append((problem, start, folder))
-        return Draws(z, {}, log_proposal=np.zeros((2, 200)), gradients=10.0)
+    class Twice(Method):
+        """Draws that are there already, and what they were asked for."""
+
+        name = "twice"
+
+        def draw(self, posterior, start, seed, folder, report, resume=False):
+            asked.append((posterior, start, folder))
+            return Draws(z, log_proposal=np.zeros((2, 200)), gradients=10.0)
 
     def weighted(problem, drawn, folder, say, resume, name):
         assert problem is fine  # predictions are those of the case's own step
         return "predicted", Weights(np.full(400, 1 / 400), 0.2 if name.endswith("fine") else k, 300)
 
-    monkeypatch.setattr(workflow, "_start", lambda problem, *_: problem)
-    monkeypatch.setattr(workflow, "_draws", draws)
+    monkeypatch.setattr(workflow.mode, "start", lambda problem, *_: problem)
     monkeypatch.setattr(workflow, "_weighted", weighted)
-    wanted = SimpleNamespace(method="laplace")
+    wanted = SimpleNamespace(method=Twice(), seed=0)
     _, _, weights, facts = workflow._fit(fine, coarse, wanted, tmp_path, silent, False)
     assert asked[0] == (coarse, coarse, tmp_path)
     assert len(asked) == 1 + again
@@ -82,7 +88,7 @@ def test_a_coarser_history_leads_to_the_same_posterior(tmp_path):
     found = {}
     for years in (0, 50):
         folder = tmp_path / f"fit{years}"
-        workflow.calibrate_case(case, folder, method="laplace", quick=True, slow_step=years or None)
+        workflow.calibrate_case(case, folder, Laplace.sized(quick=True), slow_step=years or None)
         found[years] = pd.read_csv(folder / "summary.csv", index_col="parameter")
     away = (found[50]["mean"] - found[0]["mean"]) / found[0]["sd"]
     assert away.abs().max() < 0.3

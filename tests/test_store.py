@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from calibration import store
+from calibration.methods import NUTS, Laplace
 from diffsoil.cases import load_case
 from diffsoil.cases.fingerprint import checksum
 from diffsoil.io import InputError
@@ -28,9 +29,8 @@ def fit(tmp_path_factory):
     (folder / "data" / "observations.csv").write_text("site,year\nfield,1905\n")
     case = load_case(path)
     settings = store.Settings(
-        case=case.name, case_sha256=checksum(case.text), method="nuts", quick=True,
-        chains=2, warmup=25, draws=25, starts=1, tree_depth=3, acceptance=0.7, seed=0, set={},
-        free=sorted(case.file.free),
+        case=case.name, case_sha256=checksum(case.text), method=NUTS(quick=True, draws=25),
+        seed=0, set={}, free=sorted(case.file.free),
     )  # fmt: skip
     made = folder / "fit"
     with store.folder_of(made, overwrite=False, resume=False, inputs=[path]) as place:
@@ -70,7 +70,7 @@ def test_a_fit_carries_all_files_of_its_case(copy):
 
 def test_a_later_format_is_refused_with_both_numbers(copy):
     change(copy, format=7)
-    refused(copy, r"fit.json: format: is 7, .* reads 1 to 2")
+    refused(copy, r"fit.json: format: is 7, .* reads 1 to 3")
 
 
 def test_a_fit_that_was_interrupted_is_refused(copy):
@@ -116,7 +116,7 @@ def test_values_that_this_program_does_not_allow_are_refused(copy):
         found.column(found.case())
 
 
-def test_a_fit_of_format_1_is_read_as_one_of_format_2(copy):
+def test_a_fit_of_format_1_is_read_as_one_of_today(copy):
     content = json.loads((copy / "fit.json").read_text())
     text = (copy / "case.toml").read_text()
     content |= {"format": 1, "case_sha256": checksum(text)}
@@ -128,6 +128,26 @@ def test_a_fit_of_format_1_is_read_as_one_of_format_2(copy):
     assert [e["method"] for e in found.history] == ["nuts"]
     (copy / "case.toml").write_text(text + "# changed\n")
     refused(copy, "is not the case of the fit: SHA-256 was")
+
+
+def test_a_fit_of_format_2_has_the_settings_that_its_method_used(copy):
+    sizes = {"quick": True, "chains": 3, "warmup": 25, "draws": 70, "starts": 1}
+    own = {"tree_depth": 4, "acceptance": 0.7}
+    history = [{"step": 0, "method": "nuts"}, {"step": 1, "method": "weights"}]
+    change(copy, format=2, method="weights", options=None, history=history, **sizes, **own)
+    found = store.load(copy).settings
+    assert found.method == NUTS(**sizes, **own)
+    assert found.weighted
+    assert found.reported.name == "weights"
+    change(copy, method="laplace", history=[])  # which had 1000 draws whatever was written there
+    assert store.load(copy).settings.method == Laplace(quick=True, starts=1)
+
+
+def test_a_method_that_this_program_has_not_is_named(copy):
+    change(copy, method="gibbs")
+    refused(copy, r"fit.json: method: is 'gibbs', known are map, laplace, ")
+    change(copy, method="nuts", options={"chain": 3})
+    refused(copy, r"fit.json: options: .*'chain'")
 
 
 def test_no_fit_at_all_says_so(tmp_path):

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from calibration import plots, prediction, store, workflow
-from calibration.methods import importance
+from calibration.methods import NUTS, importance
 from calibration.problem import Problem
 from calibration.twin import assimilation, forecast, scenario
 from diffsoil.cases import load_case
@@ -58,8 +58,8 @@ def write_case(folder):
 def write_results(problem, x, folder):
     """A fit of given draws, as a calibration would leave it."""
     settings = store.Settings(
-        case=problem.case.name, case_sha256=checksum(problem.case.text), method="nuts",
-        quick=True, chains=2, warmup=25, draws=25, starts=1, tree_depth=3, acceptance=0.7,
+        case=problem.case.name, case_sha256=checksum(problem.case.text),
+        method=NUTS(quick=True, chains=2, warmup=25, draws=25, starts=1, tree_depth=3),
         seed=0, set={}, free=sorted(problem.case.file.free),
     )  # fmt: skip
     with store.folder_of(folder, overwrite=False, resume=False, inputs=[]) as place:

@@ -11,16 +11,21 @@ member draws its error parameters anew, given how far it now lies from the obser
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import xarray as xr
 from jaxtyping import Array, Float
 
+from calibration.checks import Row, agreement_check
 from calibration.likelihood import ERROR, MEMORY
+from calibration.methods.method import Method, Report
+from calibration.methods.mode import Normal
 from calibration.methods.posterior import Draws
 from calibration.prediction import Predictor
 from calibration.problem import Problem
@@ -32,20 +37,58 @@ ERROR_STEPS, ERROR_STRIDE = 60, 0.35
 """Metropolis steps of the error parameters after each pass, and their size."""
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EnsembleSmoother(Method):
+    """ES-MDA.
+
+    Args:
+        chains: number of ensembles, which know nothing of each other.
+        draws: members of each; a few times the number of parameters at least.
+    """
+
+    name = "ensemble"
+    description = (
+        "an ensemble moved towards the observations in Kalman steps (ES-MDA), without "
+        "gradients; exact for linear models only, and not corrected by anything"
+    )
+    needs_gradients = False
+    has_density = False
+    options = ("chains", "draws")
+    short = MappingProxyType({"chains": 2, "draws": 200})
+
+    chains: int = 4
+    draws: int = 500
+
+    def draw(
+        self,
+        posterior: Problem,
+        start: Normal,
+        seed: int,
+        folder: Path,
+        report: Report,
+        resume: bool = False,
+    ) -> Draws:
+        """See :meth:`.method.Method.draw`."""
+        return Smoother(posterior, self, seed).draw(folder, report, resume)
+
+    def checks(self, tree: xr.DataTree) -> list[Row]:
+        """See :meth:`.method.Method.checks`."""
+        return [agreement_check(tree, self.quick)]
+
+
 class Smoother:
     """Ensembles that know nothing of each other.
 
     Args:
         problem: what to fit.
-        chains: number of ensembles.
-        members: of each; a few times the number of parameters at least.
+        method: the settings.
         seed: same seed, same draws.
     """
 
-    def __init__(self, problem: Problem, chains: int, members: int, seed: int) -> None:
+    def __init__(self, problem: Problem, method: EnsembleSmoother, seed: int) -> None:
         self.problem = problem
-        self.chains = chains
-        self.members = members
+        self.chains = method.chains
+        self.members = method.draws
         self._seed = seed
         self._predict = Predictor(problem)
         names = problem.names
@@ -53,7 +96,7 @@ class Smoother:
         self._bounded = jax.jit(jax.vmap(problem.coordinates.bounded))
         self._redraw = jax.jit(jax.vmap(self._redrawn))
 
-    def draw(self, folder: Path, report: Callable[[str], None], resume: bool = False) -> Draws:
+    def draw(self, folder: Path, report: Report, resume: bool = False) -> Draws:
         """Smooth, writing a file in ``ensemble/`` of a folder after every pass.
 
         Args:
@@ -65,8 +108,7 @@ class Smoother:
         count = self.chains * self.members
         prior = self.problem.priors.sample(jax.random.key(self._seed), count)
         z = np.asarray(jax.jit(jax.vmap(self.problem.coordinates.unbounded))(prior))
-        if chunks.done:
-            z = np.asarray(chunks.state(z))
+        z = np.asarray(chunks.state(z))
         while chunks.done < PASSES:
             number = chunks.done
             predicted = self._predict(np.asarray(self._bounded(jnp.asarray(z))), report)
@@ -81,7 +123,7 @@ class Smoother:
         predicted = self._predict(np.asarray(self._bounded(jnp.asarray(z))), report)
         key = jax.random.fold_in(jax.random.key(self._seed + 1), PASSES)
         z = self._with_errors(key, z, predicted.latent)
-        return Draws(z.reshape(self.chains, self.members, -1), {}, runs=float((PASSES + 1) * count))
+        return Draws(z.reshape(self.chains, self.members, -1), runs=float((PASSES + 1) * count))
 
     @property
     def _fitted(self) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -15,8 +16,12 @@ from scipy.stats import multivariate_normal
 from calibration.problem import Problem
 from diffsoil.io import InputError
 from diffsoil.output.simulation import simulate
+from diffsoil.work import arrays
 
 Report = Callable[[str], None]
+
+START = "laplace.npz"
+"""File that keeps where a method begins."""
 
 GRADIENT_TOLERANCE = 2e-2
 """Largest component of the gradient at which a search is done."""
@@ -147,6 +152,50 @@ class Normal(NamedTuple):
     def log_density(self, z: Float[np.ndarray, "draw parameter"]) -> Float[np.ndarray, " draw"]:
         """Logarithm of its density at unbounded parameters."""
         return multivariate_normal(self.mean, self.covariance).logpdf(z).reshape(len(z))
+
+
+def wide(mean: Float[np.ndarray, " parameter"]) -> Normal:
+    """A normal as wide as uniform priors are in logit coordinates."""
+    return Normal(mean, np.eye(mean.size) / LEAST_CURVATURE)
+
+
+def moments(z: Float[np.ndarray, "... parameter"], least: float) -> Normal:
+    """A normal with the moments of draws, and ``least`` added to each variance."""
+    flat = z.reshape(-1, z.shape[-1])
+    size = flat.shape[1]
+    return Normal(flat.mean(axis=0), np.cov(flat.T).reshape(size, size) + least * np.eye(size))
+
+
+def save(folder: Path, start: Normal) -> None:
+    """Keep where a method begins, in the folder of a fit."""
+    arrays.save(folder / START, mean=start.mean, covariance=start.covariance)
+
+
+def start(
+    problem: Problem, starts: int, seed: int, folder: Path, report: Report, resume: bool
+) -> Normal:
+    """The normal approximation at the best fit, kept in the folder of a fit.
+
+    Args:
+        problem: what to fit.
+        starts, seed: see :func:`maximum`.
+        folder: where it is kept.
+        report: progress lines.
+        resume: take what is kept.
+    """
+    path = folder / START
+    if resume and path.exists():
+        try:
+            known = arrays.load(path)
+            return Normal(known["mean"], known["covariance"])
+        except arrays.DamagedError as error:
+            report(f"{error}; it is found again")
+    report("best fit (first call compiles)")
+    found = maximum(problem, starts, seed, report)
+    report("curvature there")
+    best = laplace(problem, found[0].z)
+    save(folder, best)
+    return best
 
 
 def laplace(

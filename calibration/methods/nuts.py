@@ -7,18 +7,25 @@ file of their own, so an interrupted run goes on where it was and ends with the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+import tempfile
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import xarray as xr
 from jaxtyping import Array
-from numpyro.infer import NUTS
+from numpyro import infer
 
+from calibration.checks import Row, sampler_checks
+from calibration.methods.method import Method, Repeated, Report
 from calibration.methods.mode import Normal
 from calibration.methods.posterior import Draws, Posterior, Whitened, side_by_side
+from calibration.problem import Problem
+from diffsoil._runtime import release_memory
 from diffsoil.work.chunks import Chunks
 
 NAME = "chains"
@@ -33,7 +40,88 @@ FIRST_STEP = 0.4
 LONG_WARMUP = 250
 """Warm-up from which scales are learnt anew; in a shorter one the Laplace scales are better."""
 
+WARM_WARMUP = 100
+"""Warm-up at most where the scales are known from a posterior before."""
+
 FIELDS = ("diverging", "num_steps", "accept_prob", "energy", "potential_energy")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NUTS(Method):
+    """Hamiltonian Monte Carlo that chooses the length of its paths.
+
+    In whitened coordinates seven leapfrog steps (depth 3) go about a quarter of a period, enough
+    for nearly independent draws; the full setting lets NUTS decide.
+
+    Args:
+        chains: number of chains; on a CPU they run side by side, each on a device of its own.
+        warmup, draws: transitions per chain; rounded up to whole chunks.
+        tree_depth: a path is not doubled more often than this.
+        acceptance: mean acceptance probability that warm-up sets the step size for.
+    """
+
+    name = "nuts"
+    description = "draws from the full posterior by Hamiltonian Monte Carlo (NUTS)"
+    exact = True
+    options = ("chains", "warmup", "draws")
+    short = MappingProxyType(
+        {"chains": 2, "warmup": 50, "draws": 200, "tree_depth": 4, "acceptance": 0.7}
+    )
+    unchecked = ""
+
+    chains: int = 4
+    warmup: int = 250
+    draws: int = 500
+    tree_depth: int = 10
+    acceptance: float = 0.8
+
+    def draw(
+        self,
+        posterior: Problem,
+        start: Normal,
+        seed: int,
+        folder: Path,
+        report: Report,
+        resume: bool = False,
+    ) -> Draws:
+        """See :meth:`.method.Method.draw`."""
+        release_memory()
+        report(
+            f"NUTS: {self.chains} chains, {self.warmup} warm-up steps and {self.draws} draws each"
+        )
+        return Sampler(posterior, start, self, seed).draw(folder, report, resume)
+
+    def finished(self, folder: Path) -> np.ndarray | None:
+        """See :meth:`.method.Method.finished`."""
+        return finished(folder).get("z")
+
+    def warm(self) -> Self:
+        """See :meth:`.method.Method.warm`."""
+        return dataclasses.replace(self, warmup=min(self.warmup, WARM_WARMUP))
+
+    def repeated(self, posterior: Problem, seed: int) -> Repeated:
+        """See :meth:`.method.Method.repeated`."""
+        size = len(posterior.names)
+        somewhere = Normal(np.zeros(size), np.eye(size))
+        sampler = Sampler(posterior, somewhere, self, seed, posterior.errors.value)
+
+        def draws(start: Normal, value: Array, seed: int) -> Draws:
+            sampler.restart(start, seed, value)
+            with tempfile.TemporaryDirectory() as scratch:
+                return sampler.draw(Path(scratch), lambda line: None)
+
+        return draws
+
+    def checks(self, tree: xr.DataTree) -> list[Row]:
+        """See :meth:`.method.Method.checks`."""
+        return sampler_checks(tree, self.quick)
+
+    def told(self) -> dict[str, str]:
+        """See :meth:`.method.Method.told`."""
+        return super().told() | {
+            "warm-up": f"{self.warmup} steps a chain",
+            "longest path": f"2^{self.tree_depth} - 1 steps",
+        }
 
 
 class Sampler:
@@ -41,13 +129,10 @@ class Sampler:
 
     Args:
         problem: what to sample.
-        start: Normal approximation; its factor whitens the parameters, draws of it start
+        start: Laplace approximation; its factor whitens the parameters, draws of it start
             the chains.
-        chains: number of chains; on a CPU they run side by side, each on a device of its own.
-        warmup, draws: transitions per chain; rounded up to whole chunks.
+        method: the settings.
         seed: same seed, same draws.
-        tree_depth: a path is not doubled more often than this.
-        acceptance: mean acceptance probability that warm-up sets the step size for.
         value: measured values in the place of the table's own.
 
     Raises:
@@ -58,46 +143,40 @@ class Sampler:
         self,
         problem: Posterior,
         start: Normal,
-        chains: int,
-        warmup: int,
-        draws: int,
+        method: NUTS,
         seed: int,
-        tree_depth: int = 10,
-        acceptance: float = 0.8,
         value: Array | None = None,
     ) -> None:
         self.problem = problem
-        self.chains = chains
-        self.warmup = -(-warmup // CHUNK) * CHUNK
-        self.draws = -(-draws // CHUNK) * CHUNK
+        self.method = method
+        self.warmup = -(-method.warmup // CHUNK) * CHUNK
+        self.draws = -(-method.draws // CHUNK) * CHUNK
         self._target = Whitened(problem, start, value)
         self._seed = seed
-        self._tree_depth = tree_depth
-        self._acceptance = acceptance
-        self._begin = side_by_side(self._start, chains, 2)
-        self._step = side_by_side(self._chunk, chains, 1)
+        self._begin = side_by_side(self._start, method.chains, 2)
+        self._step = side_by_side(self._chunk, method.chains, 1)
 
     def restart(self, start: Normal, seed: int, value: Array | None = None) -> None:
         """Sample other data, or from another start, with the same compiled program."""
         self._target = Whitened(self.problem, start, value)
         self._seed = seed
 
-    def _kernel(self, arguments: Any) -> NUTS:
+    def _kernel(self, arguments: Any) -> infer.NUTS:
         def potential(u: Array) -> Array:
             return -self._target.log_density(u, arguments)
 
-        return NUTS(
+        return infer.NUTS(
             potential_fn=potential,
             step_size=FIRST_STEP,
-            target_accept_prob=self._acceptance,
-            max_tree_depth=self._tree_depth,
+            target_accept_prob=self.method.acceptance,
+            max_tree_depth=self.method.tree_depth,
             adapt_mass_matrix=self.warmup >= LONG_WARMUP,
         )
 
     def _start(self, key: Array, u: Array, arguments: Any) -> Any:
         return self._start_with(self._kernel(arguments), key, u)
 
-    def _start_with(self, kernel: NUTS, key: Array, u: Array) -> Any:
+    def _start_with(self, kernel: infer.NUTS, key: Array, u: Array) -> Any:
         return kernel.init(key, self.warmup, init_params=u, model_args=(), model_kwargs={})
 
     def _chunk(self, state: Any, arguments: Any) -> tuple[Any, dict[str, Array]]:
@@ -113,9 +192,7 @@ class Sampler:
 
         return jax.lax.scan(transition, state, None, length=CHUNK)
 
-    def run(
-        self, folder: Path, report: Callable[[str], None], resume: bool = False
-    ) -> dict[str, np.ndarray]:
+    def run(self, folder: Path, report: Report, resume: bool = False) -> dict[str, np.ndarray]:
         """Sample to the end, writing a file in ``chains/`` of a folder after every chunk.
 
         Args:
@@ -128,12 +205,10 @@ class Sampler:
             ``num_steps``, ``accept_prob``, ``energy``, ``potential_energy``.
         """
         chunks = Chunks(folder, NAME, resume, report)
-        keys = jax.random.split(jax.random.PRNGKey(self._seed), self.chains)
-        size = (self.chains, self._target.size)
+        keys = jax.random.split(jax.random.PRNGKey(self._seed), self.method.chains)
+        size = (self.method.chains, self._target.size)
         spread = np.random.default_rng(self._seed).standard_normal(size)
-        state = self._begin(keys, jnp.asarray(spread), self._target.arguments)
-        if chunks.done:
-            state = chunks.state(state)
+        state = chunks.state(self._begin(keys, jnp.asarray(spread), self._target.arguments))
         while (done := chunks.done * CHUNK) < self.warmup + self.draws:
             state, new = self._step(state, self._target.arguments)
             new = {name: np.asarray(value) for name, value in new.items()}
@@ -141,12 +216,20 @@ class Sampler:
             report(self._progress(done + CHUNK, new))
         return chunks.kept()
 
-    def draw(self, folder: Path, report: Callable[[str], None], resume: bool = False) -> Draws:
+    def draw(self, folder: Path, report: Report, resume: bool = False) -> Draws:
         """As :meth:`run`, as every method returns it."""
         kept = self.run(folder, report, resume)
+        statistics = {
+            "diverging": kept["diverging"],
+            "n_steps": kept["num_steps"],
+            "tree_depth": np.ceil(np.log2(kept["num_steps"] + 1)).astype(int),
+            "acceptance_rate": kept["accept_prob"],
+            "energy": kept["energy"],
+            "lp": -kept["potential_energy"],
+        }
         warm = self.warmup / self.draws  # warm-up costs about as much as sampling
         cost = float(kept["num_steps"].sum()) * (1 + warm)
-        return Draws(kept.pop("z"), kept, gradients=cost)
+        return Draws(kept["z"], statistics, gradients=cost)
 
     def _progress(self, done: int, new: dict[str, np.ndarray]) -> str:
         phase = "warm-up " if done <= self.warmup else "sampling"
@@ -157,6 +240,6 @@ class Sampler:
         )
 
 
-def finished(folder: Path) -> dict[str, np.ndarray] | None:
-    """Draws that an interrupted run has finished, or None when there are none yet."""
-    return Chunks(folder, NAME, resume=True).kept() or None
+def finished(folder: Path) -> dict[str, np.ndarray]:
+    """Draws that an interrupted run has finished, by name; nothing where there are none yet."""
+    return Chunks(folder, NAME, resume=True).kept()

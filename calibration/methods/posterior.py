@@ -7,7 +7,8 @@ side by side on the devices that there are.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -34,16 +35,18 @@ class Draws(NamedTuple):
     other. ``log_proposal`` is the logarithm of the density that the draws come from, where that
     is an approximation whose draws can be weighted; up to a constant, None elsewhere.
     ``log_evidence`` has one estimate a chain, where the method has one. ``statistics`` are of
-    the sampler, by chain and draw. ``gradients`` and ``runs`` count evaluations of the model with
-    and without its gradient, of all chains.
+    the sampler, by chain and draw, with the names that ArviZ has for them; ``facts`` is what else
+    the report says. ``gradients`` and ``runs`` count evaluations of the model with and without its
+    gradient, of all chains.
     """
 
     z: Float[np.ndarray, "chain draw parameter"]
-    statistics: dict[str, np.ndarray]
+    statistics: Mapping[str, np.ndarray] = MappingProxyType({})
     log_proposal: Float[np.ndarray, "chain draw"] | None = None
     log_evidence: Float[np.ndarray, " chain"] | None = None
     gradients: float = 0.0
     runs: float = 0.0
+    facts: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,6 +91,11 @@ class Whitened:
 
 
 NOWHERE = -1e10
+
+
+def stacked(states: Sequence[Any]) -> Any:
+    """States of single chains as one of all, with a leading axis of chains."""
+    return jax.tree.map(lambda *leaves: jnp.stack([jnp.asarray(x) for x in leaves]), *states)
 
 
 def side_by_side(function: Callable, chains: int, fixed: int) -> Callable:

@@ -10,19 +10,30 @@ log evidences say how far one can be trusted.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-import blackjax
 import jax
 import jax.numpy as jnp
 import numpy as np
-from blackjax.smc import extend_params, resampling
+import xarray as xr
 from jaxtyping import Array
 
+from calibration.checks import Row, agreement_check
+from calibration.methods.method import Method, Report
 from calibration.methods.mode import Normal
-from calibration.methods.posterior import NOWHERE, Draws, Posterior, Whitened, side_by_side
+from calibration.methods.posterior import (
+    NOWHERE,
+    Draws,
+    Posterior,
+    Whitened,
+    side_by_side,
+    stacked,
+)
+from calibration.problem import Problem
+from diffsoil._runtime import release_memory
 from diffsoil.work.chunks import Chunks
 
 NAME = "particles"
@@ -37,34 +48,68 @@ STEP = 0.8
 MOST_STAGES = 60
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SMC(Method):
+    """Tempered runs of particles.
+
+    Args:
+        chains: number of runs, which know nothing of each other.
+        draws: particles of each run; each becomes a draw.
+    """
+
+    name = "smc"
+    description = (
+        "particles that walk from a wide normal to the posterior (tempered sequential Monte "
+        "Carlo), which also gives the evidence"
+    )
+    exact = True
+    options = ("chains", "draws")
+    short = MappingProxyType({"chains": 2, "draws": 200})
+
+    chains: int = 4
+    draws: int = 500
+
+    def draw(
+        self,
+        posterior: Problem,
+        start: Normal,
+        seed: int,
+        folder: Path,
+        report: Report,
+        resume: bool = False,
+    ) -> Draws:
+        """See :meth:`.method.Method.draw`."""
+        release_memory()
+        report(f"tempered SMC: {self.chains} runs of {self.draws} particles")
+        return Tempered(posterior, start, self, seed).draw(folder, report, resume)
+
+    def checks(self, tree: xr.DataTree) -> list[Row]:
+        """See :meth:`.method.Method.checks`."""
+        return [agreement_check(tree, self.quick)]
+
+
 class Tempered:
     """Tempered runs side by side.
 
     Args:
         problem: what to sample.
-        start: Normal approximation, which whitens and is the reference.
-        chains: number of runs.
-        particles: of each run; each becomes a draw.
+        start: Laplace approximation, which whitens and is the reference.
+        method: the settings.
         seed: same seed, same draws.
-        value: measured values in the place of the table's own.
     """
 
-    def __init__(
-        self,
-        problem: Posterior,
-        start: Normal,
-        chains: int,
-        particles: int,
-        seed: int,
-        value: Array | None = None,
-    ) -> None:
-        self._target = Whitened(problem, start, value)
-        self.chains = chains
-        self.particles = particles
+    def __init__(self, problem: Posterior, start: Normal, method: SMC, seed: int) -> None:
+        self._target = Whitened(problem, start)
+        self.chains = method.chains
+        self.particles = method.draws
         self._seed = seed
-        self._step = side_by_side(self._stage, chains, 2)
+        self._step = side_by_side(self._stage, self.chains, 2)
 
     def _stage(self, key: Array, state: Any, arguments: Any) -> tuple[Any, Array, Array]:
+        # importing it starts JAX, whose devices may not be settled when this module is loaded
+        import blackjax
+        from blackjax.smc import extend_params, resampling
+
         size = self._target.size
 
         def reference(u: Array) -> Array:
@@ -95,7 +140,7 @@ class Tempered:
         accepted = jnp.mean(info.update_info.acceptance_rate)
         return state, info.log_likelihood_increment, accepted
 
-    def draw(self, folder: Path, report: Callable[[str], None], resume: bool = False) -> Draws:
+    def draw(self, folder: Path, report: Report, resume: bool = False) -> Draws:
         """Sample, writing a file in ``particles/`` of a folder after every temperature.
 
         Args:
@@ -103,15 +148,14 @@ class Tempered:
             report: called with a progress line after every stage.
             resume: go on after the stages that are there.
         """
+        from blackjax.smc import tempered
+
         chunks = Chunks(folder, NAME, resume, report)
         keys = jax.random.split(jax.random.PRNGKey(self._seed), self.chains)
         shape = (self.chains, self.particles, self._target.size)
         normal = np.random.default_rng(self._seed).standard_normal(shape)
         particles = jnp.asarray(WIDER * normal)
-        init = [blackjax.smc.tempered.init(own) for own in particles]
-        state = jax.tree.map(lambda *leaves: jnp.stack([jnp.asarray(x) for x in leaves]), *init)
-        if chunks.done:
-            state = chunks.state(state)
+        state = chunks.state(stacked([tempered.init(own) for own in particles]))
         before = chunks.kept()
         finished = bool(before) and bool((before["temperature"][:, -2:] >= 1.0).all())
         finished = finished and before["temperature"].shape[1] > 1
@@ -136,7 +180,6 @@ class Tempered:
         moved = stages * self.particles * self.chains
         return Draws(
             self._target.unbounded(state.particles),
-            {},
             log_evidence=chunks.kept()["increment"].sum(axis=1),
             gradients=float(moved * (MOVES * LEAPS + 1)),
             runs=float(2 * moved),

@@ -8,9 +8,11 @@ family cannot follow and say when it cannot (Pareto k).
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -18,15 +20,20 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 import optax
+import xarray as xr
 from jaxtyping import Array
+from numpyro import infer
 from numpyro.distributions import constraints
-from numpyro.infer import SVI, Trace_ELBO
 from numpyro.infer.autoguide import AutoContinuous, AutoIAFNormal, AutoMultivariateNormal
 from numpyro.infer.initialization import init_to_value
 from numpyro.optim import optax_to_numpyro
 
+from calibration.checks import Row, agreement_check
+from calibration.methods.method import Method, Report
 from calibration.methods.mode import Normal
-from calibration.methods.posterior import Draws, Posterior, Whitened, side_by_side
+from calibration.methods.posterior import Draws, Posterior, Whitened, side_by_side, stacked
+from calibration.problem import Problem
+from diffsoil._runtime import release_memory
 from diffsoil.work.chunks import Chunks
 
 NAME = "variational"
@@ -39,7 +46,70 @@ PARTICLES = 4
 RATE = 0.02
 """Step of Adam at the start, in whitened coordinates; it falls to a hundredth of it."""
 
-Family = Literal["normal", "flow"]
+STEPS_OF_WARMUP = 10
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SVI(Method):
+    """The nearest multivariate normal, its draws weighted where weights can correct them.
+
+    Args:
+        chains: number of fits, which know nothing of each other.
+        warmup: tenths of the steps of the optimiser, which are rounded up to whole chunks.
+        draws: from each fit.
+    """
+
+    name = "svi"
+    description = (
+        "the multivariate normal nearest to the posterior (stochastic variational inference), "
+        "its draws weighted where weights can correct them"
+    )
+    options = ("chains", "warmup", "draws")
+    short = MappingProxyType({"chains": 2, "warmup": 50, "draws": 200})
+    family: ClassVar[str] = "normal"
+
+    chains: int = 4
+    warmup: int = 250
+    draws: int = 500
+
+    def guide(self, model: Callable, centre: Callable) -> AutoContinuous:
+        """The family of distributions, beginning as about a standard normal."""
+        return AutoMultivariateNormal(model, init_loc_fn=centre, init_scale=1.0)
+
+    def draw(
+        self,
+        posterior: Problem,
+        start: Normal,
+        seed: int,
+        folder: Path,
+        report: Report,
+        resume: bool = False,
+    ) -> Draws:
+        """See :meth:`.method.Method.draw`."""
+        release_memory()
+        steps = STEPS_OF_WARMUP * self.warmup
+        report(f"variational fit of a {self.family}: {self.chains} runs of {steps} steps")
+        return Variational(posterior, start, self, seed).draw(folder, report, resume)
+
+    def checks(self, tree: xr.DataTree) -> list[Row]:
+        """See :meth:`.method.Method.checks`."""
+        return [agreement_check(tree, self.quick)]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Flow(SVI):
+    """The nearest normalising flow, with the settings of :class:`SVI`."""
+
+    name = "flow"
+    description = (
+        "the normalising flow nearest to the posterior (stochastic variational inference with "
+        "an inverse autoregressive flow), its draws weighted where weights can correct them"
+    )
+    family = "flow"
+
+    def guide(self, model: Callable, centre: Callable) -> AutoContinuous:
+        """See :meth:`SVI.guide`."""
+        return AutoIAFNormal(model, init_loc_fn=centre, num_flows=2)
 
 
 class Variational:
@@ -47,30 +117,16 @@ class Variational:
 
     Args:
         problem: what to approximate.
-        start: Normal approximation, which whitens.
-        family: ``normal`` or ``flow``.
-        chains: number of fits.
-        steps: of the optimiser, rounded up to whole chunks.
-        draws: from each fit.
+        start: Laplace approximation, which whitens.
+        method: the family and the settings.
         seed: same seed, same draws.
-        value: measured values in the place of the table's own.
     """
 
-    def __init__(
-        self,
-        problem: Posterior,
-        start: Normal,
-        family: Family,
-        chains: int,
-        steps: int,
-        draws: int,
-        seed: int,
-        value: Array | None = None,
-    ) -> None:
-        self._target = Whitened(problem, start, value)
-        self.chains = chains
-        self.steps = -(-steps // CHUNK) * CHUNK
-        self.draws = draws
+    def __init__(self, problem: Posterior, start: Normal, method: SVI, seed: int) -> None:
+        self._target = Whitened(problem, start)
+        self.chains = method.chains
+        self.steps = -(-STEPS_OF_WARMUP * method.warmup // CHUNK) * CHUNK
+        self.draws = method.draws
         self._seed = seed
         size = self._target.size
 
@@ -82,22 +138,18 @@ class Variational:
                 numpyro.sample("posterior", unit, obs=unit.sample(None))
 
         centre = init_to_value(values={"u": jnp.zeros(size)})
-        self._guide: AutoContinuous = (
-            AutoMultivariateNormal(model, init_loc_fn=centre, init_scale=1.0)
-            if family == "normal"
-            else AutoIAFNormal(model, init_loc_fn=centre, num_flows=2)
-        )
+        self._guide = method.guide(model, centre)
         rate = optax.exponential_decay(RATE, self.steps, 0.01)
-        self._svi = SVI(
+        self._svi = infer.SVI(
             model,
             self._guide,
             optax_to_numpyro(optax.adam(rate)),
-            Trace_ELBO(num_particles=PARTICLES, vectorize_particles=False),
+            infer.Trace_ELBO(num_particles=PARTICLES, vectorize_particles=False),
         )
         # the first call learns the shapes, which takes random numbers that later ones do not
         self._svi.init(jax.random.PRNGKey(seed), None)
-        self._step = side_by_side(self._chunk, chains, 1)
-        self._sample = side_by_side(self._drawn, chains, 2)
+        self._step = side_by_side(self._chunk, self.chains, 1)
+        self._sample = side_by_side(self._drawn, self.chains, 2)
 
     def _chunk(self, state: Any, arguments: Any) -> tuple[Any, Array]:
         def one(state: Any, _: None) -> tuple[Any, Array]:
@@ -119,7 +171,7 @@ class Variational:
 
         return jax.lax.map(one, jax.random.split(key, self.draws))
 
-    def draw(self, folder: Path, report: Callable[[str], None], resume: bool = False) -> Draws:
+    def draw(self, folder: Path, report: Report, resume: bool = False) -> Draws:
         """Fit and draw, writing a file in ``variational/`` of a folder after every chunk.
 
         Args:
@@ -130,10 +182,8 @@ class Variational:
         chunks = Chunks(folder, NAME, resume, report)
         keys = jax.random.split(jax.random.PRNGKey(self._seed), 2 * self.chains)
         # the guide takes its shape from a model without a column, so nothing heavy runs here
-        states = [self._svi.init(key, None) for key in keys[: self.chains]]
-        state = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
-        if chunks.done:
-            state = chunks.state(state)
+        begun = stacked([self._svi.init(key, None) for key in keys[: self.chains]])
+        state = chunks.state(begun)
         while (done := chunks.done * CHUNK) < self.steps:
             state, losses = self._step(state, self._target.arguments)
             chunks.save({"loss": np.asarray(losses)}, state)
@@ -145,12 +195,12 @@ class Variational:
             self._svi.get_params(jax.tree.map(lambda leaf, c=c: jnp.asarray(leaf[c]), on_host))
             for c in range(self.chains)
         ]
-        stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *params)
-        z, density = self._sample(stacked, np.asarray(keys[self.chains :]), self._target.arguments)
+        joined = jax.tree.map(lambda *leaves: np.stack(leaves), *params)
+        z, density = self._sample(joined, np.asarray(keys[self.chains :]), self._target.arguments)
         reached = -chunks.kept()["loss"][:, -4 * CHUNK :]
         return Draws(
             np.asarray(z),
-            {"evidence_bound": np.repeat(reached.mean(axis=1)[:, None], self.draws, axis=1)},
             log_proposal=np.asarray(density),
             gradients=float(self.steps * PARTICLES * self.chains),
+            facts={"evidence_bound": reached.mean(axis=1).tolist()},
         )

@@ -28,6 +28,8 @@ from jaxtyping import Float
 
 from calibration import checks, compatibility, prediction, store, workflow
 from calibration.methods import importance, mode
+from calibration.methods.method import Method
+from calibration.methods.reweighting import Reweighting
 from calibration.observations import read as read_observations
 from calibration.problem import Problem
 from diffsoil.cases import Case, find_case, load_case, plausible, read_case
@@ -43,17 +45,8 @@ How = Literal["auto", "weights", "refit"]
 MOST_DRAWS = workflow.PREDICTED_DRAWS
 """Draws that are weighted, if no other number is asked for."""
 
-WARM_WARMUP = 100
-"""Warm-up of a refit at most: its scales are known from the posterior before."""
-
 PLACE = ["site", "treatment", "year", "variable", "upper_cm", "lower_cm"]
 """What a measurement is of."""
-
-START = "laplace.npz"
-"""Where a calibration keeps its start; one that finds it goes on from there."""
-
-FROM_MODE = ("map", "laplace", "svi", "flow")
-"""Methods that need the best fit to begin with; others begin with the posterior before."""
 
 WEIGHTS = "weights.npz"
 
@@ -214,8 +207,8 @@ class Step:
         if not file.is_file():
             self.run(how)
             return
-        before = store.read_json(file)
-        entry, now = before["history"][-1], self.settings.history[-1]
+        before = store.settings_in(file, store.read_json(file))
+        entry, now = before.history[-1], self.settings.history[-1]
         for key, what in (
             ("data", "the observations"),
             ("from", "the fit"),
@@ -223,12 +216,9 @@ class Step:
         ):
             if entry.get(key) != now.get(key):
                 raise InputError(f"{file}: cannot resume: {what} to begin with has changed")
-        method = str(before["method"])
-        wanted = dataclasses.replace(
-            self.settings, method=method, warmup=before["warmup"], history=before["history"]
-        )
+        wanted = dataclasses.replace(self.settings, method=before.method, history=before.history)
         store.go_on(self.place, wanted)
-        if method == "weights" or not (work / START).is_file():
+        if wanted.weighted or not (work / mode.START).is_file():
             self.run(how)
             return
         self._draw(wanted, work)
@@ -264,8 +254,8 @@ class Step:
         facts: dict[str, Any],
         drawn_anew: Sequence[str],
     ) -> None:
-        facts = facts | {"method": "weights", "draws": len(base.draws)}
-        wanted = self._wanted("weights", facts, drawn_anew)
+        facts = facts | {"method": Reweighting.name, "draws": len(base.draws)}
+        wanted = self._wanted(self.settings.method, facts, drawn_anew)
         chosen = importance.resampled(weights.weight, len(base.draws), self.settings.seed)
         likelihood = base.log_likelihood
         if likelihood is None:
@@ -291,23 +281,25 @@ class Step:
             (1, len(chosen)),
             self.say,
             weight_checks(weights),
-            facts={"method": "weights", "pareto_k": weights.k, "effective": weights.effective},
+            facts={
+                "method": Reweighting.name,
+                "pareto_k": weights.k,
+                "effective": weights.effective,
+            },
         )
         store.complete(self.place)
 
     def _refit(self, base: Base, facts: dict[str, Any], drawn_anew: Sequence[str]) -> None:
-        method = self.found.draw_method
-        wanted = self._wanted(method, facts | {"method": method}, drawn_anew)
-        if method == "nuts":
-            wanted = dataclasses.replace(wanted, warmup=min(wanted.warmup, WARM_WARMUP))
+        method = self.settings.method.warm()
+        wanted = self._wanted(method, facts | {"method": method.name}, drawn_anew)
         start = warm_start(self.problem, base)
-        if method in FROM_MODE:
+        if method.needs_gradients and not method.exact:  # an approximation is one around the mode
             self.say("best fit, from the mean of the posterior before (first call compiles)")
             best = mode.search(self.problem, jnp.asarray(start.mean), report=self.say)
             start = mode.laplace(self.problem, best.z)
         store.begin(self.place, wanted, self.problem.case)
         work = self.place.work
-        arrays.save(work / START, mean=start.mean, covariance=start.covariance)
+        mode.save(work, start)
         self._draw(wanted, work)
 
     def _draw(self, wanted: store.Settings, work: Path) -> None:
@@ -321,7 +313,7 @@ class Step:
         store.complete(self.place)
 
     def _wanted(
-        self, method: str, facts: dict[str, Any], drawn_anew: Sequence[str]
+        self, method: Method, facts: dict[str, Any], drawn_anew: Sequence[str]
     ) -> store.Settings:
         """Settings with what has come out of the weights in the last entry of their history."""
         remark = facts.pop("remark", "")
@@ -591,7 +583,7 @@ def _efficiency(found: store.Fit, wanted: int) -> float:
     facts = found.folder / "facts.json"
     if facts.is_file() and "effective" in (read := store.read_json(facts)):
         return min(1.0, float(read["effective"]) / wanted)  # resampled draws repeat themselves
-    if found.draw_method not in ("nuts", "smc") or len(found.draws) < checks.ENOUGH_DRAWS:
+    if not found.settings.method.exact or len(found.draws) < checks.ENOUGH_DRAWS:
         return 1.0
     sizes = [checks.accuracy(d)["ess_bulk"] for d in checks.draws_of(found.tree).values()]
     known = [s for s in sizes if np.isfinite(s)]
@@ -625,8 +617,6 @@ def warm_start(problem: Problem, base: Base) -> mode.Normal:
     Too few draws for a covariance (a best fit alone) give the prior's, a standard logistic.
     """
     z = np.asarray(jax.vmap(problem.coordinates.unbounded)(jnp.asarray(base.draws)))
-    mean, size = z.mean(axis=0), z.shape[1]
-    if len(z) <= 2 * size:
-        return mode.Normal(mean, np.eye(size) * np.pi**2 / 3)
-    # a direction without spread would never be left
-    return mode.Normal(mean, np.cov(z.T).reshape(size, size) + 1e-6 * np.eye(size))
+    if len(z) <= 2 * z.shape[1]:
+        return mode.wide(z.mean(axis=0))
+    return mode.moments(z, 1e-6)  # a direction without spread would never be left

@@ -150,9 +150,9 @@ def bars(asked: Scenario, apart: pd.DataFrame) -> Figure | None:
 
 
 def _asked(found: store.Fit, asked: Scenario, draws: int) -> str:
-    last = found.history[-1]
+    last, method = found.history[-1], found.settings.method.name
     rows = {
-        "fit": f"{found.settings.case}, {found.draw_method}, {len(found.history) - 1} later "
+        "fit": f"{found.settings.case}, {method}, {len(found.history) - 1} later "
         f"assimilations; last data: {last.get('years', 'those of the calibration')}",
         "record until": str(asked.today),
         "forecast until": str(asked.file.until),

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
+from calibration import methods
 from diffsoil.cli.options import (
     MOST_CHAINS,
     Case,
@@ -27,6 +28,11 @@ from diffsoil.cli.options import (
     use_device,
 )
 
+if TYPE_CHECKING:
+    MethodName = str
+else:
+    MethodName = Literal[tuple(methods.METHODS)]
+
 
 @app.command
 def calibrate(
@@ -37,7 +43,7 @@ def calibrate(
         Path, Parameter(name=["-o", "--output"], help="Folder of the posterior, tables and plots.")
     ],
     method: Annotated[
-        Literal["map", "laplace", "svi", "flow", "nuts", "smc", "ensemble"],
+        MethodName,
         Parameter(
             help="map: best fit; laplace: normal approximation around it; svi, flow: nearest "
             "normal, or flow; nuts: full posterior; smc: full posterior with evidence; ensemble: "
@@ -99,20 +105,15 @@ def calibrate(
 ) -> int | None:
     """Fit a case's free parameters to its observations."""
     path, values = case_file(case), parameter_values(settings)
+    chosen = methods.named(method).sized(quick, chains=chains, warmup=warmup, draws=draws)
     # chains have a device each, and those are set up before anything is computed
-    sampled = method not in ("map", "laplace")
-    side_by_side = (2 if quick else 4) if chains is None else chains
-    use_device(device, cpu_devices=side_by_side if sampled else 2)
+    use_device(device, cpu_devices=chosen.side_by_side)
     from calibration.workflow import calibrate_case
 
     return calibrate_case(
         path,
         output=output,
-        method=method,
-        quick=quick,
-        chains=chains,
-        warmup=warmup,
-        draws=draws,
+        method=chosen,
         seed=seed,
         strict=strict,
         settings=values,
@@ -238,7 +239,8 @@ def forecast(
 def _chains_of(fit: Path) -> int:
     """Chains of a fit, which a refit runs side by side; 2 where it does not say."""
     try:
-        chains = json.loads((fit / "fit.json").read_text(encoding="utf-8"))["chains"]
-    except (OSError, ValueError, KeyError, TypeError):
+        content = json.loads((fit / "fit.json").read_text(encoding="utf-8"))
+        chains = content.get("options", content)["chains"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return 2  # what is wrong with the folder is said when it is read
     return chains if isinstance(chains, int) and 1 <= chains <= MOST_CHAINS else 2

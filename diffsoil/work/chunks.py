@@ -81,13 +81,15 @@ class Chunks:
         arrays.save(self._path(self.done), **content)
         self.done += 1
 
-    def state(self, like: Any) -> Any:
-        """The state after the last chunk, with the structure of ``like``."""
+    def state(self, start: Any) -> Any:
+        """The state after the last chunk, with the structure of ``start``, or else ``start``."""
+        if not self.done:
+            return start
         path = self._path(self.done - 1)
         file = arrays.load(path)
         count = sum(name.startswith(STATE) for name in file)
         leaves = [jnp.asarray(file[f"{STATE}{i}"]) for i in range(count)]
-        leaves_of, shape = jax.tree.flatten(like)
+        leaves_of, shape = jax.tree.flatten(start)
         if len(leaves) != len(leaves_of):
             raise InputError(f"{path}: holds {len(leaves)} arrays, {len(leaves_of)} are expected")
         return jax.tree.unflatten(shape, leaves)

@@ -1,0 +1,55 @@
+"""The Laplace approximation: a normal at the mode, with the curvature of the posterior there."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from jaxtyping import Array
+
+from calibration.methods.method import Method, Repeated, Report
+from calibration.methods.mode import Normal
+from calibration.methods.posterior import Draws
+from calibration.problem import Problem
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Laplace(Method):
+    """Draws of the normal approximation, weighted where weights can correct them.
+
+    Args:
+        draws: how many, at least 1.
+    """
+
+    name = "laplace"
+    description = (
+        "a normal approximation of the posterior around the most probable parameters; "
+        "no sampler ran, so there is nothing to say about convergence, and limits can be wrong "
+        "where the posterior is bent or one-sided"
+    )
+
+    draws: int = 1000
+
+    def draw(
+        self,
+        posterior: Problem,
+        start: Normal,
+        seed: int,
+        folder: Path,
+        report: Report,
+        resume: bool = False,
+    ) -> Draws:
+        """See :meth:`.method.Method.draw`."""
+        return self._drawn(start, seed)
+
+    def repeated(self, posterior: Problem, seed: int) -> Repeated:
+        """See :meth:`.method.Method.repeated`."""
+
+        def draws(start: Normal, value: Array, seed: int) -> Draws:
+            return self._drawn(start, seed)
+
+        return draws
+
+    def _drawn(self, start: Normal, seed: int) -> Draws:
+        z = start.sample(self.draws, seed)
+        return Draws(z[None], log_proposal=start.log_density(z)[None])

@@ -1,0 +1,32 @@
+"""The most probable parameters alone (maximum a posteriori)."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from calibration.methods.method import Method, Report
+from calibration.methods.mode import Normal
+from calibration.methods.posterior import Draws
+from calibration.problem import Problem
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MAP(Method):
+    """The best fit, as one draw."""
+
+    name = "map"
+    description = "the single most probable set of parameters (no uncertainty)"
+    has_density = False
+
+    def draw(
+        self,
+        posterior: Problem,
+        start: Normal,
+        seed: int,
+        folder: Path,
+        report: Report,
+        resume: bool = False,
+    ) -> Draws:
+        """See :meth:`.method.Method.draw`."""
+        return Draws(start.mean[None, None])
