@@ -6,18 +6,20 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from calibration.fitting import fit
     from calibration.problem import Problem
+    from calibration.store import load
+    from calibration.transfer import predict
     from calibration.twin.assimilation import assimilate_case as assimilate
-    from calibration.workflow import calibrate_case as fit
-    from calibration.workflow import predict_case as predict
 
-__all__ = ["Problem", "assimilate", "fit", "predict"]
+__all__ = ["Problem", "assimilate", "fit", "load", "predict"]
 
 _PUBLIC = {
     "Problem": "calibration.problem:Problem",
     "assimilate": "calibration.twin.assimilation:assimilate_case",
-    "fit": "calibration.workflow:calibrate_case",
-    "predict": "calibration.workflow:predict_case",
+    "fit": "calibration.fitting:fit",
+    "load": "calibration.store:load",
+    "predict": "calibration.transfer:predict",
 }
 
 

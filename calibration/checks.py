@@ -140,7 +140,7 @@ def checks(
     """All checks of a fit, parameters at bounds first.
 
     Args:
-        tree: as :func:`calibration.workflow.write_tree` makes it.
+        tree: as :func:`calibration.results.write` leaves it.
         parameters: the free parameters.
         table: observations with their predictive distribution.
         method: which has checks of its own.

@@ -56,7 +56,7 @@ def all_figures(
 
     Args:
         folder: where the PNG files go.
-        tree: as :func:`calibration.workflow.write_tree` makes it.
+        tree: as :func:`calibration.results.write` leaves it.
         problem: what was fitted.
         table: observations with their predictive distribution.
 

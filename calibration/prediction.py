@@ -21,6 +21,9 @@ QUANTILES = {"q05": 0.05, "q25": 0.25, "q50": 0.50, "q75": 0.75, "q95": 0.95}
 ERROR_DRAWS = 1000
 """Draws of the measurement error where there is one set of parameters only."""
 
+PREDICTED_DRAWS = 600
+"""Draws that are carried into predictions; enough for 5 and 95 % quantiles."""
+
 BATCH = 20
 """Draws that one call of the compiled program works off on each device."""
 

@@ -127,6 +127,7 @@ class Problem:
 
     Attributes:
         names: free parameters, in the order of every parameter vector here.
+        of_case: whether the case alone says what is free and what is fitted.
         table: observations, see :func:`calibration.observations.read`.
 
     Raises:
@@ -142,6 +143,7 @@ class Problem:
     ) -> None:
         self.case = case if isinstance(case, Case) else load_case(case)
         self.column = column or self.case.column()
+        self.of_case = free is None and before is None
         plan = build(self.case)
         check(plan, self.column, self.case)
         self.table = read(self.case, plan)
@@ -228,6 +230,11 @@ class Problem:
     def defaults(self) -> Float[Array, " parameter"]:
         """Values of the free parameters before any calibration."""
         return jnp.asarray([p.default for p in self.parameters])
+
+    def bounded(self, z: Float[np.ndarray, "... parameter"]) -> Float[np.ndarray, "... parameter"]:
+        """Parameter values of unbounded parameters, with any leading axes."""
+        flat = jax.vmap(self.coordinates.bounded)(jnp.asarray(z.reshape(-1, z.shape[-1])))
+        return np.asarray(flat).reshape(z.shape)
 
     def simulate(self, x: Float[Array, " parameter"], plan: Plan) -> Environment:
         """Carbon and whatever else is observed, by member, year and layer.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 from collections.abc import Mapping
 from html import escape
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -24,46 +26,52 @@ from diffsoil.report.html import figure, heading, number, paragraph, section
 from diffsoil.work.files import replacing
 
 
-def write(
-    folder: Path,
-    case: Case,
-    tree: xr.DataTree,
-    table: pd.DataFrame,
-    summary: pd.DataFrame,
-    checks: pd.DataFrame,
-    figures: Mapping[str, Path],
-    settings: Settings,
-    directions: pd.DataFrame | None = None,
-    facts: Mapping[str, Any] | None = None,
-) -> Path:
-    """Write ``report.html``.
+@dataclasses.dataclass(frozen=True)
+class Contents:
+    """What a report is made of.
 
-    Args:
-        folder: where the report goes.
-        case: what was calibrated.
+    Attributes:
         tree: the posterior with its predictions.
         table: observations with their predictive distribution.
         summary: from :func:`calibration.checks.summary`.
         checks: from :func:`calibration.checks.checks`.
         figures: PNG files by name; missing ones are left out.
-        settings: how the fit was made.
         directions: from :func:`calibration.identifiability.spectrum`.
         facts: what else there is to say of the fit: costs, weights, evidence.
+    """
+
+    tree: xr.DataTree
+    table: pd.DataFrame
+    summary: pd.DataFrame
+    checks: pd.DataFrame
+    figures: Mapping[str, Path]
+    directions: pd.DataFrame | None = None
+    facts: Mapping[str, Any] = MappingProxyType({})
+
+
+def write(folder: Path, case: Case, settings: Settings, of: Contents) -> Path:
+    """Write ``report.html``.
+
+    Args:
+        folder: where the report goes.
+        case: what was calibrated.
+        settings: how the fit was made.
+        of: what has come of it.
 
     Returns:
         The file. Its pictures are inside it; it refers to nothing outside.
     """
     sections = [
-        _done(case, table, tree, settings, facts or {}),
-        _checks(checks, settings),
+        _done(case, of.table, of.tree, settings, of.facts),
+        _checks(of.checks, settings),
         _history(settings),
-        _fit(table, figures),
-        _learned(tree, summary, figures),
-        _told(directions),
-        _prediction(table, figures),
-        _errors(summary, table),
-        _residuals(tree, figures),
-        _data(case, table),
+        _fit(of.table, of.figures),
+        _learned(of.tree, of.summary, of.figures),
+        _told(of.directions),
+        _prediction(of.table, of.figures),
+        _errors(of.summary, of.table),
+        _residuals(of.tree, of.figures),
+        _data(case, of.table),
         _repeat(case, settings),
     ]
     path = folder / "report.html"

@@ -18,17 +18,23 @@ import pandas as pd
 from jaxtyping import Array, Int
 from scipy import stats
 
-from calibration import checks
+from calibration import checks, plots, store
 from calibration.methods import METHODS, importance, named
 from calibration.methods.method import Method
 from calibration.methods.mode import laplace, search
 from calibration.problem import Problem
+from calibration.progress import Clock
+from diffsoil.cases import load_case, set_parameters
+from diffsoil.cases.fingerprint import case_files
 from diffsoil.io import InputError
 from diffsoil.work.chunks import Chunks
+from diffsoil.work.files import replacing
 
 NAME = "sbc"
 RANKED = 99
 """Draws of each posterior that the truth is ranked among, thinned to be nearly independent."""
+
+LEAST_REPLICATES = 5
 
 SIGNIFICANT = 0.01
 """Probability with which chance alone fails a set of parameters."""
@@ -168,3 +174,68 @@ def verdict(table: pd.DataFrame) -> list[checks.Row]:
         ),
     ]
     return [dict(zip(checks.COLUMNS, row, strict=True)) for row in rows]
+
+
+def check_case(
+    case: Path | str,
+    output: Path,
+    method: Method,
+    count: int,
+    *,
+    seed: int = 0,
+    settings: dict[str, float] | None = None,
+    overwrite: bool = False,
+    resume: bool = False,
+) -> pd.DataFrame:
+    """Calibrate simulated data sets of a case, and write how well a method gets them back.
+
+    Args:
+        case: name or path.
+        output: folder; made if it is not there.
+        method: what is checked.
+        count: number of data sets.
+        seed: same seed, same result.
+        settings: parameter values to fix differently from the case.
+        overwrite, resume: what to do with a folder that holds something already.
+
+    Returns:
+        The rows of :func:`verdict`.
+
+    Raises:
+        InputError: too few data sets, a method that cannot be checked, or a case or a folder that
+            cannot be used.
+    """
+    say = Clock()
+    read = load_case(case)
+    place = store.folder_of(output, overwrite, resume, case_files(read))
+    column = set_parameters(read.column(), settings or {}, "--set", "calibrate")
+    if count < LEAST_REPLICATES:
+        raise InputError(f"--sbc {count}: at least {LEAST_REPLICATES} data sets are needed")
+    wanted = store.Settings.of(read, method, seed, settings or {})
+    with place:
+        begun = store.go_on(place, wanted)
+        if not place.finished:
+            problem = Problem(read, column)
+            replicates = Replicates(problem, method, seed)
+            if not begun:
+                store.begin(place, wanted, read)
+            names = problem.names
+            say(f"{count} data sets simulated from the prior, {len(names)} parameters each")
+            ranks = replicates.ranks(count, place.work, say, begun)
+            _write(place.work, ranks, names)
+            store.complete(place)
+    results = checks.read(place.path)
+    for row in results.to_dict("records"):
+        say(f"{'passed' if row['passed'] else 'FAILED'}: {row['check']}: {row['meaning']}")
+    return results
+
+
+def _write(
+    folder: Path, ranks: Int[np.ndarray, "replicate parameter"], names: tuple[str, ...]
+) -> None:
+    table = described(ranks, names)
+    results = pd.DataFrame(verdict(table), columns=checks.COLUMNS)
+    for name, content in (("sbc.csv", table), ("checks.csv", results.set_index("check"))):
+        with replacing(folder / name, overwrite=True) as part:
+            content.to_csv(part)
+    plots.simulated(folder, ranks, names, RANKED)

@@ -12,8 +12,10 @@ import dataclasses
 import json
 import os
 import shutil
+import tempfile
 import tomllib
 import warnings
+import weakref
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from io import BytesIO
@@ -22,9 +24,11 @@ from typing import Any
 
 import arviz as az
 import numpy as np
+import pandas as pd
 import tomlkit
 import xarray as xr
 
+from calibration import checks as checking
 from calibration import methods
 from calibration.methods import METHODS
 from calibration.methods.method import Method
@@ -33,6 +37,7 @@ from diffsoil.cases import Case, read_case, set_parameters
 from diffsoil.cases.fingerprint import checksum, checksum_of, difference, files_of, fingerprint
 from diffsoil.column import Column
 from diffsoil.io import InputError, data_path
+from diffsoil.tables import read_written
 from diffsoil.work.files import reading_netcdf, replacing, write_netcdf
 from diffsoil.work.folder import Kind, OutputFolder, settle
 
@@ -276,12 +281,21 @@ def parameter_draws(tree: xr.DataTree) -> tuple[list[str], np.ndarray]:
 # Reading a fit.
 
 
+class Scratch:
+    """A temporary folder that lasts as long as somebody holds this."""
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="diffsoil_"))
+        weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
+
+
 @dataclasses.dataclass(frozen=True)
 class Fit:
     """A fit that has been read and checked; see :func:`load`.
 
     ``draws`` are bounded values of all parameters ``names``, chains one after another.
-    ``written_with`` is the version of the program that made it.
+    ``written_with`` is the version of the program that made it. ``scratch`` is held where the
+    folder is a temporary one.
     """
 
     folder: Path
@@ -290,6 +304,32 @@ class Fit:
     tree: xr.DataTree
     names: list[str]
     draws: np.ndarray
+    scratch: Scratch | None = None
+
+    @property
+    def summary(self) -> pd.DataFrame:
+        """The posterior by parameter; see :func:`calibration.checks.summary`."""
+        return read_written(self.folder / "summary.csv", ["parameter"]).set_index("parameter")
+
+    @property
+    def checks(self) -> pd.DataFrame:
+        """The checks of the fit; see :func:`calibration.checks.checks`."""
+        return checking.read(self.folder)
+
+    def save(self, folder: Path | str, overwrite: bool = False) -> None:
+        """Copy the fit to a folder of its own, report and all; :func:`load` reads it there.
+
+        Raises:
+            InputError: the folder holds something already, or is not one of a fit.
+        """
+        with folder_of(Path(folder), overwrite, False, [self.folder]) as place:
+            place.add(list(read_json(self.file).get("files", {})))
+            for source in self.folder.rglob("*"):
+                if source.is_file() and not source.name.startswith(".diffsoil"):
+                    target = place.work / source.relative_to(self.folder)
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    with replacing(target, overwrite=True) as part:
+                        shutil.copyfile(source, part)
 
     @property
     def file(self) -> Path:

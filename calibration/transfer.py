@@ -1,20 +1,28 @@
-"""A fit carried to another case: what of it holds there, and where the two differ."""
+"""A fit carried to another case: what of it holds there, where the two differ, and prediction."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 from collections.abc import Mapping
+from pathlib import Path
 
-from calibration import store
+import jax
+import numpy as np
+import pandas as pd
+
+from calibration import compatibility, prediction, store
 from calibration.likelihood import found_errors
 from calibration.observations import read
-from calibration.problem import Known
-from diffsoil.cases import Case, set_parameters
+from calibration.problem import Known, Problem
+from calibration.progress import Clock, Say
+from diffsoil.cases import Case, load_case, set_parameters
 from diffsoil.cases.arrays import build
+from diffsoil.cases.fingerprint import case_files
 from diffsoil.column import CHOICES, Column
 from diffsoil.io import InputError
 from diffsoil.parameters import Prior
+from diffsoil.work.files import OutputFile, table_with
 
 INPUT_FACTOR = "vegetation.input_factor."
 
@@ -101,3 +109,77 @@ def _values(fit: store.Fit, of_fit: Case, case: Case, fixed: Mapping[str, float]
         ("set in this case alone", apart),
     ]
     return [f"{what}: {', '.join(names)}" for what, names in told if names]
+
+
+def predict(
+    fit: store.Fit,
+    case: Case | Path | str,
+    draws: int | None = None,
+    seed: int = 0,
+    say: Say | None = None,
+) -> pd.DataFrame:
+    """Predict the observations of a case with the posterior of a fit.
+
+    See :func:`transfer` for what of the fit holds in the case. A parameter that the fit does not
+    know (the input of a new site) is drawn from its prior.
+
+    Args:
+        fit: the fit.
+        case: a case, its name or its path.
+        draws: posterior draws to use; enough for the quantiles, or all of a smaller fit, if not
+            given.
+        seed: of the draws from priors and of the measurement error.
+        say: called with lines of progress; they are printed if not given.
+
+    Returns:
+        The observations with their predictive distribution, see
+        :func:`calibration.prediction.table`; ``fitted`` says which the fit was fitted to.
+
+    Raises:
+        InputError: the fit does not hold in the case, or predictions are not finite.
+    """
+    say = say or Clock()
+    read = case if isinstance(case, Case) else load_case(case)
+    carried = transfer(fit, read)
+    for note in carried.notes:
+        say(note)
+    compatibility.check_same_model(fit)
+    problem = Problem(read, carried.column, free=carried.free, before=carried.known)
+    wanted = min(draws or prediction.PREDICTED_DRAWS, len(fit.draws))
+    chosen = fit.draws[np.linspace(0, len(fit.draws) - 1, wanted).astype(int)]
+    x = np.array(problem.priors.sample(jax.random.key(seed), wanted))
+    for i, name in enumerate(problem.names):
+        if name in fit.names:
+            x[:, i] = chosen[:, fit.names.index(name)]
+    if new := [name for name in problem.names if name not in fit.names]:
+        say(f"not in the fit, drawn from their priors: {', '.join(new)}")
+    say(f"predicting {len(problem.table)} observations with {wanted} draws")
+    predicted = prediction.predict_draws(problem, x, say)
+    if lost := int((~np.isfinite(predicted.expected)).any(axis=1).sum()):
+        raise InputError(f"{read.path}: predictions of {lost} of {wanted} draws are not finite")
+    return prediction.table(problem, predicted, seed)
+
+
+def predict_case(
+    case: Path | str,
+    fit: Path,
+    output: Path,
+    draws: int | None = None,
+    seed: int = 0,
+    overwrite: bool = False,
+) -> None:
+    """Write what :func:`predict` predicts to a CSV."""
+    say = Clock()
+    read = load_case(case)
+    target = OutputFile(
+        output,
+        overwrite,
+        like=table_with("latent_mean", "latent_sd"),
+        inputs=[*case_files(read), fit],
+    )
+    found = store.load(fit)
+    with target:
+        table = predict(found, read, draws, seed, say)
+        with target.writing() as part:
+            table.to_csv(part, index=False)
+    say(f"done: {output}")

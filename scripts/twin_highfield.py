@@ -24,11 +24,11 @@ import tomlkit  # noqa: E402
 
 from calibration import Problem, store  # noqa: E402
 from calibration.compatibility import in_order  # noqa: E402
+from calibration.fitting import calibrate_case  # noqa: E402
 from calibration.methods import NUTS  # noqa: E402
 from calibration.methods.mode import START  # noqa: E402
 from calibration.prediction import predict_draws, table  # noqa: E402
 from calibration.twin.assimilation import assimilate_case  # noqa: E402
-from calibration.workflow import calibrate_case  # noqa: E402
 from diffsoil.io import data_path  # noqa: E402
 from diffsoil.report.pictures import BLUE, ORANGE, Figure, save  # noqa: E402
 from diffsoil.work.files import replacing  # noqa: E402

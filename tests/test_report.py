@@ -55,7 +55,7 @@ def made(
     summary = checks.summary(tree, parameters())
     found = checks.checks(tree, parameters(), table, dataclasses.replace(wanted.method, quick=True))
     figures = plots.draw(folder, tree, parameters(), table, LABELS) if drawn else {}
-    path = report.write(folder, case, tree, table, summary, found, figures, wanted)
+    path = report.write(folder, case, wanted, report.Contents(tree, table, summary, found, figures))
     return path.read_text(encoding="utf-8"), found, figures
 
 

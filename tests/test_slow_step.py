@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from calibration import store, workflow
+from calibration import fitting, store
 from calibration.methods import Laplace
 from calibration.methods.importance import Weights
 from calibration.methods.method import Method
@@ -65,10 +65,10 @@ def test_draws_that_weights_cannot_correct_are_drawn_again_with_the_own_step(
         assert problem is fine  # predictions are those of the case's own step
         return "predicted", Weights(np.full(400, 1 / 400), 0.2 if name.endswith("fine") else k, 300)
 
-    monkeypatch.setattr(workflow.mode, "start", lambda problem, *_: problem)
-    monkeypatch.setattr(workflow, "_weighted", weighted)
+    monkeypatch.setattr(fitting.mode, "start", lambda problem, *_: problem)
+    monkeypatch.setattr(fitting, "predictions", weighted)
     wanted = SimpleNamespace(method=Twice(), seed=0)
-    _, _, weights, facts = workflow._fit(fine, coarse, wanted, tmp_path, silent, False)
+    _, _, weights, facts = fitting.sampled(fine, coarse, wanted, tmp_path, silent, False)
     assert asked[0] == (coarse, coarse, tmp_path)
     assert len(asked) == 1 + again
     assert facts["pareto_k"] == weights.k == (0.2 if again else k)
@@ -88,7 +88,7 @@ def test_a_coarser_history_leads_to_the_same_posterior(tmp_path):
     found = {}
     for years in (0, 50):
         folder = tmp_path / f"fit{years}"
-        workflow.calibrate_case(case, folder, Laplace.sized(quick=True), slow_step=years or None)
+        fitting.calibrate_case(case, folder, Laplace.sized(quick=True), slow_step=years or None)
         found[years] = pd.read_csv(folder / "summary.csv", index_col="parameter")
     away = (found[50]["mean"] - found[0]["mean"]) / found[0]["sd"]
     assert away.abs().max() < 0.3

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from calibration import plots, prediction, store, workflow
+from calibration import plots, prediction, results, store
 from calibration.methods import NUTS, importance
 from calibration.problem import Problem
 from calibration.twin import assimilation, forecast, scenario
@@ -65,9 +65,10 @@ def write_results(problem, x, folder):
     with store.folder_of(folder, overwrite=False, resume=False, inputs=[]) as place:
         store.begin(place, settings, problem.case)
         predicted = prediction.predict_draws(problem, x, print)
-        workflow.write_results(
-            problem, settings, folder, {}, x[None], predicted, (1, len(x)), lambda line: None
+        outcome = results.Outcome(
+            x[None], prediction.in_memory(predicted), (1, len(x)), {"method": "nuts"}
         )
+        results.write(problem, settings, folder, outcome, lambda line: None)
         store.complete(place)
     return folder
 

@@ -26,12 +26,13 @@ import pandas as pd
 import tomlkit
 from jaxtyping import Float
 
-from calibration import checks, compatibility, prediction, store, workflow
+from calibration import checks, compatibility, fitting, prediction, results, store
 from calibration.methods import importance, mode
 from calibration.methods.method import Method
 from calibration.methods.reweighting import Reweighting
 from calibration.observations import read as read_observations
 from calibration.problem import Problem
+from calibration.progress import Clock, Say
 from diffsoil.cases import Case, find_case, load_case, plausible, read_case
 from diffsoil.cases.arrays import build
 from diffsoil.cases.fingerprint import checksum, checksum_of, files_of, fingerprint
@@ -42,7 +43,7 @@ from diffsoil.work.folder import OutputFolder
 
 How = Literal["auto", "weights", "refit"]
 
-MOST_DRAWS = workflow.PREDICTED_DRAWS
+MOST_DRAWS = prediction.PREDICTED_DRAWS
 """Draws that are weighted, if no other number is asked for."""
 
 PLACE = ["site", "treatment", "year", "variable", "upper_cm", "lower_cm"]
@@ -117,7 +118,7 @@ def assimilate_case(
     Raises:
         InputError: the fit or the observations cannot be used, or have been used already.
     """
-    say = workflow.Clock()
+    say = Clock()
     if draws is not None and draws < 2:
         raise InputError(f"--draws {draws}: at least 2 are needed")
     found = store.load(fit)
@@ -165,7 +166,7 @@ class Step:
         settings: store.Settings,
         new: int,
         place: OutputFolder,
-        say: workflow.Say,
+        say: Say,
         draws: int | None,
     ) -> None:
         self.found = found
@@ -221,7 +222,7 @@ class Step:
         if wanted.weighted or not (work / mode.START).is_file():
             self.run(how)
             return
-        self._draw(wanted, work)
+        fitting.draw(self.problem, wanted, self.place, self.say, resume=True)
 
     def learn(self, base: Base) -> tuple[np.ndarray, prediction.Prediction]:
         """What all data since the base say of its draws; makes sure that the model is the same.
@@ -271,22 +272,14 @@ class Step:
             efficiency=base.efficiency,
             weight=weights.weight,
         )
-        workflow.write_results(
-            self.problem,
-            wanted,
-            work,
-            {},
+        outcome = results.Outcome(
             base.draws[chosen][None],
             prediction.in_memory(predicted).taken(chosen),
             (1, len(chosen)),
-            self.say,
-            weight_checks(weights),
-            facts={
-                "method": Reweighting.name,
-                "pareto_k": weights.k,
-                "effective": weights.effective,
-            },
+            {"method": Reweighting.name, "pareto_k": weights.k, "effective": weights.effective},
+            checks=weight_checks(weights),
         )
+        results.write(self.problem, wanted, work, outcome, self.say)
         store.complete(self.place)
 
     def _refit(self, base: Base, facts: dict[str, Any], drawn_anew: Sequence[str]) -> None:
@@ -300,17 +293,7 @@ class Step:
         store.begin(self.place, wanted, self.problem.case)
         work = self.place.work
         mode.save(work, start)
-        self._draw(wanted, work)
-
-    def _draw(self, wanted: store.Settings, work: Path) -> None:
-        """Draw for all data as a calibration that has its start already."""
-        try:
-            workflow.draw(self.problem, wanted, work, self.say, resume=True)
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(
-                f"finished work is kept in {self.place.given}; go on with --resume"
-            ) from None
-        store.complete(self.place)
+        fitting.draw(self.problem, wanted, self.place, self.say, resume=True)
 
     def _wanted(
         self, method: Method, facts: dict[str, Any], drawn_anew: Sequence[str]

@@ -21,9 +21,10 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Array, Float
 
-from calibration import compatibility, store, workflow
-from calibration.prediction import QUANTILES
+from calibration import compatibility, store
+from calibration.prediction import PREDICTED_DRAWS, QUANTILES
 from calibration.priors import Priors
+from calibration.progress import Clock
 from calibration.twin import forecast_report, scenario
 from calibration.twin.scenario import Scenario
 from diffsoil.cases.arrays import Plan, check, select
@@ -34,7 +35,7 @@ from diffsoil.processes.geometry import overlap
 from diffsoil.time import Record
 from diffsoil.work.folder import Kind, OutputFolder
 
-MOST_DRAWS = workflow.PREDICTED_DRAWS
+MOST_DRAWS = PREDICTED_DRAWS
 BATCH = 20
 """Draws that one call of the compiled program works off on each device."""
 
@@ -82,7 +83,7 @@ def forecast_case(
     Raises:
         InputError: the fit or the options cannot be used.
     """
-    say = workflow.Clock()
+    say = Clock()
     asked_of = scenario.find(options)
     place = OutputFolder(output, KIND, overwrite=overwrite, inputs=[fit, asked_of])
     if draws is not None and draws < 1:

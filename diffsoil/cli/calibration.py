@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -108,20 +108,17 @@ def calibrate(
     chosen = methods.named(method).sized(quick, chains=chains, warmup=warmup, draws=draws)
     # chains have a device each, and those are set up before anything is computed
     use_device(device, cpu_devices=chosen.side_by_side)
-    from calibration.workflow import calibrate_case
+    how: dict[str, Any] = {"seed": seed, "settings": values}
+    how |= {"overwrite": overwrite, "resume": resume}
+    if sbc is not None:
+        from calibration.simulation_based import check_case
 
-    return calibrate_case(
-        path,
-        output=output,
-        method=chosen,
-        seed=seed,
-        strict=strict,
-        settings=values,
-        overwrite=overwrite,
-        resume=resume,
-        slow_step=slow_step,
-        sbc=sbc,
-    )
+        checks = check_case(path, output, chosen, sbc, **how)
+    else:
+        from calibration.fitting import calibrate_case
+
+        checks = calibrate_case(path, output, chosen, slow_step=slow_step, **how)
+    return 1 if strict and not checks["passed"].all() else 0
 
 
 @app.command
@@ -142,7 +139,7 @@ def predict(
     """Predict a case's observations with a fit's posterior; the case may be a new site."""
     path = case_file(case)
     use_device(device)
-    from calibration.workflow import predict_case
+    from calibration.transfer import predict_case
 
     predict_case(path, fit=fit, output=output, draws=draws, seed=seed, overwrite=overwrite)
 

@@ -1,0 +1,207 @@
+"""What a fit leaves in its folder: the posterior, tables, figures and the report."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import h5netcdf
+import h5py
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import xarray as xr
+from jaxtyping import Float
+
+from calibration import checks, identifiability, plots, prediction, report, store
+from calibration.problem import Problem
+from calibration.progress import Say
+from diffsoil.work.files import replacing, write_netcdf
+
+Facts = dict[str, Any]
+"""What there is to say of a fit besides its draws: costs, weights, evidence."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """Draws with their predictions, and what there is to say of them.
+
+    Attributes:
+        x: bounded parameter values by chain and draw.
+        predicted: predictions of those draws that are carried into them.
+        shape: chains and draws of ``predicted``.
+        facts: written to ``facts.json``.
+        statistics: of the sampler, by chain and draw, where there was one.
+        checks: of the weights and the evidence, put first.
+        raw: the draws as the sampler made them, where ``x`` are resampled ones.
+    """
+
+    x: Float[np.ndarray, "chain draw parameter"]
+    predicted: prediction.Predicted
+    shape: tuple[int, int]
+    facts: Facts
+    statistics: Mapping[str, np.ndarray] = MappingProxyType({})
+    checks: Sequence[checks.Row] = ()
+    raw: Float[np.ndarray, "chain draw parameter"] | None = None
+
+
+def kept(by_chain: np.ndarray) -> np.ndarray:
+    """The draws, with leading axes chain and draw, that are carried into predictions."""
+    chains, draws = by_chain.shape[:2]
+    return by_chain[:, :: max(1, -(-chains * draws // prediction.PREDICTED_DRAWS))]
+
+
+def write(
+    problem: Problem, wanted: store.Settings, folder: Path, outcome: Outcome, say: Say
+) -> None:
+    """Write everything that a fit's folder holds, from draws and their predictions.
+
+    Args:
+        problem, wanted, folder: what was fitted, how, and where it goes.
+        outcome: what has come of it.
+        say: progress lines.
+    """
+    _write_posterior(problem, folder / "posterior.nc", outcome, wanted.seed)
+    table = prediction.table(problem, outcome.predicted, wanted.seed)
+    _write_table(folder / "predictions.csv", table, index=False)
+    say("checks, figures and report")
+    mean = outcome.x.reshape(-1, outcome.x.shape[-1]).mean(axis=0)
+    directions = identifiability.spectrum(problem, mean)
+    _write_table(folder / "fisher.csv", directions, index=False)
+    store.write_json(folder / "facts.json", outcome.facts)
+    with _opened(folder / "posterior.nc") as tree:
+        summary = checks.summary(tree, problem.parameters, outcome.facts.get("effective"))
+        _write_table(folder / "summary.csv", summary)
+        more = [*outcome.checks, checks.identified(directions)]
+        results = checks.checks(tree, problem.parameters, table, wanted.reported, summary, more)
+        _write_table(folder / "checks.csv", results, index=False)
+        figures = plots.all_figures(folder, tree, problem, table)
+        contents = report.Contents(
+            tree, table, summary, results, figures, directions, outcome.facts
+        )
+        report.write(folder, problem.case, wanted, contents)
+    for name in (prediction.NAME, "predicted_fine"):
+        shutil.rmtree(folder / name, ignore_errors=True)  # all of it is in posterior.nc now
+
+
+def _write_table(path: Path, table: pd.DataFrame, index: bool = True) -> None:
+    with replacing(path, overwrite=True) as part:
+        table.to_csv(part, index=index)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[xr.DataTree]:
+    """A posterior whose arrays are read when they are asked for."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with xr.open_datatree(path, engine="h5netcdf") as tree:
+            yield tree
+
+
+def named(problem: Problem, x: np.ndarray) -> dict[str, np.ndarray]:
+    """Values of parameters by name."""
+    return {name: x[..., i] for i, name in enumerate(problem.names)}
+
+
+def _write_posterior(problem: Problem, path: Path, outcome: Outcome, seed: int) -> None:
+    """Write ``posterior.nc``.
+
+    Groups: posterior, prior, posterior_predictive (``observation`` with measurement error,
+    ``latent``, ``topsoil``), log_likelihood (fitted observations only, each given the others of
+    its repeated plot), joint (``log_likelihood`` and ``log_prior`` of the draws that are
+    predicted), sample_stats, observed_data, constant_data; ``sampled`` with the draws as they
+    were made, where those of the posterior are resampled.
+    """
+    x, fitted = outcome.x, problem.table["fitted"].to_numpy()
+    prior = np.asarray(problem.priors.sample(jax.random.key(seed + 1), 2000))
+    groups: dict[str, dict[str, np.ndarray]] = {
+        "posterior": named(problem, x),
+        "prior": named(problem, prior[None]),
+        "observed_data": {"observation": problem.table["value"].to_numpy()},
+        "constant_data": {
+            "fitted": fitted,
+            "estimated": problem.table["estimated"].to_numpy() == 1,
+            "observation_year": problem.table["year"].to_numpy(),
+        },
+    }
+    if outcome.raw is not None:
+        groups["sampled"] = named(problem, outcome.raw)
+    if outcome.statistics:
+        groups["sample_stats"] = dict(outcome.statistics)
+    dims = {"observation": ["obs"], "fitted": ["obs"]}
+    dims |= {"estimated": ["obs"], "observation_year": ["obs"]}
+    every = np.arange(x.shape[1])
+    if x.shape[1] != outcome.shape[1]:
+        every = kept(np.broadcast_to(every, x.shape[:2]))[0]
+    image = store.posterior_image(groups, dims=dims)
+    with h5netcdf.File(image, "a") as file:
+        _write_predictions(file, problem, outcome, every, seed)
+    with replacing(path, overwrite=True) as part:
+        write_netcdf(part, image.getvalue())
+
+
+def _write_predictions(
+    file: h5netcdf.File, problem: Problem, outcome: Outcome, draws: np.ndarray, seed: int
+) -> None:
+    """Add the groups that grow with observations and draws, block by block."""
+    predicted, shape = outcome.predicted, outcome.shape
+    fitted = problem.table["fitted"].to_numpy()
+    observations, years = len(fitted), problem.topsoil_years
+    members = list(problem.plan.members)
+    sizes = {"chain": shape[0], "draw": shape[1]}
+    chain, draw = np.divmod(np.arange(len(predicted)), shape[1])
+
+    def group(name: str, **dims: int) -> h5netcdf.Group:
+        found = file.create_group(name)
+        found.dimensions = sizes | dims
+        found.create_variable("chain", ("chain",), data=np.arange(shape[0]))
+        found.create_variable("draw", ("draw",), data=draws)
+        return found
+
+    def variable(of: h5netcdf.Group, name: str, *dims: str) -> h5netcdf.Variable:
+        return of.create_variable(name, ("chain", "draw", *dims), dtype="f8")
+
+    predictive = group(
+        "posterior_predictive", obs=observations, treatment=len(members), year=len(years)
+    )
+    predictive.create_variable("obs", ("obs",), data=np.arange(observations))
+    predictive.create_variable("year", ("year",), data=years)
+    names = np.array(members, dtype=h5py.string_dtype())
+    predictive.create_variable("treatment", ("treatment",), dtype=h5py.string_dtype())[:] = names
+    latent = variable(predictive, "latent", "obs")
+    topsoil = variable(predictive, "topsoil", "treatment", "year")
+    observation = variable(predictive, "observation", "obs")
+    terms = group("log_likelihood", fitted_obs=int(fitted.sum()))
+    terms.create_variable("fitted_obs", ("fitted_obs",), data=np.arange(int(fitted.sum())))
+    left_out = variable(terms, "fitted_observation", "fitted_obs")
+    joint = group("joint")
+    likelihood, prior = np.empty(shape), np.empty(shape)
+    for places, part in predicted.blocks():
+        for of_chain in np.unique(chain[places]):
+            own = chain[places] == of_chain
+            if not own.any():
+                continue
+            at = draw[places][own]
+            order = np.argsort(at)  # HDF5 wants ascending places
+            rows = np.flatnonzero(own)[order]
+            at = at[order]
+            latent[of_chain, at] = part.latent[rows]
+            topsoil[of_chain, at] = part.topsoil[rows]
+            left_out[of_chain, at] = part.left_out[rows][:, fitted]
+            likelihood[of_chain, at] = part.log_likelihood[rows][:, fitted].sum(axis=1)
+    width = max(1, prediction.AT_ONCE // len(predicted))
+    for start in range(0, observations, width):
+        columns = slice(start, min(start + width, observations))
+        values = prediction.measured_columns(problem, predicted, columns, seed)
+        observation[:, :, columns] = values.reshape(*shape, -1)
+    for number, own in enumerate(outcome.x[:, draws]):
+        prior[number] = np.asarray(jax.vmap(problem.priors.log_density)(jnp.asarray(own)))
+    variable(joint, "log_likelihood")[:] = likelihood
+    variable(joint, "log_prior")[:] = prior
