@@ -10,13 +10,13 @@ if TYPE_CHECKING:
     from calibration.problem import Problem
     from calibration.store import load
     from calibration.transfer import predict
-    from calibration.twin.assimilation import assimilate_case as assimilate
+    from calibration.twin.assimilation import assimilate
 
 __all__ = ["Problem", "assimilate", "fit", "load", "predict"]
 
 _PUBLIC = {
     "Problem": "calibration.problem:Problem",
-    "assimilate": "calibration.twin.assimilation:assimilate_case",
+    "assimilate": "calibration.twin.assimilation:assimilate",
     "fit": "calibration.fitting:fit",
     "load": "calibration.store:load",
     "predict": "calibration.transfer:predict",

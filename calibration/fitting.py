@@ -25,6 +25,7 @@ from diffsoil.cases import Case, load_case, set_parameters
 from diffsoil.cases.fingerprint import case_files
 from diffsoil.column import Column
 from diffsoil.io import InputError
+from diffsoil.options import Existing
 from diffsoil.work.folder import OutputFolder
 
 
@@ -36,13 +37,12 @@ def fit(
     seed: int = 0,
     settings: dict[str, float] | None = None,
     slow_step: int | None = None,
-    overwrite: bool = False,
-    resume: bool = False,
+    existing: Existing = Existing(),
 ) -> store.Fit:
     """Calibrate, and return what has come of it.
 
     Args:
-        case, method, seed, settings, slow_step, overwrite, resume: see :func:`calibrate_case`;
+        case, method, seed, settings, slow_step, existing: see :func:`calibrate_case`;
             NUTS with its full settings if no method is given.
         folder: where work is kept and results go; a temporary one, which lasts as long as the
             fit is held, if not given. :meth:`calibration.store.Fit.save` copies it.
@@ -59,8 +59,7 @@ def fit(
         seed=seed,
         settings=settings,
         slow_step=slow_step,
-        overwrite=overwrite,
-        resume=resume,
+        existing=existing,
     )
     return dataclasses.replace(store.load(place), scratch=scratch)
 
@@ -73,8 +72,7 @@ def calibrate_case(
     seed: int = 0,
     settings: dict[str, float] | None = None,
     slow_step: int | None = None,
-    overwrite: bool = False,
-    resume: bool = False,
+    existing: Existing = Existing(),
 ) -> pd.DataFrame:
     """Calibrate a case and write posterior, tables, figures and a report to a folder.
 
@@ -86,7 +84,7 @@ def calibrate_case(
         settings: parameter values to fix differently from the case; a problem has its own.
         slow_step: sample with slow steps of up to so many years, and correct by weights to those
             of the case; sampled again with those where the weights fail.
-        overwrite, resume: what to do with a folder that holds something already.
+        existing: what to do with a folder that holds something already.
 
     Returns:
         The checks of the fit; see :func:`calibration.checks.checks`.
@@ -97,7 +95,7 @@ def calibrate_case(
     """
     say = Clock()
     read, column, fixed = _asked(case, settings or {})
-    place = store.folder_of(output, overwrite, resume, case_files(read))
+    place = store.folder_of(output, existing, case_files(read))
     if slow_step is not None:
         if not method.has_density:
             raise InputError(

@@ -27,6 +27,7 @@ from calibration.progress import Clock
 from diffsoil.cases import load_case, set_parameters
 from diffsoil.cases.fingerprint import case_files
 from diffsoil.io import InputError
+from diffsoil.options import Existing
 from diffsoil.work.chunks import Chunks
 from diffsoil.work.files import replacing
 
@@ -184,8 +185,7 @@ def check_case(
     *,
     seed: int = 0,
     settings: dict[str, float] | None = None,
-    overwrite: bool = False,
-    resume: bool = False,
+    existing: Existing = Existing(),
 ) -> pd.DataFrame:
     """Calibrate simulated data sets of a case, and write how well a method gets them back.
 
@@ -196,7 +196,7 @@ def check_case(
         count: number of data sets.
         seed: same seed, same result.
         settings: parameter values to fix differently from the case.
-        overwrite, resume: what to do with a folder that holds something already.
+        existing: what to do with a folder that holds something already.
 
     Returns:
         The rows of :func:`verdict`.
@@ -207,7 +207,7 @@ def check_case(
     """
     say = Clock()
     read = load_case(case)
-    place = store.folder_of(output, overwrite, resume, case_files(read))
+    place = store.folder_of(output, existing, case_files(read))
     column = set_parameters(read.column(), settings or {}, "--set", "calibrate")
     if count < LEAST_REPLICATES:
         raise InputError(f"--sbc {count}: at least {LEAST_REPLICATES} data sets are needed")

@@ -37,6 +37,7 @@ from diffsoil.cases import Case, read_case, set_parameters
 from diffsoil.cases.fingerprint import checksum, checksum_of, difference, files_of, fingerprint
 from diffsoil.column import Column
 from diffsoil.io import InputError, data_path
+from diffsoil.options import Existing
 from diffsoil.tables import read_written
 from diffsoil.work.files import reading_netcdf, replacing, write_netcdf
 from diffsoil.work.folder import Kind, OutputFolder, settle
@@ -145,11 +146,9 @@ KIND = Kind(
 """Folders of a fit; the files of its case are there besides."""
 
 
-def folder_of(
-    path: Path, overwrite: bool, resume: bool, inputs: Sequence[Path | str]
-) -> OutputFolder:
+def folder_of(path: Path, existing: Existing, inputs: Sequence[Path | str]) -> OutputFolder:
     """The output folder of a fit; see :class:`diffsoil.work.folder.OutputFolder`."""
-    return OutputFolder(path, KIND, overwrite=overwrite, resume=resume, inputs=inputs)
+    return OutputFolder(path, KIND, **dataclasses.asdict(existing), inputs=inputs)
 
 
 def begin(folder: OutputFolder, settings: Settings, case: Case) -> None:
@@ -322,7 +321,7 @@ class Fit:
         Raises:
             InputError: the folder holds something already, or is not one of a fit.
         """
-        with folder_of(Path(folder), overwrite, False, [self.folder]) as place:
+        with folder_of(Path(folder), Existing(overwrite=overwrite), [self.folder]) as place:
             place.add(list(read_json(self.file).get("files", {})))
             for source in self.folder.rglob("*"):
                 if source.is_file() and not source.name.startswith(".diffsoil"):

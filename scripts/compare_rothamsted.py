@@ -30,6 +30,7 @@ from calibration.fitting import calibrate_case  # noqa: E402
 from calibration.prediction import predict_draws, table  # noqa: E402
 from diffsoil.cases import load_case  # noqa: E402
 from diffsoil.processes.protection import MECHANISMS  # noqa: E402
+from diffsoil.options import Existing  # noqa: E402
 from diffsoil.report.pictures import Figure, save  # noqa: E402
 from diffsoil.work.files import replacing  # noqa: E402
 
@@ -68,7 +69,7 @@ def main(folder: Path, method: str, models: list[str], seed: int) -> None:
         fit = folder / name
         begun = (fit / "fit.json").is_file()
         if not begun or not store.read_json(fit / "fit.json").get("complete"):
-            calibrate_case(path, fit, asked, seed=seed, resume=begun)
+            calibrate_case(path, fit, asked, seed=seed, existing=Existing(resume=begun))
         found = store.load(fit)
         problem = Problem(path)
         x = drawn(found, problem)

@@ -30,6 +30,7 @@ from calibration.methods.mode import START  # noqa: E402
 from calibration.prediction import predict_draws, table  # noqa: E402
 from calibration.twin.assimilation import assimilate_case  # noqa: E402
 from diffsoil.io import data_path  # noqa: E402
+from diffsoil.options import Existing  # noqa: E402
 from diffsoil.report.pictures import BLUE, ORANGE, Figure, save  # noqa: E402
 from diffsoil.work.files import replacing  # noqa: E402
 
@@ -53,7 +54,7 @@ def main(folder: Path, draws: int, seed: int) -> None:
             fit,
             NUTS(chains=CHAINS, warmup=100, draws=draws),
             seed=seed,
-            resume=(fit / "fit.json").is_file(),
+            existing=Existing(resume=(fit / "fit.json").is_file()),
         )
     found.append(predicted(whole, fit, FIRST_FIT, seed))
     for year in later:
@@ -62,7 +63,8 @@ def main(folder: Path, draws: int, seed: int) -> None:
             new = folder / f"new_{year}.csv"
             # a step by weights is over in seconds, a refit that was stopped goes on
             stopped = (fit / START).is_file()
-            assimilate_case(before, new, fit, seed=seed, resume=stopped, overwrite=not stopped)
+            existing = Existing(overwrite=not stopped, resume=stopped)
+            assimilate_case(before, new, fit, seed=seed, existing=existing)
         found.append(predicted(whole, fit, year, seed))
     narrowing = pd.concat(found)
     steps = table_of_steps(store.load(fit))

@@ -20,6 +20,7 @@ from calibration.transfer import predict_case, transfer
 from diffsoil.cases import Case, load_case
 from diffsoil.column import standard_column
 from diffsoil.io import InputError
+from diffsoil.options import Existing
 from diffsoil.parameters import UNIFORM, Parameter, lognormal, normal
 from diffsoil.processes.pores import PrescribedPores
 from tests import tiny_case
@@ -352,12 +353,12 @@ def test_an_existing_fit_is_neither_overwritten_nor_touched_unasked(case, fit):
 
 def test_a_run_is_not_resumed_with_other_settings(case, fit):
     with pytest.raises(InputError, match="seed was 0, is 9"):
-        fitting.calibrate_case(case, fit, QUICK, seed=9, resume=True)
+        fitting.calibrate_case(case, fit, QUICK, seed=9, existing=Existing(resume=True))
 
 
 def test_a_resumed_fit_is_the_same_fit(case, fit):
     before = (fit / "predictions.csv").read_bytes()
-    fitting.calibrate_case(case, fit, QUICK, resume=True)
+    fitting.calibrate_case(case, fit, QUICK, existing=Existing(resume=True))
     assert (fit / "predictions.csv").read_bytes() == before
 
 
@@ -369,7 +370,7 @@ def test_an_interrupted_overwrite_keeps_the_old_fit(case, fit, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(approximation, "maximum", interrupted)
         with pytest.raises(KeyboardInterrupt, match="--resume"):
-            fitting.calibrate_case(case, fit, QUICK, overwrite=True)
+            fitting.calibrate_case(case, fit, QUICK, existing=Existing(overwrite=True))
     assert (fit / "summary.csv").read_bytes() == before
 
 

@@ -13,6 +13,7 @@ from calibration.methods import NUTS, Laplace
 from diffsoil.cases import load_case
 from diffsoil.cases.fingerprint import checksum
 from diffsoil.io import InputError
+from diffsoil.options import Existing
 from tests import tiny_case
 
 OBSERVATIONS = '[observations]\nfiles = ["../data/observations.csv"]\n'
@@ -33,7 +34,7 @@ def fit(tmp_path_factory):
         seed=0, set={}, free=sorted(case.file.free),
     )  # fmt: skip
     made = folder / "fit"
-    with store.folder_of(made, overwrite=False, resume=False, inputs=[path]) as place:
+    with store.folder_of(made, Existing(), inputs=[path]) as place:
         store.begin(place, settings, case)
         draws = np.linspace(0.015, 0.025, 50).reshape(2, 25)
         store.write_posterior(made / "posterior.nc", {"posterior": {"carbon.k_hum": draws}})

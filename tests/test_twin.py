@@ -17,6 +17,7 @@ from calibration.twin import assimilation, forecast, scenario
 from diffsoil.cases import load_case
 from diffsoil.cases.fingerprint import checksum, checksum_of
 from diffsoil.io import InputError
+from diffsoil.options import Existing
 from diffsoil.processes.minerals import MOLAR_MASS
 from diffsoil.state import MINERALS
 from tests import tiny_case
@@ -62,7 +63,7 @@ def write_results(problem, x, folder):
         method=NUTS(quick=True, chains=2, warmup=25, draws=25, starts=1, tree_depth=3),
         seed=0, set={}, free=sorted(problem.case.file.free),
     )  # fmt: skip
-    with store.folder_of(folder, overwrite=False, resume=False, inputs=[]) as place:
+    with store.folder_of(folder, Existing(), inputs=[]) as place:
         store.begin(place, settings, problem.case)
         predicted = prediction.predict_draws(problem, x, print)
         outcome = results.Outcome(
@@ -152,7 +153,7 @@ def updated(world, fit):
     """The fit with the first of the later samplings."""
     output = world["folder"] / "fit_1908"
     new = world["folder"] / "new_1908.csv"
-    assert assimilation.assimilate_case(fit, new, output, method="weights") == 0
+    assimilation.assimilate_case(fit, new, output, method="weights")
     return output
 
 
@@ -489,7 +490,7 @@ def test_an_interrupted_refit_goes_on_to_the_same_draws(world, fit, tmp_path, mo
         with pytest.raises(KeyboardInterrupt, match="--resume"):
             assimilation.assimilate_case(fit, new, stopped, method="refit")
     assert not json.loads((stopped / "fit.json").read_text())["complete"]
-    assimilation.assimilate_case(fit, new, stopped, method="refit", resume=True)
+    assimilation.assimilate_case(fit, new, stopped, method="refit", existing=Existing(resume=True))
     for name in ("summary.csv", "predictions.csv"):
         assert (whole / name).read_bytes() == (stopped / name).read_bytes()
     assert store.load(stopped).history[-1]["method"] == "nuts"

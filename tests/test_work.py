@@ -12,6 +12,7 @@ import pytest
 
 from calibration import store
 from diffsoil.io import InputError
+from diffsoil.options import Existing
 from diffsoil.work.files import OutputFile, is_case, netcdf_with, replacing, table_with
 from diffsoil.work.folder import MARKER, NEW, OLD, Kind, OutputFolder, settle
 from diffsoil.work.lock import Lock
@@ -247,7 +248,7 @@ def test_links_lead_to_the_folder_and_are_kept(tmp_path):
 
 
 def test_files_of_the_user_that_look_like_pieces_of_a_fit_stay(tmp_path):
-    with store.folder_of(tmp_path / "fit", False, False, []) as folder:
+    with store.folder_of(tmp_path / "fit", Existing(), []) as folder:
         (folder.work / "chains").mkdir()
         (folder.work / "chains" / "000000.npz").write_text("ours")
     for name in ("raw/202001.npz", "chains/deep/000000.npz", "soil_pit.png"):
@@ -255,9 +256,9 @@ def test_files_of_the_user_that_look_like_pieces_of_a_fit_stay(tmp_path):
         mine.parent.mkdir(exist_ok=True)
         mine.write_text("mine")
         with pytest.raises(InputError, match=f"holds {name}, which"):
-            store.folder_of(tmp_path / "fit", True, False, [])
+            store.folder_of(tmp_path / "fit", Existing(overwrite=True), [])
         mine.unlink()
-    store.folder_of(tmp_path / "fit", True, False, [])
+    store.folder_of(tmp_path / "fit", Existing(overwrite=True), [])
 
 
 def test_a_link_in_our_folder_is_not_followed_to_what_is_elsewhere(tmp_path):

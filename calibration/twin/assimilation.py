@@ -38,6 +38,7 @@ from diffsoil.cases.arrays import build
 from diffsoil.cases.fingerprint import checksum, checksum_of, files_of, fingerprint
 from diffsoil.cases.schema import names_of
 from diffsoil.io import InputError, nearest
+from diffsoil.options import Existing
 from diffsoil.work import arrays
 from diffsoil.work.folder import OutputFolder
 
@@ -87,15 +88,14 @@ def assimilate_case(
     fit: Path,
     observations: Path,
     output: Path,
+    *,
     method: How = "auto",
     draws: int | None = None,
     seed: int = 0,
-    strict: bool = False,
-    overwrite: bool = False,
-    resume: bool = False,
+    existing: Existing = Existing(),
     drivers: Path | None = None,
     confirmed: Sequence[str] = (),
-) -> int:
+) -> pd.DataFrame:
     """Bring new observations into a fit, and write a whole fit to a folder.
 
     Args:
@@ -105,15 +105,14 @@ def assimilate_case(
         method: ``auto`` refits when weights fail; ``weights`` and ``refit`` do as they are told.
         draws: draws that are weighted; 600 if not given, or all of a smaller fit.
         seed: same seed, same result.
-        strict: return 1 if a check fails.
-        overwrite, resume: what to do with a folder that holds something already.
+        existing: what to do with a folder that holds something already.
         drivers: case with longer weather and management, for observations after the last year
             of the fit; see :func:`staged`.
         confirmed: names as under ``plausible`` in a case; they hold for the new rows, and join
             those of the case.
 
     Returns:
-        Exit code: 0, or 1 with ``strict`` and a failed check.
+        The checks of the fit.
 
     Raises:
         InputError: the fit or the observations cannot be used, or have been used already.
@@ -123,7 +122,7 @@ def assimilate_case(
         raise InputError(f"--draws {draws}: at least 2 are needed")
     found = store.load(fit)
     inputs = [fit, observations, *([find_case(drivers)] if drivers else [])]
-    place = store.folder_of(output, overwrite, resume, inputs)
+    place = store.folder_of(output, existing, inputs)
     with tempfile.TemporaryDirectory() as folder:
         old = staged(found, Path(folder), drivers, confirmed)
         column = found.column(old)
@@ -137,23 +136,37 @@ def assimilate_case(
         entry = _entry(found, Path(observations), name, new_rows, seed)
         if drivers is not None:
             entry["drivers"] = driving_files(old)
-        settings = dataclasses.replace(
-            found.settings,
-            case_sha256=checksum(case.text),
-            inputs=fingerprint(case),
-            seed=seed,
-            history=[*_complete(found, problem, len(new_rows)), entry],
-            version=metadata.version("diffsoil"),
-        )
+        settings = _settings(found, problem, len(new_rows), entry)
         step = Step(found, problem, settings, len(new_rows), place, say, draws)
         with place:
             if not place.resumed:
                 step.run(method)
             elif not place.finished:
                 step.resume(method)
-    failed = int((~checks.read(place.path)["passed"]).sum())
     say(f"done: open {place.path / 'report.html'}")
-    return 1 if strict and failed else 0
+    return checks.read(place.path)
+
+
+def assimilate(fit: store.Fit | Path, observations: Path, folder: Path, **how: Any) -> store.Fit:
+    """Bring new observations into a fit, and return the fit to all of them.
+
+    Args:
+        fit, observations, folder, how: as :func:`assimilate_case` takes them.
+    """
+    assimilate_case(fit if isinstance(fit, Path) else fit.folder, observations, folder, **how)
+    return store.load(folder)
+
+
+def _settings(found: store.Fit, problem: Problem, new: int, entry: store.Entry) -> store.Settings:
+    """Settings of a fit with an entry more in its history."""
+    return dataclasses.replace(
+        found.settings,
+        case_sha256=checksum(problem.case.text),
+        inputs=fingerprint(problem.case),
+        seed=entry["seed"],
+        history=[*_complete(found, problem, new), entry],
+        version=metadata.version("diffsoil"),
+    )
 
 
 class Step:

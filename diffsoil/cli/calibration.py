@@ -27,6 +27,7 @@ from diffsoil.cli.options import (
     parameter_values,
     use_device,
 )
+from diffsoil.options import Existing
 
 if TYPE_CHECKING:
     MethodName = str
@@ -108,8 +109,8 @@ def calibrate(
     chosen = methods.named(method).sized(quick, chains=chains, warmup=warmup, draws=draws)
     # chains have a device each, and those are set up before anything is computed
     use_device(device, cpu_devices=chosen.side_by_side)
-    how: dict[str, Any] = {"seed": seed, "settings": values}
-    how |= {"overwrite": overwrite, "resume": resume}
+    existing = Existing(overwrite, resume)
+    how: dict[str, Any] = {"seed": seed, "settings": values, "existing": existing}
     if sbc is not None:
         from calibration.simulation_based import check_case
 
@@ -191,19 +192,18 @@ def assimilate(
     use_device(device, cpu_devices=_chains_of(fit))
     from calibration.twin.assimilation import assimilate_case
 
-    return assimilate_case(
+    checks = assimilate_case(
         fit,
         observations,
         output,
         method=method,
         draws=draws,
         seed=seed,
-        strict=strict,
-        overwrite=overwrite,
-        resume=resume,
+        existing=Existing(overwrite, resume),
         drivers=drivers,
         confirmed=plausible,
     )
+    return 1 if strict and not checks["passed"].all() else 0
 
 
 @app.command
