@@ -37,7 +37,7 @@ def main(folder: Path) -> None:
     best = maximum(problem, starts=1, seed=0)[0]
     posterior = laplace(problem, best.z)
     z = posterior.sample(300, seed=0)
-    x = np.asarray(jax.vmap(problem.coordinates.bounded)(jnp.asarray(z)))
+    x = problem.bounded(z)
     for name, mean, sd in zip(problem.names, x.mean(axis=0), x.std(axis=0), strict=True):
         print(f"  {name:42s} {mean:8.4f} +- {sd:.4f}")
 
