@@ -58,13 +58,8 @@ class Replicates:
     """
 
     def __init__(self, problem: Problem, method: Method, seed: int = 0) -> None:
-        draws = method.repeated(problem, seed)
-        if draws is None:
-            able = [n for n in METHODS if named(n).repeated is not Method.repeated]
-            raise InputError(
-                f"--sbc: --method {method.name}: only {' and '.join(able)} can be checked"
-            )
-        self._draws = draws
+        _refuse_unable(method)
+        self._draws = method.repeated(problem, seed)
         self.problem = problem
         self._seed = seed
         self._simulate = jax.jit(problem.simulate_values)
@@ -119,6 +114,13 @@ class Replicates:
         if weights.trusted:
             return z[importance.resampled(weights.weight, RANKED, seed)]
         return z[:RANKED]
+
+
+def _refuse_unable(method: Method) -> None:
+    if type(method).repeated is not Method.repeated:
+        return
+    able = [name for name in METHODS if named(name).repeated is not Method.repeated]
+    raise InputError(f"--sbc: --method {method.name}: only {' and '.join(able)} can be checked")
 
 
 def described(
@@ -209,6 +211,7 @@ def check_case(
     read = load_case(case)
     place = store.folder_of(output, existing, case_files(read))
     column = set_parameters(read.column(), settings or {}, "--set", "calibrate")
+    _refuse_unable(method)
     if count < LEAST_REPLICATES:
         raise InputError(f"--sbc {count}: at least {LEAST_REPLICATES} data sets are needed")
     wanted = store.Settings.of(read, method, seed, settings or {})

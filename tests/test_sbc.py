@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 
 from calibration import plots, simulation_based
-from calibration.methods import NUTS, Laplace
+from calibration.methods import MAP, NUTS, Laplace
 from calibration.problem import Problem
+from diffsoil.io import InputError
 from tests.known_posterior import Known
 from tests.test_calibration import rows, write_case
 
@@ -34,6 +35,11 @@ def test_a_right_posterior_has_uniform_ranks(tmp_path):
     assert all(row["passed"] for row in simulation_based.verdict(table)), table
     picture = plots.simulated(tmp_path, ranks, Known.names, simulation_based.RANKED)
     assert picture.stat().st_size > 1000
+
+
+def test_a_method_that_cannot_be_repeated_is_refused():
+    with pytest.raises(InputError, match="--method map: only laplace and nuts can be checked"):
+        simulation_based.Replicates(Known(), MAP(), seed=1)
 
 
 def test_a_posterior_that_is_too_narrow_fails(tmp_path):

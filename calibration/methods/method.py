@@ -114,9 +114,9 @@ class Method:
         """The method when it begins with a posterior of fewer data and need not learn its width."""
         return self
 
-    def repeated(self, posterior: Problem, seed: int) -> Repeated | None:
-        """The method for one set of data after another with one compiled program, if it can."""
-        return None
+    def repeated(self, posterior: Problem, seed: int) -> Repeated:
+        """The method for one set of data after another, with one compiled program."""
+        raise NotImplementedError
 
     def checks(self, tree: xr.DataTree) -> list[Row]:
         """Rows of the table of checks that speak of how it drew."""
