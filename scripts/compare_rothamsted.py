@@ -27,10 +27,11 @@ from scipy.special import logsumexp  # noqa: E402
 
 from calibration import Problem, checks, store  # noqa: E402
 from calibration.fitting import calibrate_case  # noqa: E402
+from calibration.methods import named  # noqa: E402
 from calibration.prediction import predict_draws, table  # noqa: E402
 from diffsoil.cases import load_case  # noqa: E402
-from diffsoil.processes.protection import MECHANISMS  # noqa: E402
 from diffsoil.options import Existing  # noqa: E402
+from diffsoil.processes.protection import MECHANISMS  # noqa: E402
 from diffsoil.report.pictures import Figure, save  # noqa: E402
 from diffsoil.work.files import replacing  # noqa: E402
 

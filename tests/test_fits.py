@@ -75,7 +75,7 @@ def test_a_temporary_fit_goes_with_the_last_who_holds_it(problem, monkeypatch):
     scratch = store.Scratch()
     (scratch.path / "fit").mkdir()
     folder = scratch.path
-    monkeypatch.setattr(fitting.store, "Scratch", lambda: scratch)
+    monkeypatch.setattr(fitting.store, "Scratch", lambda: scratch)  # noqa: F821
     with pytest.raises(InputError, match="has no density to weigh by"):
         fit(problem, named("map")(), slow_step=50)
     assert folder.is_dir()
