@@ -72,15 +72,13 @@ def test_a_fit_is_saved_and_read_again(fitted, tmp_path):
 def test_a_temporary_fit_goes_with_the_last_who_holds_it(problem, monkeypatch):
     from calibration import fitting, store
 
-    scratch = store.Scratch()
-    (scratch.path / "fit").mkdir()
-    folder = scratch.path
-    monkeypatch.setattr(fitting.store, "Scratch", lambda: scratch)  # noqa: F821
+    made = [store.Scratch()]
+    folder = made[0].path
+    monkeypatch.setattr(fitting.store, "Scratch", lambda: made[0])
     with pytest.raises(InputError, match="has no density to weigh by"):
         fit(problem, named("map")(), slow_step=50)
     assert folder.is_dir()
-    del scratch
-    monkeypatch.undo()
+    made.clear()
     assert not folder.exists()
 
 
