@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sensitivity.local import local
+    from sensitivity.local_derivatives import local
     from sensitivity.problem import Problem
     from sensitivity.pruning.workflow import prune
     from sensitivity.workflow import active_subspace, dgsm, morris, run_sensitivity, sobol
@@ -22,7 +22,7 @@ __all__ = [
     "sobol",
 ]
 
-_MODULES = {"local": "local", "Problem": "problem", "prune": "pruning.workflow"}
+_MODULES = {"local": "local_derivatives", "Problem": "problem", "prune": "pruning.workflow"}
 
 
 def __getattr__(name: str) -> Any:

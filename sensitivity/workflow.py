@@ -42,7 +42,7 @@ from sensitivity.jobs import (
     say,
     say_costs,
 )
-from sensitivity.local import local
+from sensitivity.local_derivatives import local
 from sensitivity.options import Method, StudyOptions
 from sensitivity.problem import Problem, known_inputs
 

@@ -18,7 +18,7 @@ from diffsoil.io import InputError
 from diffsoil.output.simulation import simulate
 from diffsoil.processes.protection import MECHANISMS
 from diffsoil.time import Phase
-from sensitivity import local
+from sensitivity.local_derivatives import local
 from sensitivity.outputs import Ages, CalciteDepth, Recovery, ages, default_texts, parse
 from sensitivity.problem import (
     Problem,
