@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -41,5 +42,5 @@ def test_polynomials_repeat_a_cubic_and_tell_how_wrong_they_are_elsewhere() -> N
     surrogate = _surrogate(x, y, lower, upper, points=30, tolerance=np.array([0.1, 0.1]))
     assert surrogate.error[0] < 1e-8
     assert surrogate.error[1] > 1e-3
-    at = np.array([0.7, 5.0])
+    at = jnp.array([0.7, 5.0])
     np.testing.assert_allclose(surrogate(at)[0], 3.0 + 0.7**3 - 0.01 * 0.7 * 25.0)
