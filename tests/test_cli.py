@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from diffsoil import cli
+from diffsoil import cli, io
 from diffsoil.cli import model, options
 
 COMMANDS = ["rothc", "parameters", "cases", "simulate", "calibrate", "predict", "plot", "benchmark"]
@@ -61,6 +61,14 @@ def test_help_loads_no_packages_of_the_commands():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stderr.strip() == ""
+
+
+def test_a_former_name_of_an_option_is_taken_and_told(capsys, monkeypatch):
+    monkeypatch.setattr(io, "_HINTED", set())
+    assert cli.main(["prune", "rothamsted", "-o", "x.toml", "--worth", "-1"]) == 2
+    told, error = capsys.readouterr().err.splitlines()
+    assert told == "diffsoil: --worth is now called --ablation"
+    assert "-1: must be a whole number" in error
 
 
 def test_unknown_command(capsys):
@@ -115,7 +123,7 @@ OPTIONS = {
         "--set carbon.k_hum=0.02 --set carbon.k_hum=0.03",
     ],
     "sensitivity": ["--years 0", "--years -3", "--samples 1", "--workers 0", "--workers 9999"],
-    "prune": ["--tolerance 0", "--tolerance nan", "--quantile 2", "--unseen -1", "--worth -1"],
+    "prune": ["--tolerance 0", "--tolerance nan", "--quantile 2", "--unseen -1", "--ablation -1"],
 }
 
 
