@@ -16,6 +16,7 @@ from calibration import checks, plots, report, store
 from calibration.methods import MAP, NUTS, Laplace
 from diffsoil.cases import Case, load_case
 from diffsoil.cases.fingerprint import checksum
+from diffsoil.report import pictures
 from tests import tiny_case
 from tests.test_checks import YEARS, fake_table, fake_tree, parameters
 
@@ -192,5 +193,5 @@ def test_a_picture_that_fails_leaves_no_file(tmp_path: Path) -> None:
     assert figure is not None
     figure.set_size_inches(1e6, 1e6)  # cannot be drawn
     with pytest.raises(ValueError, match="too large"):
-        plots._save(figure, tmp_path / "pairs.png")
+        pictures.save(figure, tmp_path / "pairs.png")
     assert not list(tmp_path.iterdir())

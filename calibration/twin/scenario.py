@@ -252,6 +252,7 @@ def _check_years(path: Path, file: ScenarioFile, today: int, faults: Faults) -> 
             f"{path}: until: {file.until} is outside {today + 1} to {today + MOST_YEARS}; the "
             f"record of the case ends in {today}"
         )
+        return  # what lies within it is judged once it is known
     for year in file.years:
         if not today < year <= file.until:
             faults.add(f"{path}: years: {year} is outside {today + 1} to {file.until}")
