@@ -65,7 +65,7 @@ class PruneOptions(Options):
         "(at the end of that calendar year); may be repeated.",
     )
     tolerance: float = option(
-        0.01, "Largest relative error of a target.", Within(0.0, 1.0, whole=False, above=True)
+        0.01, "Largest relative error of a target.", Within(0.0, 0.999, whole=False, above=True)
     )
     draws: int = option(
         64, "Draws of all parameters that the error has to hold on, for each case.", WHOLE

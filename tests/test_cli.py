@@ -123,7 +123,14 @@ OPTIONS = {
         "--set carbon.k_hum=0.02 --set carbon.k_hum=0.03",
     ],
     "sensitivity": ["--years 0", "--years -3", "--samples 1", "--workers 0", "--workers 9999"],
-    "prune": ["--tolerance 0", "--tolerance nan", "--quantile 2", "--unseen -1", "--ablation -1"],
+    "prune": [
+        "--tolerance 0",
+        "--tolerance 1",
+        "--tolerance nan",
+        "--quantile 2",
+        "--unseen -1",
+        "--ablation -1",
+    ],
 }
 
 
