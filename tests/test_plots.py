@@ -149,6 +149,16 @@ def test_organic_carbon_is_a_share_of_the_soil(run):
     assert found[0, 0] == pytest.approx(100 * 30 / (0.05 * 1.2 * 1e4))
 
 
+def test_an_axis_of_years_has_no_parts_of_years():
+    figure = Figure(figsize=(7.0, 3.0), layout="constrained")
+    above, below = figure.subplots(2, sharex=True)
+    below.plot([1897, 1914], [0, 1])
+    below.set_xlabel("year")
+    FigureCanvasAgg(figure).draw()
+    for ax in (above, below):
+        assert [tick % 1 for tick in ax.get_xticks()] == [0] * len(ax.get_xticks())
+
+
 def test_all_pictures_are_drawn(run, tmp_path):
     written = plots.draw(run.isel(treatment=[1]), tmp_path, "dry_")
     assert set(written) == {"dry_soil", "dry_protection", "dry_stocks", "dry_profiles"}

@@ -8,7 +8,7 @@ from typing import Any
 import matplotlib.figure
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
-from matplotlib.ticker import LogFormatterMathtext
+from matplotlib.ticker import AutoLocator, LogFormatterMathtext, MaxNLocator
 
 from diffsoil.work.files import replacing
 
@@ -24,13 +24,17 @@ DPI = 150
 class Figure(matplotlib.figure.Figure):
     """A figure in which a text is a text: a ``$`` in the name of a plot starts no mathematics.
 
-    Only the numbers of logarithmic axes, which matplotlib writes as powers, are typeset.
+    Only the numbers of logarithmic axes, which matplotlib writes as powers, are typeset. An axis
+    of years has no parts of years.
     """
 
     def draw(self, renderer: Any) -> None:
         """Draw it, as matplotlib asks for."""
         powers: set[Text] = set()
         for ax in self.axes:
+            of_years = ax.get_xlabel().startswith(("year", "calendar year"))
+            if of_years and isinstance(ax.xaxis.get_major_locator(), AutoLocator):
+                ax.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
             for axis in (ax.xaxis, ax.yaxis):
                 if isinstance(axis.get_major_formatter(), LogFormatterMathtext):
                     powers |= set(axis.findobj(Text)) - {axis.label}
