@@ -25,7 +25,7 @@ import pandas as pd
 from jaxtyping import Array, Bool, Float, Int
 
 from calibration.likelihood import ErrorModel, error_model
-from calibration.quantities import CM_PER_M, QUANTITIES, Sample
+from calibration.quantities import QUANTITIES, Sample
 from diffsoil.cases import Case
 from diffsoil.cases.arrays import Plan
 from diffsoil.cases.plausible import of_depth, of_soil, of_stock
@@ -36,6 +36,7 @@ from diffsoil.processes.pores import ORGANIC_MATTER_IN_CARBON
 from diffsoil.tables import CODE, MISSING_CODES, SURE_CODES, Meant, read_table
 from diffsoil.tables import Column as Table
 from diffsoil.time import Phase
+from diffsoil.units import CM_PER_M
 
 __all__ = ["ErrorModel", "Operator", "error_model", "geometry_of", "operator", "read"]
 

@@ -2,22 +2,25 @@
 
 A measured sample mixes the soil of its interval. So contents are means weighted by what they are
 contents of: organic carbon by the mass of soil, clay and calcite by that of minerals, base
-saturation by exchange capacity where the column knows it, density and temperature by volume.
+saturation by exchange capacity where the column knows it, density and temperature by volume
+(:attr:`diffsoil.variables.Variable.share_of`).
 """
 
 from __future__ import annotations
 
 import dataclasses
-import re
+import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import Any
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from calibration.units import spelled
+from diffsoil.quantities import layer_results
 from diffsoil.state import ACTIVE
-
-CM_PER_M = 100.0
+from diffsoil.variables import VARIABLES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +41,15 @@ class Sample:
     month: Int[Array, " obs"]
     at: Callable[[str], Array]
     rates: Float[Array, "4"] | None = None
+
+    def per_layer(self, share_of: str) -> Array:
+        """What a mean over layers is weighted by, see :class:`diffsoil.variables.Variable`."""
+        if share_of == "volume":
+            assert self.thickness is not None
+            return self.thickness
+        if share_of == "soil":
+            return self.mass
+        return self.mineral_mass * (self.at("cec") if share_of == "exchanger" else 1.0)
 
 
 def _mean(value: Array, weight: Array) -> Array:
@@ -71,40 +83,6 @@ def _respired_delta14c(sample: Sample) -> Array:
     return _delta(modern, carbon)
 
 
-def _bulk_density(sample: Sample) -> Array:
-    return _mean(sample.at("bulk_density"), _volume(sample))
-
-
-def _volume(sample: Sample) -> Array:
-    assert sample.thickness is not None
-    return sample.share * sample.thickness
-
-
-def _clay(sample: Sample) -> Array:
-    return _mean(sample.at("clay_percent"), sample.share * sample.mineral_mass)
-
-
-def _calcite(sample: Sample) -> Array:
-    return 100.0 * _mean(sample.at("calcite_fraction"), sample.share * sample.mineral_mass)
-
-
-def _ph(sample: Sample) -> Array:
-    return _mean(sample.at("ph"), sample.share * sample.mass)
-
-
-def _base_saturation(sample: Sample) -> Array:
-    exchanger = sample.share * sample.mineral_mass * sample.at("cec")
-    return _mean(sample.at("base_saturation"), exchanger)
-
-
-def _soil_temperature(sample: Sample) -> Array:
-    by_month = sample.at("soil_temperature")
-    month = jnp.clip(sample.month, 0)[:, None, None]
-    chosen = jnp.take_along_axis(by_month, month, axis=1)[:, 0]
-    value = jnp.where(sample.month[:, None] < 0, jnp.mean(by_month, axis=1), chosen)
-    return _mean(value, _volume(sample))
-
-
 @dataclasses.dataclass(frozen=True)
 class Quantity:
     """One kind of measurement.
@@ -117,9 +95,8 @@ class Quantity:
         also: other units that a table may use -> one of them in ``unit``.
         slips: unit that a value out of range is likely to have -> one of it in ``unit``.
         hint: what to ask where no such unit explains the value.
-        yearly: quantities of :data:`diffsoil.time.YEARLY` needed besides carbon.
+        yearly: quantities of :data:`diffsoil.quantities.YEARLY` needed besides carbon.
         steps: variables of the slow step that are needed.
-        of_volume: whether the thickness of the layers is needed.
         error_known: whether the error model of the table's sd and a fitted relative part suits
             it; of others the case has to state it.
     """
@@ -134,7 +111,6 @@ class Quantity:
     hint: str = ""
     yearly: tuple[str, ...] = ()
     steps: tuple[str, ...] = ()
-    of_volume: bool = False
     error_known: bool = False
 
     @property
@@ -153,53 +129,38 @@ class Quantity:
         return f"is this in {' or '.join(fitting)}?" if fitting else self.hint
 
 
+def _of_layers(
+    variable: str,
+    name: str,
+    unit: str,
+    lower: float,
+    upper: float,
+    factor: float = 1.0,
+    **more: Any,
+) -> Quantity:
+    """The mean of a variable over the layers that a sample mixes, times a factor."""
+    about = VARIABLES[variable]
+
+    def predict(sample: Sample) -> Array:
+        value = sample.at(variable)
+        if about.months:
+            month = jnp.clip(sample.month, 0)[:, None, None]
+            chosen = jnp.take_along_axis(value, month, axis=1)[:, 0]
+            year = (jnp.mean if about.months == "mean" else jnp.sum)(value, axis=1)
+            value = jnp.where(sample.month[:, None] < 0, year, chosen)
+        return factor * _mean(value, sample.share * sample.per_layer(about.share_of))
+
+    steps = (variable, "cec") if about.share_of == "exchanger" else (variable,)
+    return Quantity(name, unit, lower, upper, predict, steps=steps, **more)
+
+
 RADIOCARBON = ("radiocarbon",)
 TENTH = MappingProxyType({"g/kg": 0.1})
 SHARE = MappingProxyType(
     {"g/kg": 0.1, "mg/g": 0.1, "g/100g": 1.0, "permil": 0.1, "mg/kg": 1e-4, "kg/kg": 100.0}
 )
 """Units of a content besides percent."""
-
-SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻−·⋅", "0123456789--  ", "^*")
-
-WORDS = {
-    "%": ("%", "percent", "per cent", "pct", "wt%", "wt %", "wt.%", "mass %", "mass%", "% w/w"),
-    "permil": ("permil", "per mil", "permille", "per mille", "‰", "o/oo", "0/00"),
-    "degC": ("degc", "c", "°c", "deg c", "degree c", "degrees c", "celsius", "degrees celsius"),
-    "1": ("1", "-", "ph", "none", "unitless", "dimensionless"),
-}
-"""Units that are words, in small letters."""
-
-PREFIXED = {"Mg": "t", "tonne": "t", "tonnes": "t", "cc": "cm3", "ml": "cm3", "dm3": "l", "L": "l"}
-"""Other names of a factor of a unit."""
-
-ELEMENT = ("C", "c", "OC", "SOC", "TOC", "carbon", "Corg", "soil")
-"""What a unit may say of the element; the variable says it."""
-
-
-def spelled(unit: str) -> str:
-    """A unit in the one spelling that stands for all of its others.
-
-    ``t C/ha``, ``Mg ha-1`` and ``tonnes per ha`` are one unit, ``g kg⁻¹`` and ``g/kg`` are one.
-    A text that is no unit comes back as it is.
-    """
-    text = " ".join(unit.translate(SUPERSCRIPTS).split())
-    for name, words in WORDS.items():
-        if text.lower() in words:
-            return name
-    above, *below = re.split(r" ?/ ?| per ", text)
-    powers: dict[str, int] = {}
-    for sign, part in ((1, above), *((-1, part) for part in below)):
-        for factor in part.split():
-            found = re.fullmatch(r"([A-Za-z]+?)(-?[0-9]?)", PREFIXED.get(factor, factor))
-            if found is None:
-                return unit
-            symbol, power = found[1], int(found[2] or 1)
-            if factor not in ELEMENT:
-                symbol = PREFIXED.get(symbol, symbol)
-                powers[symbol] = powers.get(symbol, 0) + sign * power
-    return " ".join(f"{symbol}{power}" for symbol, power in sorted(powers.items()) if power)
-
+MINERAL: dict[str, Any] = {"also": SHARE, "slips": TENTH, "hint": "a share of the mineral soil"}
 
 QUANTITIES: dict[str, Quantity] = {
     "soc_stock": Quantity(
@@ -221,33 +182,37 @@ QUANTITIES: dict[str, Quantity] = {
         hint="is this in percent modern?", yearly=("pools", "radiocarbon_pools"),
         steps=("modifier_overall",),
     ),
-    "bulk_density": Quantity(
-        "bulk density", "g/cm3", 0.05, 2.65, _bulk_density,
+    "bulk_density": _of_layers(
+        "bulk_density", "bulk density", "g/cm3", 0.05, 2.65, hint="minerals have 2.65 g/cm3",
         also=MappingProxyType({"kg/m3": 0.001, "Mg/m3": 1.0, "kg/l": 1.0}),
         slips=MappingProxyType({"kg/m3": 0.001, "mg/cm3": 0.001}),
-        hint="minerals have 2.65 g/cm3", steps=("bulk_density",), of_volume=True,
     ),
-    "clay_percent": Quantity(
-        "clay", "%", 0.0, 100.0, _clay, also=SHARE, slips=TENTH,
-        hint="a share of the mineral soil", steps=("clay_percent",),
+    "clay_percent": _of_layers("clay_percent", "clay", "%", 0.0, 100.0, **MINERAL),
+    "calcite_percent": _of_layers(
+        "calcite_fraction", "calcite", "%", 0.0, 100.0, factor=100.0, **MINERAL
     ),
-    "calcite_percent": Quantity(
-        "calcite", "%", 0.0, 100.0, _calcite, also=SHARE, slips=TENTH,
-        hint="a share of the mineral soil", steps=("calcite_fraction",),
+    "ph": _of_layers(
+        "ph", "pH", "1", 2.0, 11.5, hint="pH in water lies there; is this something else?"
     ),
-    "ph": Quantity(
-        "pH", "1", 2.0, 11.5, _ph, hint="pH in water lies there; is this something else?",
-        steps=("ph",),
-    ),
-    "base_saturation": Quantity(
-        "base saturation", "%", 0.0, 100.0, _base_saturation,
+    "base_saturation": _of_layers(
+        "base_saturation", "base saturation", "%", 0.0, 100.0,
         slips=MappingProxyType({"permil": 0.1}),
         hint="a share of the exchange capacity; are these mmol_c/kg?",
-        steps=("base_saturation", "cec"),
     ),
-    "soil_temperature": Quantity(
-        "soil temperature", "degC", -40.0, 50.0, _soil_temperature,
-        hint="is this in kelvin or Fahrenheit?", steps=("soil_temperature",), of_volume=True,
+    "soil_temperature": _of_layers(
+        "soil_temperature", "soil temperature", "degC", -40.0, 50.0,
+        hint="is this in kelvin or Fahrenheit?",
     ),
 }  # fmt: skip
-"""Variables that can be observed, by the name they have in an observation table."""
+"""What is often measured, by the name it has in an observation table."""
+
+
+def observable() -> dict[str, Quantity]:
+    """All that can be observed: :data:`QUANTITIES`, and any other result by layer, by its name."""
+    known = {quantity.steps[0] for quantity in QUANTITIES.values() if quantity.steps}
+    others = {
+        name: _of_layers(about.variable, about.long_name, about.unit, -math.inf, math.inf)
+        for name, about in layer_results().items()
+        if about.by_layer and about.variable not in known
+    }
+    return QUANTITIES | others

@@ -32,7 +32,7 @@ from diffsoil.processes.vegetation import Vegetation
 from diffsoil.processes.water import Water
 from diffsoil.processes.weathering import Weathering
 from diffsoil.registry import Registry
-from diffsoil.state import VARIABLES, declare
+from diffsoil.variables import VARIABLES
 
 PROCESSES: tuple[type[Process], ...] = (
     Geometry,
@@ -213,9 +213,7 @@ def erodes_in_events(erosion: object) -> bool:
     return bool(choice and choice["whole_soil"].events)
 
 
-ADDED: Registry[type[Process]] = Registry(
-    "process", {}, "diffsoil.processes", Process, lambda process: declare(process.variables)
-)
+ADDED: Registry[type[Process]] = Registry("process", {}, "diffsoil.processes", Process)
 """Processes from outside, which a case may have besides those of its column."""
 
 

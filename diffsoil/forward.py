@@ -83,7 +83,7 @@ class Reading(abc.ABC):
     @property
     @abc.abstractmethod
     def yearly(self) -> tuple[str, ...]:
-        """Quantities of :data:`diffsoil.time.YEARLY` that have to be recorded."""
+        """Quantities of :data:`diffsoil.quantities.YEARLY` that have to be recorded."""
 
     @property
     @abc.abstractmethod

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import equinox as eqx
 from jaxtyping import Array
 
-from diffsoil.state import State, Variable
+from diffsoil.state import State
+from diffsoil.variables import Variable, declare
 
 type Environment = dict[str, Array]
-"""Values by the names of ``diffsoil.state.VARIABLES``."""
+"""Values by the names of ``diffsoil.variables.VARIABLES``."""
 
 
 class Process(eqx.Module):
@@ -38,11 +39,20 @@ class Process(eqx.Module):
     costly: ClassVar[bool] = False
     """Whether :meth:`slow` is worth reusing for some slow steps under the same weather."""
     variables: ClassVar[Mapping[str, Variable]] = {}
-    """Those that it provides or needs and that :data:`diffsoil.state.VARIABLES` lacks."""
+    """What it provides, or needs, and no process declared before it; known once the class is."""
     after: ClassVar[str] = ""
     """Name of the process after which one acts that is added to a column from outside."""
     indispensable: ClassVar[str] = ""
     """Why no column can be without it, where that is not for what another process needs."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Declare the variables.
+
+        Raises:
+            ValueError: one of them is there already and means something else.
+        """
+        super().__init_subclass__(**options)
+        declare(cls.variables)
 
     @property
     def parts(self) -> tuple[eqx.Module, ...]:
@@ -53,7 +63,7 @@ class Process(eqx.Module):
         """A cheaper process of the same name that takes its place where it is removed.
 
         None where nothing has to: what others need of it has a neutral value in
-        ``diffsoil.state.VARIABLES``, or nobody else needs it.
+        ``diffsoil.variables.VARIABLES``, or nobody else needs it.
         """
         return None
 

@@ -24,7 +24,8 @@ from jaxtyping import Array, Float
 from diffsoil.column import Column, removable
 from diffsoil.process import Environment, Process
 from diffsoil.processes.protection import Protection
-from diffsoil.state import VARIABLES, State
+from diffsoil.state import State
+from diffsoil.variables import VARIABLES
 
 PREFIX = f"{Protection.name}."
 """Of the names of the mechanisms of protection."""

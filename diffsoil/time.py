@@ -15,13 +15,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array
 
 from diffsoil.column import Column
 from diffsoil.process import Environment, Process
-from diffsoil.processes.geometry import overlap
-from diffsoil.processes.texture import ground_totals
-from diffsoil.state import ACTIVE, VARIABLES, State
+from diffsoil.quantities import YEARLY
+from diffsoil.state import ACTIVE, State
+from diffsoil.variables import VARIABLES
 
 
 class Phase(eqx.Module):
@@ -48,7 +47,10 @@ class Phase(eqx.Module):
 
 
 class Record(eqx.Module):
-    """What to keep of a phase: yearly quantities (:data:`YEARLY`) and variables by slow step."""
+    """What to keep of a phase.
+
+    Quantities of :data:`diffsoil.quantities.YEARLY`, and variables by slow step.
+    """
 
     yearly: tuple[str, ...] = eqx.field(static=True, default=())
     steps: tuple[str, ...] = eqx.field(static=True, default=())
@@ -56,85 +58,6 @@ class Record(eqx.Module):
 
 NOTHING = Record()
 """Record nothing."""
-
-
-def _total(state: State, environment: Environment) -> Array:
-    return jnp.sum(state.carbon, axis=0)
-
-
-def _pools(state: State, environment: Environment) -> Array:
-    return state.carbon
-
-
-def _litter(state: State, environment: Environment) -> Array:
-    return jnp.sum(state.litter)
-
-
-def _radiocarbon(state: State, environment: Environment) -> Array:
-    if state.radiocarbon is None:
-        return jnp.zeros(state.carbon.shape[1:])
-    return jnp.sum(state.radiocarbon, axis=0)
-
-
-def _radiocarbon_pools(state: State, environment: Environment) -> Array:
-    return jnp.zeros_like(state.carbon) if state.radiocarbon is None else state.radiocarbon
-
-
-def _respired(state: State, environment: Environment) -> Array:
-    return state.respired
-
-
-def _added(state: State, environment: Environment) -> Array:
-    return state.added
-
-
-def _eroded(state: State, environment: Environment) -> Array:
-    return state.eroded
-
-
-def _budget(state: State, environment: Environment) -> Array:
-    """Elements and solids of the ground, less all that came and plus all that went."""
-    ground = state.ground
-    assert ground is not None
-    return ground_totals(ground) - ground.gained + ground.lost
-
-
-def _gained(state: State, environment: Environment) -> Array:
-    assert state.ground is not None
-    return state.ground.gained
-
-
-def _stock(upper: float, lower: float) -> Callable[[State, Environment], Array]:
-    """Carbon of the mineral soil between two depths, m."""
-
-    def between(state: State, environment: Environment) -> Array:
-        thickness, depth = environment["thickness"], environment["depth_top"]
-        return jnp.sum(state.carbon * overlap(depth, thickness, upper, lower)[None])
-
-    return between
-
-
-INTERVALS = {
-    "soc_stock_0_25": (0.0, 0.25),
-    "soc_stock_25_75": (0.25, 0.75),
-    "soc_stock_25_100": (0.25, 1.00),
-}
-"""Depth intervals of the yearly stocks, m."""
-
-YEARLY: dict[str, Callable[[State, Environment], Array]] = {
-    "soc": _total,
-    "pools": _pools,
-    "litter": _litter,
-    "radiocarbon": _radiocarbon,
-    "radiocarbon_pools": _radiocarbon_pools,
-    "respired": _respired,
-    "added": _added,
-    "eroded": _eroded,
-    "ground_budget": _budget,
-    "ground_gained": _gained,
-    **{name: _stock(*interval) for name, interval in INTERVALS.items()},
-}
-"""Quantities that can be recorded at the end of each year."""
 
 
 def _ahead(
@@ -290,7 +213,7 @@ def advance(
 
             def year(then: State, of_year: Environment) -> tuple[State, Environment]:
                 then = one_year(then, environment | of_year)
-                return then, {name: YEARLY[name](then, environment) for name in record.yearly}
+                return then, {name: YEARLY[name].of(then, environment) for name in record.yearly}
 
             if phase.years_per_step == 1:
                 now, kept = year(now, {k: v[0] for k, v in yearly.items()})

@@ -16,14 +16,9 @@ from diffsoil.cases.schema import at_site
 from diffsoil.forward import GEOMETRY, Course, Reading
 from diffsoil.io import InputError, nearest
 from diffsoil.numerics import safe
-from diffsoil.output.trajectory import layer_results, results
+from diffsoil.quantities import STOCKS, layer_results, results
 from diffsoil.state import POOLS
-from diffsoil.time import INTERVALS
-
-CM_PER_M = 100.0
-
-STOCKS = (*INTERVALS, "litter_stock", "soc_stock_0_100")
-"""Stocks that are known in every year."""
+from diffsoil.units import CM_PER_M
 
 COMPARTMENTS = {"topsoil": "soc_stock_0_25", "subsoil": "soc_stock_25_75"}
 """Other names of stocks in recovery times."""
@@ -34,16 +29,11 @@ RECOVERED = 0.95
 EXAMPLES = "soc_stock_0_100@8000, ph[0-25]@12000, calcite_depth, recovery_years[topsoil]"
 
 
-def stock_of(course: Course, name: str) -> Float[Array, " year"]:
-    """A stock of :data:`STOCKS` at the ends of all years, Mg C/ha."""
-    return sum((course.yearly(part) for part in _recorded(name)), jnp.zeros(()))
-
-
 class Quantity(abc.ABC):
     """What an output is of, whenever it is read."""
 
     yearly: tuple[str, ...] = ()
-    """Quantities of :data:`diffsoil.time.YEARLY` that have to be recorded."""
+    """Quantities of :data:`diffsoil.quantities.YEARLY` that have to be recorded."""
     steps: tuple[str, ...] = ()
     """Variables that have to be recorded."""
     unit: str
@@ -62,7 +52,7 @@ class Stock(Quantity):
     @property
     def yearly(self) -> tuple[str, ...]:  # type: ignore[override]
         """See :class:`Quantity`."""
-        return _recorded(self.name)
+        return (self.name,)
 
     @property
     def unit(self) -> str:  # type: ignore[override]
@@ -71,16 +61,7 @@ class Stock(Quantity):
 
     def read(self, course: Course, year: int) -> Float[Array, ""]:
         """See :class:`Quantity`."""
-        if self.name == "soc_stock_0_100":
-            return sum((course.at(name, year, yearly=True) for name in self.yearly), jnp.zeros(()))
-        return course.at(self.yearly[0], year, yearly=True)
-
-
-def _recorded(stock: str) -> tuple[str, ...]:
-    """What a stock is made of."""
-    if stock == "soc_stock_0_100":
-        return ("soc_stock_0_25", "soc_stock_25_100", "litter")
-    return ("litter",) if stock == "litter_stock" else (stock,)
+        return course.at(self.name, year, yearly=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,7 +154,7 @@ class Recovery(Quantity):
     @property
     def yearly(self) -> tuple[str, ...]:  # type: ignore[override]
         """See :class:`Quantity`."""
-        return _recorded(self.stock)
+        return (self.stock,)
 
     @property
     def limit(self) -> float:
@@ -182,7 +163,7 @@ class Recovery(Quantity):
 
     def read(self, course: Course, year: int) -> Float[Array, ""]:
         """See :class:`Quantity`."""
-        stock = stock_of(course, self.stock)
+        stock = course.yearly(self.stock)
         level = stock[self.level_year - course.first_year]
         lack = self.share * level - stock[self.from_year - course.first_year :]
         lacking = lack > 0.0
@@ -350,7 +331,7 @@ def _quantity(name: str, when: Ages, where: str) -> Quantity:
     base, inside = matched.groups() if matched else (name, "")
     if base == "recovery_years" and matched:
         return _recovery(inside, when, where)
-    layered = [k for k, r in layer_results().items() if r.dims == ("output_year", "depth_m")]
+    layered = [name for name, about in layer_results().items() if about.by_layer]
     by_depth = ("soc", *layered, *POOLS)
     if base in by_depth:
         interval = re.fullmatch(r"\s*([\d.]+)\s*-\s*([\d.]+)\s*", inside)

@@ -11,9 +11,10 @@ from diffsoil.processes import carbonate, oxides, soil_gas, weathering
 from diffsoil.processes.carbonate import calcite_front, calcite_saturation
 from diffsoil.processes.oxides import aluminium_in_solution, iron_in_solution
 from diffsoil.processes.protection import mooh_modifier
-from diffsoil.processes.soil_gas import MOL_PER_MG_HA, OXYGEN, SoilGas, co2_profile
+from diffsoil.processes.soil_gas import OXYGEN, SoilGas, co2_profile
 from diffsoil.processes.weathering import dissolution_rate
 from diffsoil.state import BUDGET, MINERALS, SIZES, SOLUTES, Ground, empty_state
+from diffsoil.units import MOL_PER_MG_HA
 
 PCO2 = (3.8e-4, 1.0e-3, 4.0e-3, 1.0e-2, 3.0e-2)
 

@@ -20,7 +20,7 @@ from diffsoil.state import empty_state
 from diffsoil.time import Phase, Record, advance
 from tests import tiny_case
 
-RECORD = Record(yearly=("soc", "pools", "litter", "radiocarbon", "added", "respired"))
+RECORD = Record(yearly=("soc", "pools", "litter_stock", "radiocarbon", "added", "respired"))
 live = jax.jit(run)
 
 
@@ -72,7 +72,7 @@ def test_carbon_closes_in_every_year(column, plan, lived):
     _, history, experiment = lived
     start = np.asarray(initial_state(column, plan).carbon.sum(axis=(1, 2)))
     for record, of in [*((r, slice(None)) for r in history), (experiment, list(plan.site_of))]:
-        stock = record["pools"].sum(axis=(2, 3)) + record["litter"]
+        stock = record["pools"].sum(axis=(2, 3)) + record["litter_stock"]
         present = start[of][:, None] + record["added"]
         np.testing.assert_allclose(stock, present - record["respired"], rtol=1e-10)
     assert float(experiment["respired"].min()) > 100
@@ -153,7 +153,7 @@ def test_slow_step_of_ten_years_is_within_a_thousandth(column, plan):
     stock = {}
     for step in (1, 10):
         _, record = stepped(column, in_steps(woodland, step), states)
-        stock[step] = np.asarray(record["soc"].sum(axis=2) + record["litter"])
+        stock[step] = np.asarray(record["soc"].sum(axis=2) + record["litter_stock"])
     error = np.abs(stock[10] / stock[1] - 1)
     assert error.max() < 1e-3
     assert error[:, -1].max() > 0  # pores follow carbon, one step behind

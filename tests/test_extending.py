@@ -18,7 +18,7 @@ from scipy import stats
 import diffsoil
 from calibration import prediction
 from calibration.noise import NOISE, Normal
-from diffsoil import state
+from diffsoil import variables
 from diffsoil.cases import parameter_table
 from diffsoil.column import ADDED, standard_column
 from diffsoil.io import InputError
@@ -34,7 +34,7 @@ SLOTS = (ADDED, MECHANISMS, NOISE)
 @pytest.fixture(scope="module", autouse=True)
 def nothing_stays() -> Iterator[None]:
     """Take out of the registries what the tests of this file add."""
-    tables = [slot._added for slot in SLOTS] + [state.VARIABLES, state.DECLARED]
+    tables = [slot._added for slot in SLOTS] + [variables.VARIABLES]
     before = [dict(table) for table in tables]
     yield
     for table, old in zip(tables, before, strict=True):

@@ -11,12 +11,13 @@ from diffsoil.io import data_path
 from diffsoil.processes import npp, protection
 from diffsoil.processes.carbon import RADIOCARBON_MEAN_LIFE, Carbon, co2_ratio, twelve_months
 from diffsoil.processes.geometry import Geometry, overlap
-from diffsoil.processes.heat import SECONDS_PER_YEAR, Heat, damped_wave, damping_depth
+from diffsoil.processes.heat import Heat, damped_wave, damping_depth
 from diffsoil.processes.mixing import Fauna, Plough, PloughZone, mix, shares
 from diffsoil.processes.vegetation import root_distribution, surface_layers
 from diffsoil.processes.water import BARE_SOIL_LIMIT, Water, cascade, uptake
 from diffsoil.state import POOLS, empty_state
 from diffsoil.tables import Column, read_table
+from diffsoil.units import SECONDS_PER_YEAR
 
 RATES = jnp.array([10.0, 0.3, 0.66, 0.02])
 MONTHS = np.arange(12)

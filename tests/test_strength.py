@@ -46,7 +46,7 @@ every_years = 1
 """
 """Steppe, then a farm with lime and erosion."""
 
-RECORD = Record(yearly=("pools", "litter", "soc_stock_0_25"))
+RECORD = Record(yearly=("pools", "litter_stock", "soc_stock_0_25"))
 
 
 @functools.cache

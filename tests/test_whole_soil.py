@@ -28,7 +28,8 @@ from diffsoil.time import Phase, Record, advance
 from tests import whole_soil_tools as tools
 
 RECORD = Record(
-    yearly=("soc", "litter"), steps=("ph", "base_saturation", "exchangeable_bases", "drainage")
+    yearly=("soc", "litter_stock"),
+    steps=("ph", "base_saturation", "exchangeable_bases", "drainage"),
 )
 LOESS_CALCITE = 1207.0
 """mol/m3 in loess with 9.9 % calcite."""

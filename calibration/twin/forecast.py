@@ -33,6 +33,7 @@ from diffsoil.forward import GEOMETRY, Forward
 from diffsoil.io import InputError, nearest
 from diffsoil.processes.geometry import overlap
 from diffsoil.time import Record
+from diffsoil.units import CM_PER_M
 from diffsoil.work.folder import Kind, OutputFolder
 
 MOST_DRAWS = PREDICTED_DRAWS
@@ -41,8 +42,6 @@ BATCH = 20
 
 PAST_YEARS = 30
 """Years of the record that are drawn before the forecast."""
-
-CM_PER_M = 100.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -191,7 +190,7 @@ def simulate(
     depths = [(u / CM_PER_M, v / CM_PER_M) for u, v in asked.file.depths_cm]
     first = max(plan.experiment_year, asked.today - PAST_YEARS + 1)
     skip = first - plan.experiment_year
-    record = Record(yearly=("soc", "litter"), steps=GEOMETRY)
+    record = Record(yearly=("soc", "litter_stock"), steps=GEOMETRY)
     keys = tuple((name,) for name in names)
     forward = Forward(column, lived, keys, in_experiment=record).prepared()
 
@@ -199,7 +198,7 @@ def simulate(
         kept = forward.run(x).experiment
         soc, top, thick = (kept[n][:, skip:] for n in ("soc", "depth_top", "thickness"))
         stocks = [_stock(soc, top, thick, *depth) for depth in depths]
-        return jnp.stack([*stocks, kept["litter"][:, skip:]], axis=1)
+        return jnp.stack([*stocks, kept["litter_stock"][:, skip:]], axis=1)
 
     devices = jax.local_devices()
     lanes = len(devices)

@@ -37,8 +37,8 @@ from diffsoil.cases.schema import (
 )
 from diffsoil.cases.validation import validated
 from diffsoil.io import Faults, InputError, data_path, nearest, parse_toml, read_text
-from diffsoil.processes.water import MM_PER_M
 from diffsoil.tables import Meant
+from diffsoil.units import MM_PER_M
 
 AS_NOW = "as_now"
 

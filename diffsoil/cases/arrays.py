@@ -31,10 +31,8 @@ from diffsoil.cases.schema import Amendment, LandUse, Treatment, at_site
 from diffsoil.column import Column, missing_needs
 from diffsoil.io import InputError, nearest
 from diffsoil.process import Environment
-from diffsoil.processes.geometry import MG_PER_KG_M2
-from diffsoil.processes.minerals import ATOMIC_WEIGHT, CALCITE_MASS, G_PER_KG, MOLAR_MASS
+from diffsoil.processes.minerals import ATOMIC_WEIGHT, CALCITE_MASS, MOLAR_MASS
 from diffsoil.processes.vegetation import Vegetation
-from diffsoil.processes.water import MM_PER_M
 from diffsoil.state import (
     BUDGET,
     CATIONS,
@@ -47,6 +45,7 @@ from diffsoil.state import (
     empty_state,
 )
 from diffsoil.time import NOTHING, Phase, Record, advance, prepare
+from diffsoil.units import G_PER_KG, MG_PER_KG_M2, MM_PER_M
 
 WEATHER = {"precipitation", "potential_evapotranspiration", "cover", "root_beta"}
 """What drives soil water."""

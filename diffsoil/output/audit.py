@@ -7,22 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from diffsoil.process import Process
-from diffsoil.state import VARIABLES
-from diffsoil.time import INTERVALS
-
-FIELDS = {
-    "pools": "carbon",
-    "litter": "litter",
-    "radiocarbon": "radiocarbon",
-    "added": "added",
-    "respired": "respired",
-    "eroded": "eroded",
-    "ground_budget": "ground",
-    "ground_gained": "ground",
-    "litter_stock": "litter",
-    **dict.fromkeys(("soc", "soc_stock_0_100", *INTERVALS), "carbon"),
-}
-"""Field of the state that a yearly quantity is of."""
+from diffsoil.quantities import YEARLY
+from diffsoil.variables import VARIABLES
 
 
 def first_loss(
@@ -36,7 +22,7 @@ def first_loss(
     Args:
         processes: of the column.
         by_step: variables of slow steps, [member, step, ...]; one entry may stand for all.
-        by_year: quantities at the ends of years, such as :data:`FIELDS`, [member, year, ...].
+        by_year: quantities of :data:`diffsoil.quantities.YEARLY`, [member, year, ...].
         years_per_step: length of a slow step.
 
     Returns:
@@ -59,10 +45,10 @@ def first_loss(
         return None
     year, name, (member, *place) = first
     if name in by_year:
-        field = FIELDS.get(name, name)
+        field = YEARLY[name].field
         changing = [p.name for p in processes if field in p.changes]
         what = f"{field} (process {', '.join(map(repr, changing))})" if changing else field
-        by_layer = name in ("pools", "radiocarbon")
+        by_layer = YEARLY[name].by_layer
     else:
         what = f"{name} (process {owners[name]!r})" if name in owners else name
         by_layer = name in VARIABLES and VARIABLES[name].dims[-1:] == ("layer",)

@@ -27,7 +27,6 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from diffsoil.cases.formats import upgrade
 from diffsoil.column import erodes_in_events
 from diffsoil.io import InputError, nearest
-from diffsoil.processes.geometry import MG_PER_HA_M
 from diffsoil.processes.protection import MECHANISMS, modifier
 from diffsoil.report.pictures import (
     BLUE,
@@ -41,6 +40,7 @@ from diffsoil.report.pictures import (
     Figure,
     save,
 )
+from diffsoil.units import MG_PER_HA_M
 from diffsoil.work.files import reading_netcdf
 from diffsoil.work.folder import Kind, OutputFolder
 

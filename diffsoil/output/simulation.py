@@ -19,13 +19,14 @@ from diffsoil.cases.fingerprint import case_files
 from diffsoil.column import Column
 from diffsoil.io import InputError
 from diffsoil.output.audit import first_loss
-from diffsoil.output.trajectory import OUTPUT_INTERVAL, Trajectory, layer_results
+from diffsoil.output.trajectory import OUTPUT_INTERVAL, Trajectory
 from diffsoil.process import Environment
-from diffsoil.processes.richards import LINEAR, MM_PER_CM
+from diffsoil.processes.richards import LINEAR
 from diffsoil.processes.texture import ground_totals
-from diffsoil.processes.water import MM_PER_M
+from diffsoil.quantities import STOCKS, layer_results
 from diffsoil.state import BUDGET, ELEMENTS, State
-from diffsoil.time import INTERVALS, Phase, Record, advance
+from diffsoil.time import Phase, Record, advance
+from diffsoil.units import MM_PER_CM, MM_PER_M
 from diffsoil.work.files import OutputFile, netcdf_with, write_netcdf
 
 WATER = (
@@ -212,7 +213,7 @@ def _by_step() -> tuple[str, ...]:
 
 def _yearly(plan: Plan) -> tuple[str, ...]:
     """What is recorded in every year."""
-    names = ["pools", "litter", "added", "respired", "eroded"]
+    names = [*STOCKS, "pools", "added", "respired", "eroded"]
     if plan.radiocarbon:
         names.append("radiocarbon")
     if plan.ground is not None:
@@ -269,7 +270,7 @@ class _Pieces:
         spacing = -(-interval // phase.years_per_step)
         steps = np.arange(phase.steps)[::-1][::spacing][::-1]
         last = (steps + 1) * phase.years_per_step - 1
-        parts = self._carbon(phase, by_year, by_step["thickness"])
+        parts = self._carbon(by_year)
         parts |= _by_layer(phase, by_year, by_step, steps, last)
         parts |= self._water_balance(phase, by_step, steps)
         if "water_residual" in by_step:
@@ -294,25 +295,14 @@ class _Pieces:
                 "weather or parameter is beyond what the process can compute"
             )
 
-    def _carbon(
-        self, phase: Phase, by_year: dict[str, np.ndarray], thickness: np.ndarray
-    ) -> dict[str, np.ndarray]:
+    def _carbon(self, by_year: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Yearly stocks and fluxes, Mg C/ha, [member, year], and their balance."""
-        litter, added, respired = by_year["litter"], by_year["added"], by_year["respired"]
-        soc = by_year["pools"].sum(axis=2)
-        storage = soc.sum(axis=2) + litter
+        added, respired = by_year["added"], by_year["respired"]
+        storage = by_year["pools"].sum(axis=(2, 3)) + by_year["litter_stock"]
         present = self._stock[:, None] + added
         error = np.abs(present - respired - by_year["eroded"] - storage)
         relative = np.divide(error, present, out=error, where=present > 0)
         self._worst("carbon", relative)
-        members, _, layers = soc.shape
-        by_step = soc.reshape(members, phase.steps, phase.years_per_step, layers)
-        values = {
-            name: (by_step * _share(thickness, *interval)[:, :, None]).sum(axis=-1)
-            for name, interval in INTERVALS.items()
-        }
-        values = {name: value.reshape(litter.shape) for name, value in values.items()}
-        total = values["soc_stock_0_25"] + values["soc_stock_25_100"] + litter
         results = {"carbon_input": "added", "co2_respired": "respired"}
         if "ground_budget" in by_year:
             results["carbon_eroded"] = "eroded"
@@ -321,7 +311,7 @@ class _Pieces:
             for result, name in results.items()
         }
         self._before = {name: by_year[name][:, -1] for name in self._before}
-        return values | {"soc_stock_0_100": total, "litter_stock": litter} | changes
+        return {name: by_year[name] for name in STOCKS} | changes
 
     def _water_balance(
         self, phase: Phase, by_step: dict[str, np.ndarray], steps: np.ndarray
@@ -413,13 +403,6 @@ def _at(value: np.ndarray, phase: Phase, steps: np.ndarray) -> np.ndarray:
     """Values of some steps, [member, step, ...]; a constant is the same at all of them."""
     shape = (value.shape[0], phase.steps, *value.shape[2:])
     return np.broadcast_to(value, shape)[:, steps]
-
-
-def _share(thickness: np.ndarray, upper: float, lower: float) -> np.ndarray:
-    """Share of each layer that lies between two depths, all in m."""
-    bottom = np.cumsum(thickness, axis=-1)
-    inside = np.minimum(bottom, lower) - np.maximum(bottom - thickness, upper)
-    return np.clip(inside / thickness, 0.0, 1.0)
 
 
 def _array(values: Array) -> np.ndarray:

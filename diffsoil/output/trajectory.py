@@ -1,4 +1,4 @@
-"""The life of a column as arrays, and as a file: names, units and owners of all results.
+"""The life of a column as arrays, and as a file.
 
 A file has two time axes, both in calendar years of the case. ``year`` has every simulated year,
 and the state of year y is that at its end. ``output_year`` is a part of those years, at which
@@ -14,143 +14,21 @@ from __future__ import annotations
 import dataclasses
 import json
 from importlib import metadata
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from diffsoil.cases import Case
 from diffsoil.column import Column
-from diffsoil.state import CATIONS, DECLARED, LAYER, MINERALS, MONTH_LAYER, POOLS, VARIABLES
+from diffsoil.quantities import Result, results
+from diffsoil.state import CATIONS, MINERALS, POOLS
+from diffsoil.variables import VARIABLES
 
 if TYPE_CHECKING:
     import xarray as xr
 
 OUTPUT_INTERVAL = 10
 """Years that lie at least between two output years of the history."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """What a result is: dimensions besides the treatment, unit, name, and who computes it.
-
-    ``variable`` is the variable of the column it is made of; ``process`` the owner where
-    no variable tells it; ``months`` what is done with monthly values.
-    """
-
-    dims: tuple[str, ...]
-    unit: str
-    long_name: str
-    variable: str = ""
-    process: str = ""
-    months: Literal["", "mean", "sum"] = ""
-
-
-def _stock(depth: str, extra: str = "") -> Result:
-    name = f"organic carbon stock, {depth}{extra}, at the end of the year"
-    return Result(("year",), "Mg ha-1", name, process="carbon")
-
-
-def _layer(variable: str, months: Literal["", "mean", "sum"] = "", also: str = "") -> Result:
-    about = VARIABLES[variable]
-    name = about.long_name.replace("at the end of the month", "at the ends of the months")
-    name = name.replace(" in the month", "")
-    name += {"": "", "mean": ", mean of the year", "sum": ", sum of the year"}[months]
-    dims = ("output_year", also, "depth_m") if also else ("output_year", "depth_m")
-    return Result(dims, about.unit, name, variable=variable, months=months)
-
-
-RESULTS: dict[str, Result] = {
-    "soc_stock_0_25": _stock("0-25 cm"),
-    "soc_stock_25_75": _stock("25-75 cm, to the bottom of a shallower column"),
-    "soc_stock_25_100": _stock("25-100 cm, to the bottom of a shallower column"),
-    "soc_stock_0_100": _stock("0-100 cm, to the bottom of a shallower column", ", with litter"),
-    "litter_stock": _stock("litter layer"),
-    "carbon_input": Result(
-        ("year",), "Mg ha-1", "organic carbon added in the year", process="vegetation manure"
-    ),
-    "co2_respired": Result(
-        ("year",), "Mg ha-1", "carbon respired as CO2 in the year", process="carbon"
-    ),
-    "carbon_eroded": Result(
-        ("year",), "Mg ha-1", "organic carbon carried away in the year", process="erosion"
-    ),
-    "soc": Result(
-        ("output_year", "depth_m"),
-        "Mg ha-1",
-        "organic carbon of the layer, at the end of the year",
-        process="carbon",
-    ),
-    "soc_pool": Result(
-        ("output_year", "pool", "depth_m"),
-        "Mg ha-1",
-        "organic carbon of the layer by pool, at the end of the year",
-        process="carbon",
-    ),
-    "delta14c": Result(
-        ("output_year", "depth_m"),
-        "1e-3",
-        "Delta 14C of the layer's organic carbon, per mille, at the end of the year",
-        process="carbon",
-    ),
-    "thickness": _layer("thickness"),
-    "bulk_density": _layer("bulk_density"),
-    "clay": _layer("clay_percent"),
-    "silt": _layer("silt_percent"),
-    "mineral_percent": _layer("mineral_percent", also="mineral"),
-    "one_to_one_share": _layer("one_to_one_share"),
-    "calcite": _layer("calcite_fraction"),
-    "cec": _layer("cec"),
-    "base_saturation": _layer("base_saturation"),
-    "exchangeable_bases": _layer("exchangeable_bases", also="cation"),
-    "exchangeable_aluminium": _layer("exchangeable_aluminium"),
-    "ph": _layer("ph"),
-    "pco2": _layer("pco2"),
-    "dissolved_al_fe": _layer("dissolved_al_fe"),
-    "temperature": _layer("soil_temperature", "mean"),
-    "water_content": _layer("water_content", "mean"),
-    "percolation": _layer("percolation", "sum"),
-    "modifier_overall": _layer("modifier_overall"),
-    "precipitation": Result(
-        ("output_year",), "mm", "precipitation, sum of the year", "precipitation"
-    ),
-    "evapotranspiration": Result(
-        ("output_year",),
-        "mm",
-        "rain that met the demand directly, and water drawn from the soil, sum of the year",
-        "evapotranspiration",
-    ),
-    "water_adjustment": Result(
-        ("output_year",),
-        "mm",
-        "water gained (+) or lost (-) at the start of the year because a prescribed change of "
-        "the bulk density changed the pores",
-        "water_content",
-    ),
-    "water_residual": Result(
-        ("output_year",),
-        "mm",
-        "largest residual of Richards' equation of a layer and day since the output year before; "
-        "water is conserved, but the fluxes of a day with more than 0.001 mm are approximate",
-        "water_residual",
-    ),
-}
-"""Results by name, besides those of what was declared beside a choice; see :func:`results`."""
-
-
-def results() -> dict[str, Result]:
-    """Every result that a file may hold, by name.
-
-    Mechanisms of protection, and processes added from outside, have those of their variables
-    that are values by layer, of months their mean.
-    """
-    by_layer = {n: _layer(n) for n, about in DECLARED.items() if about.dims == LAYER}
-    by_month = {n: _layer(n, "mean") for n, about in DECLARED.items() if about.dims == MONTH_LAYER}
-    return RESULTS | by_layer | by_month
-
-
-def layer_results() -> dict[str, Result]:
-    """Results that are variables of the column by layer."""
-    return {k: r for k, r in results().items() if r.variable and "depth_m" in r.dims}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,7 +41,7 @@ class Trajectory:
         sites: the site of each member.
         year: calendar years of the run, [year].
         output_year: the calendar years with values by layer, [output_year].
-        values: results by name, [member, *dims], see :func:`results`.
+        values: results by name, [member, *dims], see :func:`diffsoil.quantities.results`.
         balances: largest relative closure error of all members and years, by what is kept:
             carbon and water, and where the whole soil develops calcium, solids and elements.
     """

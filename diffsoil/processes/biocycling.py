@@ -17,10 +17,10 @@ from jaxtyping import Array, Float
 from diffsoil.numerics import safe
 from diffsoil.parameters import lognormal, normal, parameter
 from diffsoil.process import Environment, Process
-from diffsoil.processes.geometry import MG_PER_KG_M2
 from diffsoil.processes.npp import CARBON_IN_DRY_MATTER
 from diffsoil.processes.vegetation import root_distribution
 from diffsoil.state import CATIONS, CHARGE, SOLUTES, State
+from diffsoil.units import MG_PER_KG_M2
 
 
 class Biocycling(Process):

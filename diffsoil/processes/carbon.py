@@ -9,6 +9,7 @@ code).
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import ClassVar
 
 import jax.numpy as jnp
@@ -18,6 +19,7 @@ from jaxtyping import Array, Float
 from diffsoil.parameters import lognormal, normal, parameter
 from diffsoil.process import Environment, Process
 from diffsoil.state import ACTIVE, ORGANIC, State
+from diffsoil.variables import Variable
 
 BIO_SHARE = 0.46
 """Share of BIO in the decomposed carbon that stays in the soil; the rest is HUM."""
@@ -192,6 +194,13 @@ class Carbon(Process):
     """
 
     name: ClassVar[str] = "carbon"
+    variables: ClassVar[Mapping[str, Variable]] = {
+        "annual_map": Variable(
+            ("source", "active_pool", "place"), "1", "one year of decomposition as a linear map"
+        ),
+        "annual_co2": Variable(("source", "place"), "1", "CO2 of one year as a linear map"),
+        "annual_input": Variable((), "Mg ha-1", "carbon added in a year"),
+    }
     needs: ClassVar[tuple[str, ...]] = (
         "clay_percent",
         "climate_modifier",

@@ -13,12 +13,12 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
+from diffsoil.units import MM_PER_M
+
 ZERO_CELSIUS = 273.15
 """K."""
 
 LN10 = float(np.log(10.0))
-
-MM_PER_M = 1000.0
 
 
 class EquilibriumConstant(NamedTuple):

@@ -15,7 +15,7 @@ Layers are solved from the top down, each with the drainage of the one above.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import ClassVar, NamedTuple
 
 import equinox as eqx
@@ -35,13 +35,14 @@ from diffsoil.processes.carbonate import (
     log_k_henry,
     log_k_water,
 )
-from diffsoil.processes.geometry import MG_PER_KG_M2
 from diffsoil.processes.minerals import CALCITE_MASS
 from diffsoil.processes.oxides import GIBBSITE, log_solubility
 from diffsoil.processes.pores import ORGANIC_MATTER_IN_CARBON
 from diffsoil.processes.weathering import DRIEST
 from diffsoil.processes.weathering import GIBBSITE as GIBBSITE_ROW
 from diffsoil.state import CATIONS, CHARGE, SOLUTES, State
+from diffsoil.units import MG_PER_KG_M2
+from diffsoil.variables import LAYER, Variable
 
 LITRES = 1000.0
 """Litres in a m3."""
@@ -268,6 +269,15 @@ class ExchangeCapacity(Process):
     """Cation exchange capacity, from clay and organic carbon."""
 
     name: ClassVar[str] = "cec"
+    variables: ClassVar[Mapping[str, Variable]] = {
+        "cec": Variable(
+            LAYER,
+            "mmol kg-1",
+            "cation exchange capacity (mol_c)",
+            output=True,
+            share_of="minerals",
+        ),
+    }
     needs: ClassVar[tuple[str, ...]] = ("clay_percent", "organic_matter", "cec_offset")
     provides: ClassVar[tuple[str, ...]] = ("cec",)
 
@@ -392,6 +402,26 @@ class Exchange(Process):
     """Base saturation, pH, calcite and leaching."""
 
     name: ClassVar[str] = "exchange"
+    variables: ClassVar[Mapping[str, Variable]] = {
+        "exchangeable_bases": Variable(
+            ("cation", "layer"),
+            "%",
+            "bases, share of the exchanger",
+            output=True,
+            share_of="exchanger",
+        ),
+        "exchangeable_aluminium": Variable(
+            LAYER,
+            "%",
+            "aluminium, share of the exchanger",
+            output=True,
+            share_of="exchanger",
+        ),
+        "ph": Variable(LAYER, "1", "pH of the soil solution", output=True, share_of="soil"),
+        "dissolved_bases": Variable(LAYER, "mol m-3", "bases in the soil solution (mol_c)"),
+        "drainage": Variable(LAYER, "m", "water leaving the layer downwards in the slow step"),
+        "mean_temperature": Variable(LAYER, "degC", "soil temperature, mean of the year"),
+    }
     needs: ClassVar[tuple[str, ...]] = (
         "cec",
         "mineral_mass",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import jax.numpy as jnp
@@ -9,13 +10,8 @@ from jaxtyping import Array, Float
 
 from diffsoil.process import Environment, Process
 from diffsoil.state import State
-
-MG_PER_HA_M = 1e4
-"""Mg/ha in a layer of 1 m at a bulk density of 1 g/cm3."""
-
-
-MG_PER_KG_M2 = 10.0
-"""Mg/ha in a kg/m2."""
+from diffsoil.units import MG_PER_HA_M
+from diffsoil.variables import LAYER, Variable
 
 
 def overlap(
@@ -33,6 +29,10 @@ class Geometry(Process):
     """Thickness and depth of the layers; a soil that loosens or settles moves its layers."""
 
     name: ClassVar[str] = "geometry"
+    variables: ClassVar[Mapping[str, Variable]] = {
+        "thickness": Variable(LAYER, "m", "thickness of the layer", output=True),
+        "depth_top": Variable(LAYER, "m", "depth of the upper face of the layer"),
+    }
     needs: ClassVar[tuple[str, ...]] = ("soil_mass", "bulk_density")
     provides: ClassVar[tuple[str, ...]] = ("thickness", "depth_top")
 

@@ -7,6 +7,7 @@ by the same phase, with ``D = sqrt(2 kappa / omega)``.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import jax.numpy as jnp
@@ -16,8 +17,8 @@ from jaxtyping import Array, Float
 from diffsoil.parameters import normal, parameter
 from diffsoil.process import Environment, Process
 from diffsoil.state import State
-
-SECONDS_PER_YEAR = 365.25 * 86400.0
+from diffsoil.units import SECONDS_PER_YEAR
+from diffsoil.variables import MONTH_LAYER, Variable
 
 
 def damping_depth(diffusivity: Float[Array, ""]) -> Float[Array, ""]:
@@ -69,6 +70,11 @@ class Heat(Process):
     """Soil temperature from air temperature; a soil is warmer than the air over the year."""
 
     name: ClassVar[str] = "heat"
+    variables: ClassVar[Mapping[str, Variable]] = {
+        "soil_temperature": Variable(
+            MONTH_LAYER, "degC", "soil temperature", output="temperature", months="mean"
+        ),
+    }
     needs: ClassVar[tuple[str, ...]] = ("air_temperature", "thickness", "depth_top")
     provides: ClassVar[tuple[str, ...]] = ("soil_temperature",)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import jax.numpy as jnp
@@ -12,12 +13,18 @@ from diffsoil.process import Environment, Process
 from diffsoil.processes.carbon import MANURE_HUM
 from diffsoil.processes.vegetation import surface_layers
 from diffsoil.state import State
+from diffsoil.variables import MONTH_POOL_PLACE, Variable
 
 
 class Manure(Process):
     """Carbon of farmyard manure by month, pool and layer."""
 
     name: ClassVar[str] = "manure"
+    variables: ClassVar[Mapping[str, Variable]] = {
+        "manure_carbon": Variable(
+            MONTH_POOL_PLACE, "Mg ha-1", "manure carbon by month, pool and place", neutral=0.0
+        ),
+    }
     needs: ClassVar[tuple[str, ...]] = (
         "manure_input",
         "manure_months",

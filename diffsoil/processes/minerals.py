@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from diffsoil.state import ELEMENTS, MINERALS
+from diffsoil.units import G_PER_KG
 
 ATOMIC_WEIGHT = {
     "hydrogen": 1.008,
@@ -57,8 +58,6 @@ FORMULA: dict[str, dict[str, float]] = {
     },
 }
 """mol of each element in a mol of the mineral."""
-
-G_PER_KG = 1e3
 
 MOLAR_MASS = np.array(
     [sum(n * ATOMIC_WEIGHT[e] for e, n in FORMULA[m].items()) / G_PER_KG for m in MINERALS]

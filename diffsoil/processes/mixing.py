@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import ClassVar
 
 import jax.numpy as jnp
@@ -14,6 +15,7 @@ from diffsoil.process import Environment, Process
 from diffsoil.processes.geometry import overlap
 from diffsoil.processes.vegetation import surface_layers
 from diffsoil.state import ORGANIC, State
+from diffsoil.variables import LAYER, Variable
 
 
 def mix(
@@ -80,6 +82,12 @@ class Fauna(Process):
     """Mixing by soil fauna to a fixed depth, and incorporation of the litter layer."""
 
     name: ClassVar[str] = "fauna"
+    variables: ClassVar[Mapping[str, Variable]] = {
+        "fauna_fraction": Variable(LAYER, "1", "share of the layer mixed by fauna in a year"),
+        "fauna_share": Variable(
+            LAYER, "1", "share of the mixed material that returns to the layer"
+        ),
+    }
     needs: ClassVar[tuple[str, ...]] = (
         "thickness",
         "depth_top",
@@ -127,6 +135,9 @@ class PloughZone(Process):
     """Which layers the plough reaches."""
 
     name: ClassVar[str] = "plough_zone"
+    variables: ClassVar[Mapping[str, Variable]] = {
+        "plough_fraction": Variable(LAYER, "1", "share of the layer that is ploughed", neutral=0.0),
+    }
     needs: ClassVar[tuple[str, ...]] = ("thickness", "depth_top", "plough_depth")
     provides: ClassVar[tuple[str, ...]] = ("plough_fraction",)
 

@@ -20,13 +20,7 @@ from diffsoil.parameters import normal, parameter
 from diffsoil.process import Environment, Process
 from diffsoil.processes.carbonate import LN10, ZERO_CELSIUS, carried_down
 from diffsoil.processes.minerals import MOLAR_MASS
-from diffsoil.processes.weathering import (
-    AL,
-    FE,
-    SECONDS_PER_YEAR,
-    dissolution_rate,
-    surface_per_mol,
-)
+from diffsoil.processes.weathering import AL, FE, dissolution_rate, surface_per_mol
 from diffsoil.processes.weathering import (
     GIBBSITE as GIBBSITE_ROW,
 )
@@ -34,14 +28,13 @@ from diffsoil.processes.weathering import (
     GOETHITE as GOETHITE_ROW,
 )
 from diffsoil.state import Ground, State
+from diffsoil.units import MMOL_PER_MOL, SECONDS_PER_YEAR
 
 GAS_CONSTANT = 1.987204e-3
 """kcal / (mol K)."""
 
 REFERENCE_TEMPERATURE = 298.15
 """Temperature of the constants, K."""
-
-MMOL_PER_MOL = 1000.0
 
 
 class Reaction(NamedTuple):

@@ -11,14 +11,13 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
+from diffsoil.units import CM_PER_HPA
+
 RESIDUAL_WATER = 0.01
 """Residual water content; HYPRES has no function for it and takes a constant."""
 
 ORGANIC_MATTER_PER_CARBON = 1.72
 """Organic matter for one part of organic carbon, by mass."""
-
-CM_PER_HPA = 1.019716
-"""Head of water, cm, for one hPa of suction."""
 
 CLAY_RANGE = SILT_RANGE = (1.0, 100.0)
 """Mass %; below 1 % the terms 1/clay and 1/silt leave the data that they were fitted to."""

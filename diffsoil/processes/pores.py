@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import jax.numpy as jnp
@@ -16,6 +17,7 @@ from diffsoil.processes.pedotransfer import (
     wosten1999,
 )
 from diffsoil.state import State
+from diffsoil.variables import LAYER, Variable
 
 FIELD_CAPACITY_HEAD = 100.0
 """cm; drained loam."""
@@ -157,6 +159,13 @@ class SimulatedRetention(Process):
     """Retention and pore classes of a developing soil, anew in every slow step."""
 
     name: ClassVar[str] = "retention"
+    variables: ClassVar[Mapping[str, Variable]] = {
+        "field_capacity": Variable(LAYER, "m3 m-3", "water content at field capacity"),
+        "wilting_point": Variable(LAYER, "m3 m-3", "water content at the wilting point"),
+        "porosity": Variable(LAYER, "m3 m-3", "pore volume"),
+        "mesopores": Variable(LAYER, "m3 m-3", "pores drained between 20 and 600 hPa"),
+        "micropores": Variable(LAYER, "m3 m-3", "pores still full at 600 hPa"),
+    }
     needs: ClassVar[tuple[str, ...]] = (*NEEDS, "organic_matter")
     provides: ClassVar[tuple[str, ...]] = (
         "field_capacity",

@@ -5,6 +5,7 @@ The functions are those of RothC-26.3 (Coleman & Jenkinson 1996; Coleman, Prout 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import jax.numpy as jnp
@@ -13,6 +14,7 @@ from jaxtyping import Array, Float
 from diffsoil.parameters import normal, parameter
 from diffsoil.process import Environment, Process
 from diffsoil.state import State
+from diffsoil.variables import MONTH, MONTH_LAYER, Variable
 
 PLANT_COVER = 0.6
 """Modifier of a soil under plants (RothC description, section on plant retainment)."""
@@ -73,6 +75,14 @@ class RateModifiers(Process):
     """
 
     name: ClassVar[str] = "rate_modifiers"
+    variables: ClassVar[Mapping[str, Variable]] = {
+        "climate_modifier": Variable(
+            MONTH_LAYER, "1", "rate modifiers a, b and c multiplied", neutral=1.0
+        ),
+        "litter_modifier": Variable(
+            MONTH, "1", "rate modifiers of the litter layer multiplied", neutral=1.0
+        ),
+    }
     needs: ClassVar[tuple[str, ...]] = (
         "air_temperature",
         "soil_temperature",

@@ -19,7 +19,7 @@ Lengths are cm and times days, as in the hydraulic functions; process variables 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
@@ -39,9 +39,8 @@ from diffsoil.processes.rate_modifiers import BARE_SOIL_LIMIT
 from diffsoil.processes.vegetation import root_distribution
 from diffsoil.processes.water import evaporation_distribution
 from diffsoil.state import State
-
-CM_PER_M = 100.0
-MM_PER_CM = 10.0
+from diffsoil.units import CM_PER_M, MM_PER_CM
+from diffsoil.variables import Variable
 
 DAYS = 30
 """Days of a month, all of one length."""
@@ -501,6 +500,9 @@ class Richards(Process):
     """
 
     name: ClassVar[str] = "water"
+    variables: ClassVar[Mapping[str, Variable]] = {
+        "water_residual": Variable((), "mm", "largest residual of Richards' equation in the year"),
+    }
     organic_matter: ClassVar[str] = "reference_organic_matter"
     """Variable that the hydraulic functions take it from."""
     needs: ClassVar[tuple[str, ...]] = (*NEEDS, "reference_organic_matter")

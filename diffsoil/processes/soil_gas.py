@@ -6,6 +6,7 @@ goes what is produced below it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import jax.numpy as jnp
@@ -14,14 +15,12 @@ from jaxtyping import Array, Float
 from diffsoil.parameters import lognormal, normal, parameter
 from diffsoil.process import Environment, Process
 from diffsoil.processes.carbonate import ZERO_CELSIUS
-from diffsoil.processes.heat import SECONDS_PER_YEAR
 from diffsoil.state import State
+from diffsoil.units import MOL_PER_MG_HA, SECONDS_PER_YEAR
+from diffsoil.variables import LAYER, Variable
 
 GAS_CONSTANT = 8.205737e-5
 """m3 atm / (mol K)."""
-
-MOL_PER_MG_HA = 100.0 / 12.011
-"""mol C/m2 in 1 Mg C/ha."""
 
 LEAST_AIR = 0.02
 """Air-filled porosity below which diffusion slows no further: cracks and root channels stay
@@ -101,6 +100,9 @@ class SoilGas(Process):
     """
 
     name: ClassVar[str] = "soil_gas"
+    variables: ClassVar[Mapping[str, Variable]] = {
+        "pco2": Variable(LAYER, "atm", "partial pressure of CO2 in soil air", output=True),
+    }
     needs: ClassVar[tuple[str, ...]] = (
         "plant_carbon",
         "soil_temperature",

@@ -6,6 +6,7 @@ density that of the mineral soil, loosened by organic matter.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import jax.numpy as jnp
@@ -15,7 +16,6 @@ from jaxtyping import Array, Float
 from diffsoil.numerics import safe
 from diffsoil.parameters import normal, parameter
 from diffsoil.process import Environment, Process
-from diffsoil.processes.geometry import MG_PER_KG_M2
 from diffsoil.processes.minerals import (
     CALCITE_MASS,
     MOLAR_MASS,
@@ -25,6 +25,8 @@ from diffsoil.processes.minerals import (
 )
 from diffsoil.processes.pores import ORGANIC_MATTER_IN_CARBON
 from diffsoil.state import CHARGE, SOLUTES, Ground, State
+from diffsoil.units import MG_PER_KG_M2
+from diffsoil.variables import LAYER, Variable
 
 LEAST_MASS = 1e-3
 """kg/m2; a layer of pure lime may dissolve, but a share of nothing has no meaning."""
@@ -78,6 +80,16 @@ class Texture(Process):
     """Texture, masses, bulk density and the kinds of clay minerals, from the minerals."""
 
     name: ClassVar[str] = "texture"
+    variables: ClassVar[Mapping[str, Variable]] = {
+        "mineral_percent": Variable(
+            ("mineral", "layer"),
+            "%",
+            "minerals in the mineral soil",
+            output=True,
+            share_of="minerals",
+        ),
+        "organic_matter": Variable(LAYER, "%", "organic matter"),
+    }
     needs: ClassVar[tuple[str, ...]] = ("mineral_bulk_density",)
     provides: ClassVar[tuple[str, ...]] = (
         "clay_percent",

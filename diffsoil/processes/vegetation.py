@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import jax.numpy as jnp
@@ -12,8 +13,8 @@ from diffsoil.parameters import lognormal, parameter
 from diffsoil.process import Environment, Process
 from diffsoil.processes.carbon import plant_shares
 from diffsoil.state import State
-
-CM_PER_M = 100.0
+from diffsoil.units import CM_PER_M
+from diffsoil.variables import MONTH_POOL_PLACE, Variable
 
 
 def root_distribution(
@@ -48,6 +49,11 @@ class Vegetation(Process):
     """Carbon of roots and leaves; the yearly amount of each input group has its own factor."""
 
     name: ClassVar[str] = "vegetation"
+    variables: ClassVar[Mapping[str, Variable]] = {
+        "plant_carbon": Variable(
+            MONTH_POOL_PLACE, "Mg ha-1", "plant carbon by month, pool and place"
+        ),
+    }
     needs: ClassVar[tuple[str, ...]] = (
         "plant_input",
         "plant_input_months",

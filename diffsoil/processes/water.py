@@ -8,6 +8,7 @@ where roots are and where water is easy to take.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import ClassVar
 
 import equinox as eqx
@@ -21,8 +22,8 @@ from diffsoil.process import Environment, Process
 from diffsoil.processes.rate_modifiers import BARE_SOIL_LIMIT
 from diffsoil.processes.vegetation import root_distribution
 from diffsoil.state import State
-
-MM_PER_M = 1000.0
+from diffsoil.units import MM_PER_M
+from diffsoil.variables import LAYER, MONTH, MONTH_LAYER, Variable
 
 SPIN_UP_YEARS = 6
 """Years of the same weather after which a bucket has forgotten where it began."""
@@ -100,6 +101,29 @@ class Water(Process):
     """Monthly bucket in layers, with percolation at every depth."""
 
     name: ClassVar[str] = "water"
+    variables: ClassVar[Mapping[str, Variable]] = {
+        "water_content": Variable(
+            MONTH_LAYER,
+            "m3 m-3",
+            "water content at the end of the month",
+            output=True,
+            months="mean",
+        ),
+        "moisture_deficit": Variable(MONTH_LAYER, "1", "deficit as share of the largest one"),
+        "percolation": Variable(
+            MONTH_LAYER,
+            "mm",
+            "water leaving the layer downwards in the month",
+            output=True,
+            months="sum",
+        ),
+        "evapotranspiration": Variable(
+            MONTH_LAYER, "mm", "water taken from the layer in the month"
+        ),
+        "interception": Variable(MONTH, "mm", "rain that evaporates before it enters the soil"),
+        "runoff": Variable(MONTH, "mm", "rain that runs off the surface"),
+        "initial_water": Variable(LAYER, "mm", "water at the start of the simulated year"),
+    }
     needs: ClassVar[tuple[str, ...]] = (
         "precipitation",
         "potential_evapotranspiration",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import ClassVar, NamedTuple
 
 import equinox as eqx
@@ -14,9 +15,10 @@ from jaxtyping import Array, Float
 from diffsoil.parameters import lognormal, normal, parameter
 from diffsoil.process import Environment, Process
 from diffsoil.processes.carbonate import LN10, ZERO_CELSIUS
-from diffsoil.processes.geometry import MG_PER_KG_M2
-from diffsoil.processes.minerals import G_PER_KG, MOLAR_MASS, STOICHIOMETRY
+from diffsoil.processes.minerals import MOLAR_MASS, STOICHIOMETRY
 from diffsoil.state import CHARGE, ELEMENTS, MINERALS, SIZES, SOLUTES, State
+from diffsoil.units import G_PER_KG, MG_PER_KG_M2, SECONDS_PER_YEAR
+from diffsoil.variables import LAYER, Variable
 
 GAS_CONSTANT = 8.314462618e-3
 """kJ / (mol K)."""
@@ -119,7 +121,6 @@ def dissolution_rate(
     return acid + neutral + base
 
 
-SECONDS_PER_YEAR = 365.25 * 86400.0
 QUARTZ_SATURATION = 0.105
 """Dissolved silicon in equilibrium with quartz, mol/m3 (log K -3.98)."""
 SILICA_SATURATION = 1.95
@@ -222,6 +223,9 @@ class Weathering(Process):
     """
 
     name: ClassVar[str] = "weathering"
+    variables: ClassVar[Mapping[str, Variable]] = {
+        "silicon_space": Variable(LAYER, "m", "water that would hold the dissolved and sorbed Si"),
+    }
     needs: ClassVar[tuple[str, ...]] = (
         "soil_temperature",
         "water_content",

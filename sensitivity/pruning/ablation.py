@@ -23,11 +23,12 @@ from diffsoil import strength
 from diffsoil.cases import Case
 from diffsoil.cases.arrays import build, check
 from diffsoil.forward import STRENGTH, Course, Forward, Reading, computed, is_strength
+from diffsoil.quantities import STOCKS
 from diffsoil.work import ensemble
 from diffsoil.work.measurements import Measurements
 from sensitivity import indices, variance
 from sensitivity.distributions import Law
-from sensitivity.outputs import STOCKS, Output, Stock, ages, check_computed, parse, stock_of
+from sensitivity.outputs import Output, Stock, ages, check_computed, parse
 
 BATCH = 8
 """Forward that are computed together."""
@@ -68,7 +69,7 @@ class Target(Reading):
     def read(self, course: Course) -> Float[Array, " value"]:
         """Its values in a run."""
         if not self.outputs:
-            return stock_of(course, self.text)
+            return course.yearly(self.text)
         return jnp.stack([output.read(course) for output in self.outputs])
 
 

@@ -8,7 +8,7 @@ from diffsoil.processes.protection.mechanism import Mechanism
 from diffsoil.processes.protection.mooh import Mooh
 from diffsoil.processes.protection.pores import Pores
 from diffsoil.registry import Registry
-from diffsoil.state import LAYER, Variable, declare
+from diffsoil.variables import LAYER, Variable, declare
 
 
 def modifier(name: str) -> str:
@@ -17,7 +17,7 @@ def modifier(name: str) -> str:
 
 
 def _declare(mechanism: type[Mechanism]) -> None:
-    about = Variable(LAYER, "1", f"rate modifier by {mechanism.words}", neutral=1.0)
+    about = Variable(LAYER, "1", f"rate modifier by {mechanism.words}", neutral=1.0, output=True)
     declare({modifier(mechanism.name): about})
 
 

@@ -14,6 +14,7 @@ from diffsoil.processes.protection.mechanism import Mechanism
 from diffsoil.processes.protection.mechanisms import MECHANISMS, modifier
 from diffsoil.processes.protection.minimum import HardMinimum, SoftMinimum
 from diffsoil.state import State
+from diffsoil.variables import LAYER, Variable
 
 OVERALL = modifier("overall")
 
@@ -28,6 +29,11 @@ class Protection(Process):
     """
 
     name: ClassVar[str] = "protection"
+    variables: ClassVar[Mapping[str, Variable]] = {
+        "modifier_overall": Variable(
+            LAYER, "1", "rate modifier by protection", neutral=1.0, output=True
+        ),
+    }
 
     mechanisms: tuple[str, ...] = eqx.field(static=True, default=tuple(MECHANISMS.own))
     minimum: HardMinimum | SoftMinimum = HardMinimum()

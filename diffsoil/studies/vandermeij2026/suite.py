@@ -27,11 +27,11 @@ from diffsoil.column import Column
 from diffsoil.io import InputError
 from diffsoil.options import Existing, Workers
 from diffsoil.output.audit import first_loss
-from diffsoil.output.trajectory import results
 from diffsoil.processes.protection import MECHANISMS, modifier
+from diffsoil.quantities import STOCKS, results
 from diffsoil.state import State
 from diffsoil.studies.vandermeij2026.scenarios import Scenario, Study, load_study
-from diffsoil.time import INTERVALS, Phase, Record, advance
+from diffsoil.time import Phase, Record, advance
 from diffsoil.work import ensemble
 from diffsoil.work.files import replacing
 from diffsoil.work.folder import Kind, OutputFolder
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 OUTPUT_INTERVAL = 100
 """Years between two profiles that are kept."""
 
-YEARLY = (*INTERVALS, "litter_stock", "soc_stock_0_100")
+YEARLY = tuple(STOCKS)
 """Stocks kept of every year."""
 
 PROFILES = (
@@ -191,15 +191,13 @@ def _generation(
     about = results()
     variables = {r: about[r].variable for r in PROFILES}
     variables = {r: v for r, v in variables.items() if profiles and v in provided}
-    yearly = (*INTERVALS, "litter", *(("soc",) if profiles else ()))
+    yearly = (*YEARLY, *(("soc",) if profiles else ()))
     record = Record(yearly, tuple(variables.values()))
     every = OUTPUT_INTERVAL // phase.years_per_step
 
     def one(phase: Phase, state: State) -> tuple[State, dict[str, Array]]:
         state, kept = advance(column, phase, state, record)
-        values = {name: kept[name] for name in INTERVALS} | {"litter_stock": kept["litter"]}
-        total = values["soc_stock_0_25"] + values["soc_stock_25_100"] + values["litter_stock"]
-        values["soc_stock_0_100"] = total
+        values = {name: kept[name] for name in YEARLY}
         if profiles:
             values["soc"] = kept["soc"][OUTPUT_INTERVAL - 1 :: OUTPUT_INTERVAL]
         return state, values | {r: kept[v][every - 1 :: every] for r, v in variables.items()}
