@@ -18,13 +18,14 @@ from scipy import stats
 import diffsoil
 from calibration import prediction
 from calibration.noise import NOISE, Normal
+from calibration.quantities import observable
 from diffsoil import variables
 from diffsoil.cases import parameter_table
 from diffsoil.column import ADDED, standard_column
 from diffsoil.io import InputError
 from diffsoil.processes.protection import MECHANISMS, Clay, Mechanism
+from diffsoil.quantities import layer_results
 from diffsoil.registry import Registry
-from sensitivity.outputs import layer_results
 from tests.test_calibration import observation, write_case
 
 PAGE = Path(__file__).parents[1] / "docs" / "extending.md"
@@ -68,12 +69,24 @@ def test_a_process_from_outside_slows_decomposition_where_it_is_wet(folder):
     before = diffsoil.simulate(diffsoil.load_case("case.toml")).to_xarray()
     run = section("A process", folder)["run"]
     assert run["wetness"].attrs["process"] == "waterlogging"
+    assert "wetness" in observable()
     assert 0.2 < float(run["wetness"].mean()) < 1.2
     last = {"year": -1}
     assert (run["soc_stock_0_25"][last] > 1.02 * before["soc_stock_0_25"][last]).all()
     assert "waterlogging.slowing" in list(parameter_table()["name"])
     names = [process.name for process in diffsoil.load_case("case.toml").column().processes]
     assert names.index("waterlogging") == names.index("rate_modifiers") + 1
+
+
+def test_a_carbon_model_from_outside_keeps_old_carbon_and_loses_none(folder):
+    before = diffsoil.simulate(diffsoil.load_case("case.toml")).to_xarray()
+    run = section("A carbon model", folder)["run"]
+    assert run.attrs["balance_carbon"] < 1e-12
+    old, inert = (r["soc_pool"].sel(pool="IOM").isel(output_year=-1) for r in (run, before))
+    humus = before["soc_pool"].sel(pool="HUM").isel(output_year=-1)
+    assert (old > inert).any()
+    assert (old < inert + humus).all()
+    assert "carbon.feeding" in diffsoil.load_case("case.toml").column().parameters()
 
 
 def test_a_mechanism_from_outside_limits_carbon_and_is_seen_everywhere(folder):
