@@ -8,8 +8,9 @@ import pytest
 
 from diffsoil.cases import load_case, set_parameters
 from diffsoil.cases.arrays import build
+from diffsoil.cases.horizons import remap
 from diffsoil.cases.plausible import of_atmosphere, of_climate
-from diffsoil.cases.read import Grid, Soil, remap
+from diffsoil.cases.schema import Grid, Soil
 from diffsoil.io import InputError
 from diffsoil.output.simulation import simulate_file
 from tests import tiny_case

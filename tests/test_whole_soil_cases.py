@@ -9,7 +9,7 @@ import pytest
 
 from diffsoil.cases import load_case
 from diffsoil.cases.arrays import build, check, initial_state, prepare_plan, settled
-from diffsoil.cases.read import erosion_events
+from diffsoil.cases.check import erosion_events
 from diffsoil.io import InputError
 from diffsoil.processes.erosion import ContinuousErosion, Erosion
 from diffsoil.processes.minerals import (

@@ -20,8 +20,8 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from diffsoil.cases import Case
 from diffsoil.cases.arrays import Plan, additions, build, select
+from diffsoil.cases.drivers import MONTHS
 from diffsoil.cases.plausible import of_depth
-from diffsoil.cases.read import MONTHS
 from diffsoil.cases.schema import (
     Amendment,
     Amount,

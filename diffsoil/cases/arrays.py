@@ -15,18 +15,11 @@ import pandas as pd
 from jaxtyping import Array
 
 from diffsoil._runtime import require_float64
+from diffsoil.cases.case import Case
+from diffsoil.cases.check import erosion_events
+from diffsoil.cases.drivers import read_atmosphere, yearly_npp
+from diffsoil.cases.horizons import composition, initial_ground, laid_down, layer_shares, prescribed
 from diffsoil.cases.profile import MMOL, Horizons, at_start, check_room, horizons, organic_density
-from diffsoil.cases.read import (
-    Case,
-    composition,
-    erosion_events,
-    initial_ground,
-    laid_down,
-    layer_shares,
-    prescribed,
-    read_atmosphere,
-    yearly_npp,
-)
 from diffsoil.cases.schema import Amendment, LandUse, Treatment, at_site
 from diffsoil.column import Column, missing_needs
 from diffsoil.io import InputError, nearest

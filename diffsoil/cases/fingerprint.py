@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from diffsoil.cases.read import Case
+from diffsoil.cases.case import Case
 from diffsoil.io import InputError, reason
 
 FORMAT = 1

@@ -13,7 +13,8 @@ from typing import Annotated, Any
 import tomlkit
 from pydantic import Field, model_validator
 
-from diffsoil.cases.read import Case, read_case
+from diffsoil.cases.case import Case
+from diffsoil.cases.read import read_case
 from diffsoil.cases.schema import Name, PriorText, Strict
 from diffsoil.cases.validation import validated
 from diffsoil.io import InputError, nearest, read_toml
