@@ -22,6 +22,7 @@ from sensitivity.indices import (
     nothing,
     resampling,
     told_outlying,
+    usable,
 )
 
 LARGEST_DIMENSION = 10
@@ -67,7 +68,7 @@ def dgsm(
             with derivatives by the input over its standard deviation in ``mu_star``.
         resamples, seed: of the bootstrap.
     """
-    kept = _finite(x, gradient, y)
+    kept = usable(y, x, gradient)
     x, gradient, y, dropped = x[kept], gradient[kept], y[kept], int((~kept).sum())
     n, k = gradient.shape
     names = ("mu_star", "mu_scaled", "nu", "nu_scaled", *(() if laws is None else ("ST_bound",)))
@@ -75,10 +76,33 @@ def dgsm(
         empty = {name: nothing(k) for name in names}
         return Result("dgsm", empty, n, dropped, note == CONSTANT, note)
 
-    squares = gradient**2
     weights = np.vstack([np.full((1, n), 1.0 / n), resampling(n, resamples, seed)])
-    nu = weights @ squares
-    variance = _variance(weights, y)[:, None]
+    found = _measures(weights, x, gradient, _variance(weights, y)[:, None], laws)
+    estimates = {name: interval(values[0], values[1:]) for name, values in found.items()}
+    notes = [told_outlying(y), "" if laws is None else _told_too_small(estimates["ST_bound"])]
+    return Result("dgsm", estimates, n, dropped, note="; ".join(filter(None, notes)))
+
+
+def _told_too_small(bound: Estimate) -> str:
+    """A sentence on bounds that cannot be bounds of total indices; or nothing."""
+    whole = float(bound.value.sum())
+    if whole >= ENOUGH:
+        return ""
+    return (
+        f"the bounds add up to {whole:.2f}, less than total indices ever do: the output jumps "
+        "where it has no derivative, or the runs are too few for it"
+    )
+
+
+def _measures(
+    weights: np.ndarray,
+    x: np.ndarray,
+    gradient: np.ndarray,
+    variance: np.ndarray,
+    laws: Sequence[Law] | None,
+) -> dict[str, np.ndarray]:
+    """The measures of :func:`dgsm` in each resample, [resample, input]."""
+    nu = weights @ gradient**2
     spread = x.std(axis=0) if laws is None else np.array([law.sd for law in laws])
     stretch = spread if laws is None else _stretch(laws, x)
     mu_star = weights @ np.abs(gradient * stretch)
@@ -90,19 +114,10 @@ def dgsm(
     }
     if laws is not None:
         constant = np.array([law.poincare() for law in laws])
-        by_logarithm = weights @ (x**2 * squares)
         log_constant = np.array([law.log_poincare() for law in laws])
-        bound = np.fmin(constant * nu, log_constant * by_logarithm)
-        found["ST_bound"] = bound / variance
-    estimates = {name: interval(values[0], values[1:]) for name, values in found.items()}
-    note = told_outlying(y)
-    if laws is not None and (whole := float(estimates["ST_bound"].value.sum())) < ENOUGH:
-        note += "; " if note else ""
-        note += (
-            f"the bounds add up to {whole:.2f}, less than total indices ever do: the output jumps "
-            "where it has no derivative, or the runs are too few for it"
-        )
-    return Result("dgsm", estimates, n, dropped, note=note)
+        by_logarithm = weights @ (x**2 * gradient**2)
+        found["ST_bound"] = np.fmin(constant * nu, log_constant * by_logarithm) / variance
+    return found
 
 
 def _stretch(laws: Sequence[Law], x: np.ndarray) -> np.ndarray:
@@ -158,7 +173,7 @@ def active_subspace(
         resamples, seed: of the bootstrap.
         dimension: taken instead of the one that the eigenvalues suggest.
     """
-    kept = _finite(x, gradient, y)
+    kept = usable(y, x, gradient)
     x, gradient, y, dropped = x[kept], gradient[kept], y[kept], int((~kept).sum())
     n, k = gradient.shape
     scaled = (x - centre) / spread
@@ -219,12 +234,6 @@ def _subspace_error(vectors: np.ndarray) -> Estimate:
         errors.append(size)
     sample = np.stack(errors, axis=-1)
     return interval(sample.mean(axis=0), sample)
-
-
-def _finite(x: np.ndarray, gradient: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Which runs can be used, [n]."""
-    whole = np.isfinite(x).all(axis=1) & np.isfinite(gradient).all(axis=1)
-    return np.asarray(whole & np.isfinite(y))
 
 
 def _useless(y: np.ndarray) -> str:

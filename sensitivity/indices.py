@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
 
 COLUMNS = (
     "method",
@@ -26,48 +25,13 @@ COLUMNS = (
 )
 
 
-def rows(
-    method: str,
-    output: str,
-    case: str,
-    year: int | None,
-    names: Sequence[str],
-    index: str,
-    value: ArrayLike,
-    low: ArrayLike,
-    high: ArrayLike,
-    n_runs: int,
-) -> pd.DataFrame:
-    """One index of all inputs of one output, a row each.
-
-    Args:
-        method: what the index was found with, e.g. ``dgsm``.
-        output, case: what was looked at, and in which case.
-        year: year of the output; None where it has none.
-        names: inputs, or pairs of them as ``a:b`` (:func:`pairs`).
-        index: e.g. ``S1``.
-        value, low, high: the index and its 95 % interval, [input], or a single number for all.
-        n_runs: number of runs (or gradients) that the index rests on, failed ones not counted.
-
-    Returns:
-        A table with ``COLUMNS``; ``year`` is an integer or missing.
-    """
-    n = len(names)
-    given = {"value": value, "low": low, "high": high}
-    numbers = {name: np.broadcast_to(np.asarray(v, float), n) for name, v in given.items()}
-    words = {"method": method, "output": output, "case": case}
-    table = pd.DataFrame({**{k: [v] * n for k, v in words.items()}, "parameter": list(names)})
-    table["year"] = pd.array([year] * n, dtype="Int64")
-    table["index"] = index
-    for name, column in numbers.items():
-        table[name] = column
-    table["n_runs"] = n_runs
-    return table[list(COLUMNS)]
-
-
 def pairs(names: Sequence[str]) -> list[str]:
     """Names of all pairs of inputs, ``a:b``, in the order of :func:`numpy.triu_indices`."""
     return [f"{a}:{b}" for a, b in combinations(names, 2)]
+
+
+OF_PAIRS = ("S2", "interaction")
+"""Indices of pairs of inputs."""
 
 
 class Estimate(NamedTuple):
@@ -99,18 +63,44 @@ class Result:
     constant: bool = False
     note: str = ""
 
+    @classmethod
+    def exact(cls, method: str, values: Mapping[str, np.ndarray], n_runs: int) -> Result:
+        """Indices that are exact numbers, which are their own intervals."""
+        return cls(method, {name: Estimate(v, v, v) for name, v in values.items()}, n_runs)
+
     def table(self, output: str, case: str, year: int | None, names: Sequence[str]) -> pd.DataFrame:
-        """All indices, in the form of :func:`rows`."""
+        """All indices, a row for each input (or pair of inputs, as ``a:b``) and index.
+
+        Args:
+            output, case: what was looked at, and in which case.
+            year: year of the output; None where it has none.
+            names: inputs.
+
+        Returns:
+            A table with ``COLUMNS``; ``year`` is an integer or missing.
+        """
         tables = []
         for index, estimate in self.estimates.items():
-            own = pairs(names) if index == "S2" else names
-            tables.append(rows(self.method, output, case, year, own, index, *estimate, self.n_runs))
+            own = pairs(names) if index in OF_PAIRS else names
+            table = pd.DataFrame({"parameter": own} | estimate._asdict())
+            table = table.assign(
+                method=self.method, output=output, case=case, index=index, n_runs=self.n_runs
+            )
+            table["year"] = pd.array([year] * len(table), dtype="Int64")
+            tables.append(table[list(COLUMNS)])
         return pd.concat(tables, ignore_index=True)
 
 
 def nothing(n: int) -> Estimate:
     """An estimate that says that there is none, for n inputs."""
     return Estimate(*np.full((3, n), np.nan))
+
+
+def usable(y: np.ndarray, *others: np.ndarray) -> np.ndarray:
+    """Which runs are finite, [n]: in the output, [n], and in all else, [n, input]."""
+    return np.asarray(
+        np.isfinite(y) & np.all([np.isfinite(of).all(axis=1) for of in others], axis=0)
+    )
 
 
 RESAMPLES = 500

@@ -12,7 +12,7 @@ import pandas as pd
 from diffsoil.forward import Forward
 from diffsoil.work import ensemble
 from sensitivity.distributions import Law, law
-from sensitivity.indices import rows
+from sensitivity.indices import Result
 from sensitivity.outputs import Output, ages, parse
 from sensitivity.problem import Problem, gradients, with_outputs
 
@@ -75,9 +75,9 @@ def local(
         for i, output in enumerate(outputs):
             measures = _measures(y[i], slope[i], problem.defaults, laws)
             chosen = measures if not suffix and i < own else {"elasticity": measures["elasticity"]}
-            for index, value in chosen.items():
-                into = tables if i < own else courses_found
-                into.append(_rows(problem, output, index + suffix, value))
+            into = tables if i < own else courses_found
+            result = Result.exact("local", {k + suffix: v for k, v in chosen.items()}, 1)
+            into.append(result.table(output.name, problem.name, output.year, problem.names))
     empty = tables[0].iloc[:0]
     return Local(
         pd.concat(tables, ignore_index=True), pd.concat([empty, *courses_found], ignore_index=True)
@@ -89,12 +89,6 @@ def _at(argument: tuple[Forward, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     model, x = argument
     found = gradients(model, x[None])
     return found["value"][0], found["gradient"][0]
-
-
-def _rows(problem: Problem, output: Output, index: str, value: np.ndarray) -> pd.DataFrame:
-    """An exact number is its own interval."""
-    case, names = problem.name, problem.names
-    return rows("local", output.name, case, output.year, names, index, value, value, value, 1)
 
 
 def _measures(

@@ -25,12 +25,12 @@ from sensitivity.distributions import Law, Posterior, unit_sample
 from sensitivity.indices import (
     CONSTANT,
     TOO_FEW,
-    Estimate,
     Result,
     interval,
     is_constant,
     nothing,
     resampling,
+    usable,
 )
 
 FEWEST_EXPLAINED = 0.9
@@ -173,21 +173,16 @@ def shapley(
         resamples, seed: of the bootstrap.
         orders: random orders of more than ``MOST_EXACT`` inputs.
     """
-    finite = np.isfinite(x).all(axis=1) & np.isfinite(y)
-    if gradient is not None:
-        finite &= np.isfinite(gradient).all(axis=1)
-        gradient = gradient[finite]
-    x, y, dropped = x[finite], y[finite], int((~finite).sum())
+    kept = usable(y, x) if gradient is None else usable(y, x, gradient)
+    gradient = None if gradient is None else gradient[kept]
+    x, y, dropped = x[kept], y[kept], int((~kept).sum())
     n, k = x.shape
 
     def refused(note: str, explained: float = math.nan) -> Shapley:
         empty = {"shapley": nothing(k)}
         return Shapley(Result("shapley", empty, n, dropped, note == CONSTANT, note), explained)
 
-    coefficients = (k + 1) * (k + 2) // 2
-    per_run = 1 if gradient is None else k + 1
-    needed = max(10, math.ceil(EQUATIONS * coefficients / per_run * FOLDS / (FOLDS - 1)))
-    if n < needed:
+    if n < (needed := _needed(k, 1 if gradient is None else k + 1)):
         return refused(f"{TOO_FEW}: {n}, {needed} are needed for {k} inputs")
     if is_constant(y):
         return refused(CONSTANT)
@@ -197,15 +192,8 @@ def shapley(
     white = linalg.solve_triangular(factor, score.T, lower=True).T
     tangent = None if gradient is None else (gradient * slope) @ factor
     scale = y.std()
-    response = (y - y.mean()) / scale
-    fit = _Fit(white, response, None if tangent is None else tangent / scale)
-
-    fold, error = np.arange(n) % FOLDS, np.empty(n)
-    for i in range(FOLDS):
-        unseen = fold == i
-        seen = fit.coefficients((~unseen).astype(float))
-        error[unseen] = response[unseen] - fit.value[unseen] @ seen
-    explained = 1.0 - float((error**2).mean() / response.var())
+    fit = _Fit(white, (y - y.mean()) / scale, None if tangent is None else tangent / scale)
+    explained = fit.explained()
     if not explained >= FEWEST_EXPLAINED:
         return refused(
             f"the quadratic surrogate explains {max(explained, 0.0):.2f} of the variance of runs "
@@ -216,9 +204,15 @@ def shapley(
     ways = _Ways(copula.correlation, factor, orders, seed)
     weights = [np.ones(n), *(resampling(n, resamples, seed) * n)]
     effects = np.stack([ways.effects(*fit.quadratic(w)) for w in weights])
-    estimate: Estimate = interval(effects[0], effects[1:])
+    estimates = {"shapley": interval(effects[0], effects[1:])}
     note = f"the quadratic surrogate explains {explained:.3f} of the variance of unseen runs"
-    return Shapley(Result("shapley", {"shapley": estimate}, n, dropped, note=note), explained)
+    return Shapley(Result("shapley", estimates, n, dropped, note=note), explained)
+
+
+def _needed(inputs: int, per_run: int) -> int:
+    """Runs that the quadratic needs, of which each gives so many equations."""
+    coefficients = (inputs + 1) * (inputs + 2) // 2
+    return max(10, math.ceil(EQUATIONS * coefficients / per_run * FOLDS / (FOLDS - 1)))
 
 
 def from_subsets(known: np.ndarray) -> np.ndarray:
@@ -275,6 +269,15 @@ class _Fit:
                 moment[own] += factor * right
         gram[np.diag_indices_from(gram)] += 1e-9 * np.trace(gram) / len(gram)
         return np.asarray(linalg.cho_solve(linalg.cho_factor(gram), moment))
+
+    def explained(self) -> float:
+        """Share of the variance of runs that a fit to the other folds explains."""
+        fold, error = np.arange(len(self.y)) % FOLDS, np.empty(len(self.y))
+        for i in range(FOLDS):
+            unseen = fold == i
+            seen = self.coefficients((~unseen).astype(float))
+            error[unseen] = self.y[unseen] - self.value[unseen] @ seen
+        return 1.0 - float((error**2).mean() / self.y.var())
 
     def quadratic(self, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Slope b and curvature H of ``b'e + e'He / 2``, up to a constant, [k] and [k, k]."""

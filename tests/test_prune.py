@@ -375,17 +375,14 @@ def test_the_posterior_of_a_column_pruned_of_what_does_nothing_is_the_same(case)
 
 
 def test_what_processes_are_worth_is_drawn_and_told():
-    from sensitivity.indices import rows
+    from sensitivity.indices import Estimate, Result
     from sensitivity.pruning.report import _ablation_section, ablation_bars
 
     names, values = ["heat", "pores"], np.array([1.0, -2.0])
-    tables = [
-        rows("strength", "ph[0-25]", "tiny", 100, names, index, values, values - 1, values + 1, 9)
-        for index in ("worth", "integrated_gradient", "S1", "ST")
-    ]
-    tables.append(rows("strength", "ph[0-25]", "tiny", 100, ["heat:pores"], "interaction",
-                       0.5, 0.5, 0.5, 9))  # fmt: skip
-    table = pd.concat(tables)
+    each = Estimate(values, values - 1, values + 1)
+    estimates = dict.fromkeys(("worth", "integrated_gradient", "S1", "ST"), each)
+    estimates["interaction"] = Estimate(*np.full((3, 1), 0.5))
+    table = Result("strength", estimates, 9).table("ph[0-25]", "tiny", 100, names)
     axes = ablation_bars(table, "title").axes
     assert [text.get_text() for text in axes[0].get_yticklabels()] == ["pores", "heat"]
     assert "heat:pores" not in _ablation_section(table.iloc[:0], Path("nowhere"))

@@ -17,7 +17,7 @@ from diffsoil.io import InputError
 from diffsoil.work import ensemble
 from sensitivity import jobs, report
 from sensitivity.folder import read_table
-from sensitivity.indices import COLUMNS, rows
+from sensitivity.indices import COLUMNS, Estimate, Result
 from sensitivity.problem import Problem, evaluate, gradients
 from tests import sensitivity_cases
 
@@ -314,7 +314,8 @@ upper = 0.5
 def indices(method: str, index: str, values: list[float], half: float) -> pd.DataFrame:
     names = [f"p{i}" for i in range(len(values))]
     value = np.array(values)
-    return rows(method, "stock", "c", 5, names, index, value, value - half, value + half, 9)
+    estimate = Estimate(value, value - half, value + half)
+    return Result(method, {index: estimate}, 9).table("stock", "c", 5, names)
 
 
 def test_a_total_index_above_its_bound_is_flagged_beyond_the_intervals_only():

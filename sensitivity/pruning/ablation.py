@@ -318,22 +318,15 @@ def table(
     tables = []
     for place, i in enumerate(read):
         output, year = years[i]
-        exact = len(found.single) + 1
-        of_pairs = indices.pairs(found.names) if len(found.pair) else []
-        for names, index, value in (
-            (found.names, "worth", found.single[:, i]),
-            (of_pairs, "interaction", found.pair[:, i]),
-            (found.names, "integrated_gradient", found.path[:, i]),
-        ):
-            tables.append(
-                indices.rows(
-                    "strength", output, case, year, names, index, value, value, value, exact
-                )
-            )
+        values = {"worth": found.single[:, i]}
+        if len(found.pair):
+            values["interaction"] = found.pair[:, i]
+        values["integrated_gradient"] = found.path[:, i]
+        results = [indices.Result.exact("strength", values, len(found.single) + 1)]
         if totals:
-            total = dataclasses.replace(totals[place], method="strength")
-            tables.append(total.table(output, case, year, found.names))
-    return pd.concat([t for t in tables if len(t)], ignore_index=True)
+            results.append(dataclasses.replace(totals[place], method="strength"))
+        tables += [result.table(output, case, year, found.names) for result in results]
+    return pd.concat(tables, ignore_index=True)
 
 
 def of_cases(

@@ -59,6 +59,10 @@ class Decision:
     worst: float = float("nan")
     order: int = 0
 
+    def kept(self, reason: str) -> None:
+        """Decide that it stays."""
+        self.decision, self.reason = "kept", reason
+
 
 class Search:
     """The full columns of some cases, and errors against them.
@@ -240,14 +244,8 @@ class Search:
         Raises:
             diffsoil.io.InputError: nothing at all can be removed.
         """
-        rule = self.rule
         alone = dict(zip(self.names, self.at_defaults([[n] for n in self.names]), strict=True))
-        decisions = {
-            name: Decision(
-                name, float(e.max()), self.cases[int(e.max(axis=1).argmax())].name, "", ""
-            )
-            for name, e in alone.items()
-        }
+        decisions = {name: self._undecided(name, error) for name, error in alone.items()}
         gone: list[str] = []
         now, open_names = alone, list(self.names)
         nearest: tuple[float, str] = (float("inf"), "")
@@ -255,35 +253,22 @@ class Search:
             name = min(open_names, key=lambda n: float(now[n].max()))
             decision, error = decisions[name], now[name]
             decision.error = float(error.max())
-            if decision.error > rule.tolerance:
+            if decision.error > self.rule.tolerance:
                 nearest = min(nearest, (decision.error, name))
                 for other in open_names:
                     decisions[other].error = float(now[other].max())
-                    decisions[other].decision = "kept"
-                    decisions[
-                        other
-                    ].reason = (
+                    decisions[other].kept(
                         f"error {decisions[other].error:.2g} without it is above the tolerance"
                     )
                 break
             found = Loss(error, self.over_draws([*gone, name]))
-            decision.quantile = found.quantile(rule.quantile)
-            decision.worst = found.worst_draw
             open_names.remove(name)
-            if found.reached(rule) > rule.tolerance:
-                nearest = min(nearest, (found.reached(rule), name))
-                decision.decision = "kept"
-                decision.reason = (
-                    f"error {decision.error:.2g} on the cases, but {decision.quantile:.2g} at the "
-                    f"{rule.quantile:g} quantile of draws"
-                )
+            reached = self._decide(decision, found, len(gone) + 1)
+            if reached > self.rule.tolerance:
+                nearest = min(nearest, (reached, name))
                 self.say(f"prune: {name} stays: {decision.reason}")
                 continue
             gone.append(name)
-            decision.decision, decision.order = "removed", len(gone)
-            decision.reason = "error within the tolerance"
-            if decision.error == 0.0 and decision.worth == 0.0:
-                decision.reason = "does nothing in these cases"
             self.say(
                 f"prune: {name} goes: error {decision.error:.2g}, {decision.quantile:.2g} over "
                 f"draws; {len(open_names)} candidates left"
@@ -293,11 +278,32 @@ class Search:
                 now = dict(zip(open_names, self.at_defaults(sets), strict=True))
         if not gone:
             raise InputError(
-                f"--tolerance {rule.tolerance:g}: nothing can be removed; the least error that "
-                f"can be reached is {nearest[0]:.3g}, without {nearest[1]!r}"
+                f"--tolerance {self.rule.tolerance:g}: nothing can be removed; the least error "
+                f"that can be reached is {nearest[0]:.3g}, without {nearest[1]!r}"
             )
         ordered = sorted(decisions.values(), key=lambda d: -d.worth)
         return ordered, sorted((d for d in ordered if d.order), key=lambda d: d.order)
+
+    def _undecided(self, name: str, error: np.ndarray) -> Decision:
+        """What is known of a candidate from the error without it alone, [draw, target]."""
+        case = self.cases[int(error.max(axis=1).argmax())].name
+        return Decision(name, float(error.max()), case, "", "")
+
+    def _decide(self, decision: Decision, found: Loss, order: int) -> float:
+        """Keep or remove a candidate by its error over draws, which is returned."""
+        decision.quantile = found.quantile(self.rule.quantile)
+        decision.worst = found.worst_draw
+        reached = found.reached(self.rule)
+        if reached > self.rule.tolerance:
+            decision.kept(
+                f"error {decision.error:.2g} on the cases, but {decision.quantile:.2g} at the "
+                f"{self.rule.quantile:g} quantile of draws"
+            )
+            return reached
+        nothing = decision.error == 0.0 and decision.worth == 0.0
+        decision.decision, decision.order = "removed", order
+        decision.reason = "does nothing in these cases" if nothing else "error within the tolerance"
+        return reached
 
     def beyond(self, gone: Sequence[str], decisions: Sequence[Decision]) -> list[Decision]:
         """What would go next if the tolerance were larger, the least valuable first.
