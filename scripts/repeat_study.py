@@ -21,12 +21,8 @@ matplotlib.use("Agg")
 
 from diffsoil.options import Existing
 from diffsoil.studies.vandermeij2026.fit import Runs, fit_study
-from diffsoil.studies.vandermeij2026.questions import (
-    convergence,
-    plot_protection,
-    protection_posterior,
-    strength_of_mooh,
-)
+from diffsoil.studies.vandermeij2026.protection import plot_protection, protection_posterior
+from diffsoil.studies.vandermeij2026.questions import convergence, strength_of_mooh
 from diffsoil.studies.vandermeij2026.report import write_report
 from diffsoil.studies.vandermeij2026.scenarios import load_study
 from diffsoil.studies.vandermeij2026.suite import run_study, say

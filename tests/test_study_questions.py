@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from diffsoil.cases import read_case
-from diffsoil.studies.vandermeij2026.questions import _surrogate, variants
+from diffsoil.studies.vandermeij2026.protection import _surrogate
+from diffsoil.studies.vandermeij2026.questions import variants
 from diffsoil.studies.vandermeij2026.scenarios import load_study
 
 
