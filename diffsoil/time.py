@@ -225,25 +225,37 @@ def advance(
         return step
 
     entries = (phase.series, phase.yearly)
-    costly = [place for place, p in enumerate(rest) if p.costly]
-    if phase.reuse == 1 or not costly:
+    if phase.reuse == 1 or not any(p.costly for p in rest):
         state, (by_year, by_step) = lax.scan(stepping(rest), state, entries, phase.steps)
     else:
-        before = tuple(rest[: costly[-1] + 1])
-
-        def steps(now: State, entries: tuple[Environment, Environment]) -> tuple[State, tuple]:
-            """Some slow steps, in the first of which alone the costly processes act."""
-            first = jax.tree.map(lambda x: x[0], entries[0])
-            met = constant | first
-            seen, then = _slow(before, now, met, phase.years_per_step, phase.reuse)
-            moved = {field: getattr(seen, field) for i in costly for field in rest[i].reads}
-            now = dataclasses.replace(now, **moved)
-            acting = [Reused(p, then) if p.costly else p for p in rest]
-            return lax.scan(stepping(acting), now, entries, phase.reuse)
-
-        parts = (phase.steps // phase.reuse, phase.reuse)
-        folded = jax.tree.map(lambda x: x.reshape(*parts, *x.shape[1:]), entries)
-        state, kept = lax.scan(steps, state, folded, parts[0])
-        by_year, by_step = jax.tree.map(lambda x: x.reshape(phase.steps, *x.shape[2:]), kept)
+        state, (by_year, by_step) = _reusing(rest, phase, state, constant, stepping)
     flat = {k: v.reshape(phase.years, *v.shape[2:]) for k, v in by_year.items()}
     return state, flat | by_step
+
+
+def _reusing(
+    rest: list[Process],
+    phase: Phase,
+    state: State,
+    constant: Environment,
+    stepping: Callable[[list[Process]], Callable],
+) -> tuple[State, tuple]:
+    """Step through a phase in whose slow steps costly processes act once in a while."""
+    costly = [place for place, p in enumerate(rest) if p.costly]
+    before = tuple(rest[: costly[-1] + 1])
+
+    def steps(now: State, entries: tuple[Environment, Environment]) -> tuple[State, tuple]:
+        """Some slow steps, in the first of which alone the costly processes act."""
+        first = jax.tree.map(lambda x: x[0], entries[0])
+        met = constant | first
+        seen, then = _slow(before, now, met, phase.years_per_step, phase.reuse)
+        moved = {field: getattr(seen, field) for i in costly for field in rest[i].reads}
+        now = dataclasses.replace(now, **moved)
+        acting = [Reused(p, then) if p.costly else p for p in rest]
+        return lax.scan(stepping(acting), now, entries, phase.reuse)
+
+    parts = (phase.steps // phase.reuse, phase.reuse)
+    entries = (phase.series, phase.yearly)
+    folded = jax.tree.map(lambda x: x.reshape(*parts, *x.shape[1:]), entries)
+    state, kept = lax.scan(steps, state, folded, parts[0])
+    return state, jax.tree.map(lambda x: x.reshape(phase.steps, *x.shape[2:]), kept)

@@ -116,10 +116,9 @@ def _factor(
     description: str,
     change: Change,
     whole_soil: bool = False,
-    neutral: float = 1.0,
-    unit: str = "1",
+    neutral: tuple[float, str] = (1.0, "1"),
 ) -> Factor:
-    parameter = Parameter(name, neutral, unit, *bounds, prior, f"assumption: {why}", description)
+    parameter = Parameter(name, *neutral, *bounds, prior, f"assumption: {why}", description)
     return Factor(parameter, change, whole_soil)
 
 
@@ -142,7 +141,7 @@ FACTORS: dict[str, Factor] = {
             "forcing.temperature", (-4.0, 4.0), normal(0.0, 1.0),
             "means of the Holocene differ from today's by about 1 K",
             "added to the air temperature of all months",
-            _each("air_temperature", by=_plus), neutral=0.0, unit="K",
+            _each("air_temperature", by=_plus), neutral=(0.0, "K"),
         ),
         _factor(
             "forcing.plant_input", (0.3, 3.0), lognormal(1.0, 0.4),

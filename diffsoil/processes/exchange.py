@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import ClassVar, NamedTuple
 
 import equinox as eqx
@@ -398,6 +399,42 @@ class CalciteFront(Process):
         }
 
 
+def _through_layer(k: Selectivity, carry: Array, x: tuple) -> tuple[Array, tuple]:
+    """Bring the solution of one layer to equilibrium with its solids, and let it drain.
+
+    Args:
+        k: Gapon coefficients.
+        carry: solutes that flow in from above, mol_c/m2 (silicon in mol), and the logarithm
+            that the solution above was solved for.
+        x: labile solutes, calcite (mol/m2), water leaving (m), water that would hold the silicon
+            (m), and what else a :class:`Layer` has.
+
+    Returns:
+        What flows out, and the logarithm; labile solutes, calcite, pH, exchangeable bases
+        and the sum of dissolved ones afterwards.
+    """
+    inflow, start = carry[:-1], carry[-1]
+    labile, calcite, out, silicon_space, of_layer = x
+    before = labile + inflow
+    bases = (before[0], before[1], before[2], before[3])
+    strong = before[5] / (LITRES * of_layer["water"])
+    of_layer = of_layer | {"anions": of_layer["anions"] + strong}
+    layer = Layer(bases=bases, calcite=calcite, **of_layer)
+    log_g = solve(start, layer, k)
+    found = composition(log_g, layer, k)
+    dissolved = jnp.stack(found.dissolved)
+    silicon = before[4] / (out + silicon_space)
+    with_water = jnp.stack([silicon * out, strong * (LITRES * out)])
+    leaves = jnp.concatenate([dissolved * (LITRES * out), with_water])
+    e_ca, c_ca = found.exchangeable[0], found.dissolved[0]
+    stays = before[0] + 2.0 * calcite - e_ca - c_ca * LITRES * layer.water
+    solid = jnp.where(found.saturated, jnp.maximum(0.5 * stays, 0.0), 0.0)
+    after = (before - leaves).at[0].add(2.0 * (calcite - solid))
+    held = jnp.stack(found.exchangeable)
+    result = (after, solid, -jnp.log10(found.protons), held, jnp.sum(dissolved))
+    return jnp.concatenate([leaves, log_g[None]]), result
+
+
 class Exchange(Process):
     """Base saturation, pH, calcite and leaching."""
 
@@ -495,59 +532,37 @@ class Exchange(Process):
         )  # fmt: skip
         return Selectivity(*(10.0**k for k in logs))
 
-    def slow(self, state: State, environment: Environment, years: int) -> tuple[State, Environment]:
-        """See :class:`diffsoil.process.Process`."""
-        ground = state.ground
-        assert ground is not None
-        temperature = jnp.mean(environment["soil_temperature"], axis=0)
+    def _constants(self, environment: Environment, temperature: Array, drainage: Array) -> dict:
+        """What a :class:`Layer` has besides its bases and calcite, by layer."""
         mass = environment["mineral_mass"] / MG_PER_KG_M2
-        # water that rises over the year, where it can, brings nothing up
-        drainage = jnp.maximum(jnp.sum(environment["percolation"], axis=0), 0.0) * (years / MM)
         wet = jnp.maximum(jnp.mean(environment["water_content"], axis=0), DRIEST)
         pores = wet * environment["thickness"]
         pco2 = environment["pco2"]
         depth = environment["depth_top"] + 0.5 * environment["thickness"]
         k1_kh = log_k1(temperature) + log_k_henry(temperature) + jnp.log10(pco2)
-        constants = {
+        saturation = self.saturation_factor * 2.0 / LITRES * calcite_saturation(temperature, pco2)
+        return {
             "capacity": environment["cec"] * mass / LITRES,
             "water": drainage + pores,
-            "saturation": self.saturation_factor
-            * 2.0
-            / LITRES
-            * calcite_saturation(temperature, pco2),
+            "saturation": saturation,
             "bicarbonate": 10.0**k1_kh,
             "k2": 10.0 ** log_k2(temperature),
             "k_water": 10.0 ** log_k_water(temperature),
             "aluminium": 10.0 ** log_solubility(GIBBSITE, temperature),
             "anions": self.organic_anions / LITRES * jnp.exp(-depth / self.organic_depth),
         }
-        k = self.selectivity()
 
-        def one(carry: Array, x: tuple) -> tuple[Array, tuple]:
-            inflow, start = carry[:-1], carry[-1]
-            labile, calcite, out, silicon_space, of_layer = x
-            before = labile + inflow
-            bases = (before[0], before[1], before[2], before[3])
-            strong = before[5] / (LITRES * of_layer["water"])
-            of_layer = of_layer | {"anions": of_layer["anions"] + strong}
-            layer = Layer(bases=bases, calcite=calcite, **of_layer)
-            log_g = solve(start, layer, k)
-            found = composition(log_g, layer, k)
-            dissolved = jnp.stack(found.dissolved)
-            silicon = before[4] / (out + silicon_space)
-            with_water = jnp.stack([silicon * out, strong * (LITRES * out)])
-            leaves = jnp.concatenate([dissolved * (LITRES * out), with_water])
-            e_ca, c_ca = found.exchangeable[0], found.dissolved[0]
-            stays = before[0] + 2.0 * calcite - e_ca - c_ca * LITRES * layer.water
-            solid = jnp.where(found.saturated, jnp.maximum(0.5 * stays, 0.0), 0.0)
-            after = (before - leaves).at[0].add(2.0 * (calcite - solid))
-            held = jnp.stack(found.exchangeable)
-            result = (after, solid, -jnp.log10(found.protons), held, jnp.sum(dissolved))
-            return jnp.concatenate([leaves, log_g[None]]), result
-
+    def slow(self, state: State, environment: Environment, years: int) -> tuple[State, Environment]:
+        """See :class:`diffsoil.process.Process`."""
+        ground = state.ground
+        assert ground is not None
+        temperature = jnp.mean(environment["soil_temperature"], axis=0)
+        # water that rises over the year, where it can, brings nothing up
+        drainage = jnp.maximum(jnp.sum(environment["percolation"], axis=0), 0.0) * (years / MM)
+        constants = self._constants(environment, temperature, drainage)
         start = jnp.zeros(len(SOLUTES) + 1).at[-1].set(-12.0)
         leached, (labile, calcite, ph, held, bases) = lax.scan(
-            one,
+            partial(_through_layer, self.selectivity()),
             start,
             (ground.labile.T, ground.calcite, drainage, environment["silicon_space"], constants),
         )

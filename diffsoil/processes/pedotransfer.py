@@ -59,8 +59,7 @@ def wosten1999(
     """Mualem-van Genuchten parameters by the continuous HYPRES functions.
 
     All arguments are scalars or arrays of one shape. Values outside the ranges below are taken
-    as the nearest value inside, so the result is finite for any soil and its gradient is zero
-    there.
+    as the nearest value inside: the result is finite for any soil, and its gradient zero there.
 
     Args:
         clay_pct: clay (< 2 um), mass %, 1 to 100.
@@ -69,13 +68,9 @@ def wosten1999(
         bulk_density_g_cm3: dry bulk density, g/cm3, 0.5 to 2.
         topsoil: 1 for a topsoil, 0 for a subsoil.
 
-    Returns:
-        theta_r, theta_s, alpha_1_cm, n, ks_cm_d, l.
-
     Source: Woesten, Lilly, Nemes & Le Bas 1999, table 5.
     """
-    C = _within(clay_pct, CLAY_RANGE)
-    S = _within(silt_pct, SILT_RANGE)
+    C, S = _within(clay_pct, CLAY_RANGE), _within(silt_pct, SILT_RANGE)
     OM = _within(om_pct, ORGANIC_MATTER_RANGE)
     D = _within(bulk_density_g_cm3, BULK_DENSITY_RANGE)
     t = jnp.asarray(topsoil, dtype=float)

@@ -41,6 +41,24 @@ def is_official(path: str | Path) -> bool:
     return any(_names(line.split(), HEADER_KEYS) >= {"clay", "depth", "iom"} for line in lines)
 
 
+def _months(
+    path: str | Path, lines: list[tuple[int, list[str]]], faults: io.Faults, meant: Meant
+) -> pd.DataFrame:
+    """The table of months from its header on; its faults are refused with those found before."""
+    by_lower = {name.lower(): own for name, own in OFFICIAL_COLUMNS.items()}
+    names = [by_lower.get(word.lower(), word) for word in lines[0][1]]
+    places, rows = [], []
+    for line, cells in lines[1:]:
+        if len(cells) == len(names):
+            places.append(line)
+            rows.append(cells)
+        else:
+            expected = f"where the header has {len(names)}"
+            faults.cell(path, line, "", f"{len(cells)} values", expected)
+    columns = {name: column for name, column in INPUT_COLUMNS.items() if name != "role"}
+    return checked_table(path, names, places, rows, columns, faults, meant)
+
+
 def _names(words: list[str], known: Iterable[str]) -> set[str]:
     """Those of some names that stand in a line, in whatever case."""
     by_lower = {name.lower(): name for name in known}
@@ -87,18 +105,7 @@ def read_official(path: str | Path, meant: Meant = CONFIRMED) -> tuple[Site, pd.
     faults = io.Faults()
     with faults.gathered():
         site = site_of(path, header, HEADER_KEYS, meant)
-    by_lower = {name.lower(): own for name, own in OFFICIAL_COLUMNS.items()}
-    names = [by_lower.get(word.lower(), word) for word in lines[start][1]]
-    whole = []
-    for line, cells in lines[start + 1 :]:
-        if len(cells) == len(names):
-            whole.append((line, cells))
-        else:
-            expected = f"where the header has {len(names)}"
-            faults.cell(path, line, "", f"{len(cells)} values", expected)
-    columns = {name: column for name, column in INPUT_COLUMNS.items() if name != "role"}
-    places, rows = [line for line, _ in whole], [cells for _, cells in whole]
-    table = checked_table(path, names, places, rows, columns, faults, meant)
+    table = _months(path, lines[start:], faults, meant)
     if steps is None or steps != int(steps) or not 13 <= steps <= len(table):
         given = "is missing" if steps is None else f"{steps:g} is not 13 to {len(table)}"
         raise InputError(
