@@ -19,7 +19,7 @@ from jaxtyping import Array, Int
 from scipy import stats
 
 from calibration import checks, plots, store
-from calibration.methods import METHODS, importance, named
+from calibration.methods import METHODS, importance
 from calibration.methods.method import Method
 from calibration.methods.mode import laplace, search
 from calibration.problem import Problem
@@ -119,7 +119,7 @@ class Replicates:
 def _refuse_unable(method: Method) -> None:
     if type(method).repeated is not Method.repeated:
         return
-    able = [name for name in METHODS if named(name).repeated is not Method.repeated]
+    able = [name for name, kind in METHODS.items() if kind.repeated is not Method.repeated]
     raise InputError(f"--sbc: --method {method.name}: only {' and '.join(able)} can be checked")
 
 

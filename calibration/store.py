@@ -472,7 +472,7 @@ def _method(file: Path, content: Mapping[str, Any]) -> Method:
     if name == Reweighting.name:  # until format 2
         name = next((e["method"] for e in reversed(content["history"]) if e["method"] != name), "")
     try:
-        kind = methods.named(str(name))
+        kind = methods.METHODS[str(name)]
     except KeyError:
         known = ", ".join(METHODS)
         raise InputError(f"{file}: method: is {name!r}, known are {known}") from None

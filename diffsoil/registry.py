@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterator, Mapping
 from importlib import metadata
 from typing import Any
@@ -17,6 +18,34 @@ def _same_definition(one: Any, other: Any) -> bool:
     )
 
 
+def _imported(found: Any) -> Any:
+    """What stands at ``package.module:NAME``; anything else as it is."""
+    if not isinstance(found, str):
+        return found
+    module, _, name = found.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+class _Own[T](Mapping[str, T]):
+    """The choices of this program, imported when they are looked at."""
+
+    def __init__(self, found: Mapping[str, T | str]) -> None:
+        self._found = dict(found)
+
+    def __getitem__(self, name: str) -> T:
+        choice: T = _imported(self._found[name])
+        return choice
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._found)
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._found
+
+
 class Registry[T](Mapping[str, T]):
     """The choices of a slot by name: those of this program, then those added from outside.
 
@@ -25,9 +54,11 @@ class Registry[T](Mapping[str, T]):
 
     Args:
         what: a choice in words, for messages.
-        own: the choices of this program.
+        own: the choices of this program; one whose file is to be imported only when it is chosen
+            is given as ``package.module:NAME``.
         group: of entry points; none if empty.
-        kind: what choices are classes of, with their name as ``name``.
+        kind: what choices are classes of, with their name as ``name``; may be given in that
+            way too.
         added: called with each choice from outside, before it can be chosen; raises ValueError
             where it cannot be.
 
@@ -38,13 +69,13 @@ class Registry[T](Mapping[str, T]):
     def __init__(
         self,
         what: str,
-        own: Mapping[str, T],
+        own: Mapping[str, T | str],
         group: str = "",
-        kind: type | None = None,
+        kind: type | str | None = None,
         added: Callable[[T], None] = lambda choice: None,
     ) -> None:
         self.what = what
-        self.own: Mapping[str, T] = dict(own)
+        self.own: Mapping[str, T] = _Own(own)
         self._group = group
         self._kind = kind
         self._on_adding = added
@@ -65,14 +96,15 @@ class Registry[T](Mapping[str, T]):
         if name in self.own or (there is not None and not _same_definition(there, choice)):
             raise ValueError(f"there is a {self.what} {name!r} already")
         if self._kind:
-            if not (isinstance(choice, type) and issubclass(choice, self._kind)):
-                raise ValueError(f"{self.what} {name!r} is no class of {self._kind.__name__}")
+            kind: type = _imported(self._kind)
+            if not (isinstance(choice, type) and issubclass(choice, kind)):
+                raise ValueError(f"{self.what} {name!r} is no class of {kind.__name__}")
             if (own := getattr(choice, "name", None)) != name:
                 raise ValueError(f"{self.what} {name!r} has the name {own!r} of its own")
         self._on_adding(choice)
         self._added[name] = choice
 
-    def _all(self) -> dict[str, T]:
+    def _others(self) -> dict[str, T]:
         if not self._loaded:
             self._loaded = True  # what is loaded may look into the registry itself
             for point in metadata.entry_points(group=self._group):
@@ -84,16 +116,17 @@ class Registry[T](Mapping[str, T]):
                         f"{self.what} {point.name!r} ({self._group}, {point.value}) cannot be "
                         f"loaded: {error}"
                     ) from error
-        return {**self.own, **self._added}
+        return self._added
 
     def __getitem__(self, name: str) -> T:
-        return self._all()[name]
+        return self.own[name] if name in self.own else self._others()[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._all())
+        yield from self.own
+        yield from self._others()
 
     def __len__(self) -> int:
-        return len(self._all())
+        return len(self.own) + len(self._others())
 
     def known(self, name: str) -> str:
         """The name of a choice; ValueError, which names the nearest, if it is none."""

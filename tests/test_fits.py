@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from calibration import fit, load
-from calibration.methods import METHODS, Laplace, named
+from calibration.methods import METHODS, Laplace
 from calibration.methods.method import Method
 from calibration.methods.posterior import Draws
 from calibration.problem import Problem
@@ -44,12 +44,12 @@ def problem(tmp_path_factory) -> Problem:
 
 @pytest.fixture(scope="module")
 def fitted(problem):
-    METHODS["student_t"] = StudentT
-    yield fit(problem, named("student_t").sized(quick=True, draws=300), seed=3)
-    del METHODS["student_t"]
+    METHODS.register("student_t", StudentT)
+    yield fit(problem, METHODS["student_t"].sized(quick=True, draws=300), seed=3)
+    METHODS._added.clear()
 
 
-def test_a_method_from_outside_needs_one_class_and_one_line(fitted):
+def test_a_method_from_outside_needs_one_class_that_is_registered(fitted):
     assert fitted.settings.method == StudentT(quick=True, starts=1, draws=300)
     assert fitted.draws.shape == (300, len(fitted.names))
     k = fitted.checks.set_index("check").loc["importance weights (Pareto k)"]
@@ -76,7 +76,7 @@ def test_a_temporary_fit_goes_with_the_last_who_holds_it(problem, monkeypatch):
     folder = made[0].path
     monkeypatch.setattr(fitting.store, "Scratch", lambda: made[0])
     with pytest.raises(InputError, match="has no density to weigh by"):
-        fit(problem, named("map")(), slow_step=50)
+        fit(problem, METHODS["map"](), slow_step=50)
     assert folder.is_dir()
     made.clear()
     assert not folder.exists()

@@ -6,8 +6,9 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any
+
+from diffsoil.registry import Registry
 
 if TYPE_CHECKING:
     from calibration.methods.ensemble_smoother import EnsembleSmoother
@@ -18,36 +19,28 @@ if TYPE_CHECKING:
     from calibration.methods.smc import SMC
     from calibration.methods.svi import SVI, Flow
 
-METHODS: dict[str, str | type[Method]] = {
-    "map": "calibration.methods.map:MAP",
-    "laplace": "calibration.methods.laplace:Laplace",
-    "svi": "calibration.methods.svi:SVI",
-    "flow": "calibration.methods.svi:Flow",
-    "nuts": "calibration.methods.nuts:NUTS",
-    "smc": "calibration.methods.smc:SMC",
-    "ensemble": "calibration.methods.ensemble_smoother:EnsembleSmoother",
-}
-"""Class of each method by its name, or where it is: samplers are loaded when they are asked for."""
+METHODS: Registry[type[Method]] = Registry(
+    "method",
+    {
+        "map": "calibration.methods.map:MAP",
+        "laplace": "calibration.methods.laplace:Laplace",
+        "svi": "calibration.methods.svi:SVI",
+        "flow": "calibration.methods.svi:Flow",
+        "nuts": "calibration.methods.nuts:NUTS",
+        "smc": "calibration.methods.smc:SMC",
+        "ensemble": "calibration.methods.ensemble_smoother:EnsembleSmoother",
+    },
+    "calibration.methods",
+    "calibration.methods.method:Method",
+)
+"""Class of each method by its name; samplers are imported when they are asked for."""
 
-__all__ = ["MAP", "METHODS", "NUTS", "SMC", "SVI", "EnsembleSmoother", "Flow", "Laplace", "named"]
-
-
-def named(name: str) -> type[Method]:
-    """The class of a method.
-
-    Raises:
-        KeyError: there is none of this name.
-    """
-    found = METHODS[name]
-    if not isinstance(found, str):
-        return found
-    module, _, kind = found.partition(":")
-    return getattr(importlib.import_module(module), kind)
+__all__ = ["MAP", "METHODS", "NUTS", "SMC", "SVI", "EnsembleSmoother", "Flow", "Laplace"]
 
 
 def __getattr__(name: str) -> Any:
-    """The classes of the methods, loaded when they are asked for."""
-    for key, found in METHODS.items():
-        if isinstance(found, str) and found.endswith(f":{name}"):
-            return named(key)
+    """The classes of the methods, imported when they are asked for."""
+    for kind in METHODS.own.values() if name in __all__ else ():
+        if kind.__name__ == name:
+            return kind
     raise AttributeError(f"module 'calibration.methods' has no attribute {name!r}")

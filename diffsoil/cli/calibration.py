@@ -106,7 +106,7 @@ def calibrate(
 ) -> int | None:
     """Fit a case's free parameters to its observations."""
     path, values = case_file(case), parameter_values(settings)
-    chosen = methods.named(method).sized(quick, chains=chains, warmup=warmup, draws=draws)
+    chosen = methods.METHODS[method].sized(quick, chains=chains, warmup=warmup, draws=draws)
     # chains have a device each, and those are set up before anything is computed
     use_device(device, cpu_devices=chosen.side_by_side)
     existing = Existing(overwrite, resume)
