@@ -53,7 +53,8 @@ def configure() -> None:
     own = jax.config.jax_compilation_cache_dir if jax else os.environ.get(CACHE.upper())
     if own is None and (folder := _usable_cache()):
         settings[CACHE] = str(folder)
-        settings["jax_persistent_cache_min_compile_time_secs"] = 0.5
+        # small programs too: a calibration has hundreds, which take longer than the large ones
+        settings["jax_persistent_cache_min_compile_time_secs"] = 0.0
         settings["jax_persistent_cache_min_entry_size_bytes"] = 0
         # a full disk, or an entry that another process is writing: JAX compiles instead
         warnings.filterwarnings("ignore", r"Error (reading|writing) persistent compilation cache")
