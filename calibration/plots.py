@@ -333,8 +333,16 @@ def _through_time(tree: xr.DataTree, panels: list[Panel], labels: Labels, column
 def kept_out(table: pd.DataFrame, labels: Labels) -> Figure | None:
     """Observations that the fit has never seen, beside what was predicted for them."""
     rows = table[checks.kept_out(table)]
-    if rows.empty:
-        return None
+    return None if rows.empty else beside_observations(rows, labels)
+
+
+def beside_observations(rows: pd.DataFrame, labels: Labels) -> Figure:
+    """Observations beside what was predicted for them, a panel for each treatment and quantity.
+
+    Args:
+        rows: of a table of predictions (:func:`calibration.prediction.table`).
+        labels: of the treatments.
+    """
     panels = [p for name, own in _by_treatment(rows) for p in _quantities(name, own)]
     figure, axes = _grid(len(panels), 3, 4.8, 3.2)
     for ax, panel in zip(axes, panels, strict=True):

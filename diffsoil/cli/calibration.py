@@ -36,6 +36,30 @@ else:
 
 
 @app.command
+def check(
+    case: Case,
+    /,
+    *,
+    output: Annotated[
+        Path | None,
+        Parameter(
+            name=["-o", "--output"],
+            show_default=False,
+            help="Also write a page: time line, inputs, climate, and what the priors predict of "
+            "each observation. Takes a minute.",
+        ),
+    ] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Read a case with all its files, and say what will be done with it."""
+    path = case_file(case)
+    use_device("cpu")
+    from calibration.preview import check_case
+
+    print(check_case(path, output, overwrite))
+
+
+@app.command
 def calibrate(
     case: Case,
     /,

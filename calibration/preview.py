@@ -1,0 +1,301 @@
+"""What will be done with a case: read whole, told in a page of text, before anything is computed.
+
+``diffsoil check`` prints it. As a page it has pictures too, and what the priors alone predict of
+every observation, beside what was measured.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+
+import jax
+import numpy as np
+import pandas as pd
+
+from calibration import plots, prediction
+from calibration.problem import Problem
+from diffsoil.cases import Case, load_case
+from diffsoil.cases.fingerprint import case_files
+from diffsoil.cases.overview import Overview, overview
+from diffsoil.output import case_pictures
+from diffsoil.report import html
+from diffsoil.report.pictures import save
+from diffsoil.work.folder import Kind, OutputFolder
+
+PICTURES = ("time_line", "climate", "inputs", "priors")
+TABLES = ("inputs", "climate", "defaults", "prior_predictions")
+KIND = Kind(
+    "check",
+    "the check of a case",
+    ("report.html", *(f"{p}.png" for p in PICTURES), *(f"{t}.csv" for t in TABLES)),
+)
+
+DRAWS = 200
+"""Of the priors, for what they predict."""
+
+SECONDS = {True: 6.5e-6, False: 6.5e-7}
+"""Of a layer in a slow step on a core of 2024, of a whole soil and of carbon alone; to be read as
+an order of magnitude."""
+GRADIENT = 4.0
+"""Time of a gradient in runs."""
+NUTS_GRADIENTS = 30_000
+"""That chains of NUTS take one after the other, with its full settings."""
+
+
+def check_case(case: Path | str, output: Path | None = None, overwrite: bool = False) -> str:
+    """Read a case with all its files, and say what will be done with it.
+
+    Args:
+        case: a case file, or the name of one.
+        output: folder for a page with pictures and prior predictions; none if not given.
+        overwrite: replace such a folder.
+
+    Returns:
+        The text.
+
+    Raises:
+        diffsoil.io.InputError: all that is wrong with the case.
+    """
+    read = load_case(case)
+    place = None
+    if output is not None:
+        place = OutputFolder(output, KIND, overwrite=overwrite, inputs=case_files(read))
+    found = overview(read)
+    problem = Problem(read) if read.file.observations else None
+    text = "\n".join(lines(found, problem))
+    if place is not None:
+        with place:
+            write(found, problem, text, place.work)
+    return text
+
+
+def lines(found: Overview, problem: Problem | None) -> Iterator[str]:
+    """The text, line by line.
+
+    Args:
+        found: of the case.
+        problem: of its calibration; None for a case without observations.
+    """
+    case = found.case
+    yield f"{case.name}: {case.file.title}"
+    yield f"{case.path}, format {case.file.format}; no fault in its {_files(case)}"
+    yield ""
+    yield from _column(case)
+    yield ""
+    yield "Years, both included, land use, and carbon inputs (t C/ha/a)"
+    yield _table(inputs(found))
+    yield ""
+    yield "Climate"
+    yield _table(found.climate.round(1))
+    if problem is not None:
+        yield ""
+        yield "Observations"
+        yield _table(observed(problem))
+        yield ""
+        yield f"Free parameters ({len(problem.parameters)})"
+        yield _table(free(problem))
+    yield ""
+    yield "Left out of the case; what holds instead"
+    yield _table(defaults(found))
+    yield ""
+    yield from _costs(found, problem)
+
+
+def _files(case: Case) -> str:
+    others = len(case_files(case)) - 1
+    return f"{others} tables" if others != 1 else "table"
+
+
+def _column(case: Case) -> Iterator[str]:
+    file = case.file
+    depth = file.grid.layers * file.grid.thickness_m
+    kind = "the whole soil develops" if case.whole_soil else "the mineral soil is prescribed"
+    yield f"Column: {kind}; {file.grid.layers} layers of {100 * file.grid.thickness_m:g} cm, " + (
+        f"{depth:g} m; water: {file.water}"
+    )
+    yield f"Protection: {', '.join(file.protection) or 'none'} ({file.minimum} minimum)"
+    if file.processes:
+        yield f"Processes from outside: {', '.join(file.processes)}"
+    if file.without:
+        yield f"Without: {', '.join(file.without)}"
+    fixed = [f"{name} = {value:g}" for name, value in file.set.items()]
+    if fixed:
+        yield f"Set: {', '.join(fixed)}"
+
+
+def inputs(found: Overview) -> pd.DataFrame:
+    """A row for each stretch of land use: years, slow step, climate and carbon inputs."""
+    steps = found.time_line.set_index(["from", "site"])
+    sites = {t.name: t.site for t in found.case.file.treatment}
+    rows = []
+    for row in found.inputs.to_dict("records"):
+        begin, of = row["from"], row["of"]
+        key = (begin, of)
+        phase = steps.loc[key] if key in steps.index else None
+        rows.append(
+            {
+                "years": f"{begin} to {row['until']}",
+                "step": 1 if phase is None else int(phase["step_years"]),
+                "site or treatment": of if phase is not None else f"{of} ({sites.get(of, of)})",
+                "land use": row["land_use"],
+                "plants": _range(row, "plants"),
+                "manure": _range(row, "manure"),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _range(row: dict, kind: str) -> str:
+    mean, least, most = row[kind], row[f"{kind}_least"], row[f"{kind}_most"]
+    if most == 0:
+        return "-"
+    return f"{mean:.2f}" if most - least < 5e-3 else f"{mean:.2f} ({least:.2f} to {most:.2f})"
+
+
+def observed(problem: Problem) -> pd.DataFrame:
+    """A row for each series and variable: how many, when, what is fitted and what is kept out."""
+    rows = []
+    for (series, variable), own in problem.table.groupby(["series", "variable"], sort=False):
+        out = own.loc[~own["fitted"], "withheld"].replace("", "estimated")
+        reasons = ", ".join(dict.fromkeys(out))
+        rows.append(
+            {
+                "series": series,
+                "variable": variable,
+                "years": f"{own['year'].min()} to {own['year'].max()}",
+                "fitted": int(own["fitted"].sum()),
+                "kept out": f"{len(out)} ({reasons})" if len(out) else "0",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def free(problem: Problem) -> pd.DataFrame:
+    """A row for each free parameter: its value in the case, prior, bounds and unit."""
+    return pd.DataFrame(
+        {
+            "parameter": p.name,
+            "value": f"{p.default:g}",
+            "prior": str(p.prior),
+            "bounds": f"{p.lower:g} to {p.upper:g}",
+            "unit": p.unit,
+        }
+        for p in problem.parameters
+    )
+
+
+def defaults(found: Overview) -> pd.DataFrame:
+    """A row for each default: names and numbers of places that have the same are put together."""
+    table = found.defaults
+    names = {*found.case.file.soil, *found.case.file.land_use, *found.case.climate}
+    if found.case.file.observations:
+        names |= {*found.case.file.observations.errors}
+
+    def general(key: str) -> str:
+        parts = key.split(".")
+        return ".".join("*" if part.isdigit() or part in names else part for part in parts)
+
+    keys = table["key"].map(general)
+    grouped = table.assign(key=keys).groupby(["key", "value"], sort=False).size()
+    counted = grouped.rename("places").reset_index()
+    counted["key"] = [re.sub(r"\.\*$", "", key) for key in counted["key"]]
+    return counted[["key", "value", "places"]]
+
+
+def _costs(found: Overview, problem: Problem | None) -> Iterator[str]:
+    run = found.layer_steps * SECONDS[found.case.whole_soil]
+    yield (
+        f"One run takes some {_time(run)} on one core, a gradient some {_time(GRADIENT * run)}; "
+        "compilation before the first run half a minute to two minutes, once"
+    )
+    if problem is not None:
+        nuts = NUTS_GRADIENTS * GRADIENT * run
+        yield f"A calibration by NUTS with its full settings takes some {_time(nuts)} on two cores"
+
+
+def _time(seconds: float) -> str:
+    if seconds < 1:
+        return f"{1000 * seconds:.0f} ms" if seconds >= 2e-3 else "1 ms"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"
+
+
+def _table(frame: pd.DataFrame) -> str:
+    if frame.empty:
+        return "  none"
+    numbers = [pd.api.types.is_numeric_dtype(frame[name]) for name in frame]
+    rows = [[f"{v:g}" if n else str(v) for v, n in zip(row, numbers, strict=True)]
+            for row in frame.itertuples(index=False)]  # fmt: skip
+    widths = [max(map(len, column)) for column in zip(frame.columns, *rows, strict=True)]
+    aligned = [
+        "  ".join(
+            cell.rjust(width) if number else cell.ljust(width)
+            for cell, width, number in zip(row, widths, numbers, strict=True)
+        )
+        for row in [list(frame.columns), *rows]
+    ]
+    return "\n".join(f"  {line}".rstrip() for line in aligned)
+
+
+# As a page.
+
+
+def prior_predictions(problem: Problem, seed: int = 0) -> pd.DataFrame:
+    """What the priors alone predict of every observation, see :func:`.prediction.table`."""
+    x = np.asarray(problem.priors.sample(jax.random.key(seed), DRAWS))
+    predicted = prediction.in_memory(prediction.predict_draws(problem, x))
+    return prediction.table(problem, predicted, seed)
+
+
+def write(found: Overview, problem: Problem | None, text: str, folder: Path) -> None:
+    """Write ``report.html`` and its tables and pictures.
+
+    Args:
+        found, problem: as for :func:`lines`.
+        text: what :func:`lines` says.
+        folder: that is there.
+    """
+    figures = {
+        "time_line": case_pictures.time_line(found),
+        "climate": case_pictures.climates(found),
+        "inputs": case_pictures.inputs(found),
+    }
+    tables = {"inputs": found.inputs, "climate": found.climate, "defaults": found.defaults}
+    labels = {t.name: t.label or t.name for t in found.case.file.treatment}
+    if problem is not None:
+        table = prior_predictions(problem)
+        figures["priors"] = plots.beside_observations(table, labels)
+        tables["prior_predictions"] = table
+    written = {n: save(f, folder / f"{n}.png") for n, f in figures.items() if f is not None}
+    for name, table in tables.items():
+        table.to_csv(folder / f"{name}.csv", index=False)
+    told = [
+        html.section("Land use", html.figure(written.get("time_line"), "Land use of each site "
+                     "through history, and of each treatment in the experiment")),
+        html.section("Carbon inputs", html.figure(written.get("inputs"), "Carbon that enters "
+                     "in each year"), html.table(inputs(found))),
+        html.section("Climate", html.figure(written.get("climate"), "Mean year of each climate"),
+                     html.table(found.climate)),
+    ]  # fmt: skip
+    if problem is not None:
+        told += [
+            html.section(
+                "What the priors say before any fit",
+                html.paragraph(
+                    f"Bands of {DRAWS} draws of the priors with the errors of measurement: 50 and "
+                    "90 %. A measurement far outside of its band says that a prior, an input or a "
+                    "unit is wrong; a band that holds everything says that the fit will decide."
+                ),
+                html.figure(written["priors"], "Measured, and predicted by the priors"),
+                html.table(observed(problem)),
+            ),
+            html.section("Free parameters", html.table(free(problem))),
+        ]
+    told.append(html.section("Defaults that hold", html.table(defaults(found))))
+    told.append(html.paragraph(f"diffsoil {metadata.version('diffsoil')}", "note"))
+    page = html.page(f"{found.case.file.title}: what will be done", told)
+    (folder / "report.html").write_text(page, encoding="utf-8")
