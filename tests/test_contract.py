@@ -19,8 +19,9 @@ from diffsoil.column import Column
 from diffsoil.io import data_path
 from diffsoil.process import Environment, Process
 from diffsoil.processes.protection import Protection, SoftMinimum
-from diffsoil.state import VARIABLES, State
+from diffsoil.state import State
 from diffsoil.time import _neutral
+from diffsoil.variables import VARIABLES
 
 FIELDS = tuple(field.name for field in dataclasses.fields(State))
 

@@ -22,7 +22,8 @@ from diffsoil.processes.minerals import (
 from diffsoil.processes.oxides import KineticIron
 from diffsoil.processes.richards import SimulatedRichards
 from diffsoil.processes.texture import mixed_bulk_density
-from diffsoil.state import CATIONS, ELEMENTS, MINERALS, SIZES, VARIABLES
+from diffsoil.state import CATIONS, ELEMENTS, MINERALS, SIZES
+from diffsoil.variables import VARIABLES
 from tests import tiny_case
 
 LAYERS, THICKNESS = 6, 0.05
