@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -27,6 +27,7 @@ from diffsoil.cases.factors import FACTORS
 from diffsoil.column import Column
 from diffsoil.process import Environment
 from diffsoil.processes.geometry import overlap
+from diffsoil.quantities import YEARLY
 from diffsoil.time import NOTHING, Phase, Record
 
 STRENGTH = "strength."
@@ -118,6 +119,42 @@ class Run(NamedTuple):
             courses.append(Course(phases, self.plan.start_year))
         return courses
 
+    def by_year(self, name: str, first: int) -> Float[Array, "member year ..."]:
+        """A yearly quantity or a variable of all members, from a year on.
+
+        A variable of a slow step stands for each of its years. One that was not recorded is read
+        from the plan.
+
+        Args:
+            name: of the quantity or the variable.
+            first: calendar year to begin with.
+        """
+        plan = self.plan
+        parts = []
+        records = [*self.history, self.experiment]
+        for phase, start, record in zip(plan.phases, plan.starts, records, strict=False):
+            if start + phase.years <= first:
+                continue
+            values = _by_year(name, phase, record)
+            if phase is not plan.experiment:
+                values = values[np.array(plan.site_of)]
+            parts.append(values[:, max(first - start, 0) :])
+        return jnp.concatenate(parts, axis=1)
+
+    def stock(self, upper: float, lower: float, first: int) -> Float[Array, "member year"]:
+        """Carbon of the mineral soil between two depths, m, at the ends of years, Mg/ha.
+
+        Args:
+            upper, lower: the depths.
+            first: calendar year to begin with.
+        """
+
+        def one(soc: Array, top: Array, thickness: Array) -> Array:
+            return jnp.sum(soc * overlap(top, thickness, upper, lower))
+
+        names = ("soc", "depth_top", "thickness")
+        return jax.vmap(jax.vmap(one))(*(self.by_year(name, first) for name in names))
+
 
 class Forward(eqx.Module):
     """A case as a function of its inputs.
@@ -151,11 +188,16 @@ class Forward(eqx.Module):
             plan = FACTORS[name].change(plan, values[name])
         return strength.apply(column, strengths), plan
 
-    def prepared(self) -> Forward:
-        """The same function of parameters, with all computed ahead that they do not change."""
+    def prepared(self, keep: Collection[str] = ()) -> Forward:
+        """The same function of parameters, with all computed ahead that they do not change.
+
+        Args:
+            keep: variables that stay in the plan besides those that have to be recorded.
+        """
         names = [key for keys in self.keys for key in keys]
         assert not any(is_strength(name) or name in FACTORS for name in names)
-        keep = {*self._record(self.in_history).steps, *self._record(self.in_experiment).steps}
+        records = (self._record(self.in_history), self._record(self.in_experiment))
+        keep = {*keep, *(name for record in records for name in record.steps)}
         plan = prepare_plan(self.column, self.plan, names, keep)
         return dataclasses.replace(self, plan=plan, ahead=True)
 
@@ -185,6 +227,17 @@ class Forward(eqx.Module):
         return jnp.concatenate(found)
 
 
+def _by_year(name: str, phase: Phase, record: Environment) -> Array:
+    """What a phase recorded or was given, with an axis of years behind the first."""
+    if name in YEARLY:
+        return record[name]
+    by_step = record[name] if name in record else phase.series.get(name)
+    if by_step is None:
+        value = phase.constant[name][:, None]
+        return jnp.broadcast_to(value, (len(value), phase.years, *value.shape[2:]))
+    return by_step if phase.years_per_step == 1 else jnp.repeat(by_step, phase.years_per_step, 1)
+
+
 def _one(tree: Any, index: int) -> Any:
     return jax.tree.map(lambda leaf: leaf[index], tree)
 
@@ -196,6 +249,5 @@ def is_strength(key: str) -> bool:
 
 def computed(column: Column, plan: Plan) -> set[str]:
     """Variables that a case gives in every phase or that the column provides."""
-    phases = [*plan.history, *([plan.experiment] if plan.experiment else [])]
-    given = set.intersection(*[{*phase.constant, *phase.series} for phase in phases])
+    given = set.intersection(*[{*phase.constant, *phase.series} for phase in plan.phases])
     return given | {name for process in column.processes for name in process.provides}

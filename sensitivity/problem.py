@@ -452,8 +452,7 @@ def _unused(column: Column, plan: Plan) -> set[str]:
 
 def _given(plan: Plan, name: str) -> list[np.ndarray]:
     """A variable in every phase of a plan that has it, with leading axes of sites and steps."""
-    phases = [*plan.history, *([plan.experiment] if plan.experiment else [])]
-    found = [phase.constant.get(name, phase.series.get(name)) for phase in phases]
+    found = [phase.constant.get(name, phase.series.get(name)) for phase in plan.phases]
     return [np.asarray(values) for values in found if values is not None]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 
@@ -73,6 +73,23 @@ class Plan(eqx.Module):
     def layers(self) -> int:
         """Number of layers."""
         return self.iom.shape[1]
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """All phases; the experiment, if there is one, is the last."""
+        return self.history if self.experiment is None else (*self.history, self.experiment)
+
+    @property
+    def starts(self) -> tuple[int, ...]:
+        """First calendar year of each phase."""
+        lengths = [phase.years for phase in self.phases]
+        return tuple(self.start_year + sum(lengths[:number]) for number in range(len(lengths)))
+
+    def changed(self, change: Callable[[Phase], Phase]) -> Plan:
+        """The plan with all its phases changed."""
+        experiment = None if self.experiment is None else change(self.experiment)
+        history = tuple(change(phase) for phase in self.history)
+        return dataclasses.replace(self, history=history, experiment=experiment)
 
 
 def build(case: Case) -> Plan:
@@ -188,7 +205,7 @@ def check(plan: Plan, column: Column, case: Case) -> None:
                 f"{case.path}: input groups: the column has {', '.join(process.input_factor)}, "
                 f"the case {', '.join(case.input_groups)}; start from case.column()"
             )
-    for phase in (*plan.history, *([plan.experiment] if plan.experiment else [])):
+    for phase in plan.phases:
         given = {*phase.constant, *phase.series, *phase.yearly}
         for name, need in missing_needs(column, given):
             raise InputError(f"{case.path}: process {name!r} needs {need!r}, nothing provides it")

@@ -32,13 +32,6 @@ class Factor:
     whole_soil: bool = False
 
 
-def _phases(plan: Plan, change: Callable[[Phase], Phase]) -> Plan:
-    """The plan with all its phases changed."""
-    experiment = None if plan.experiment is None else change(plan.experiment)
-    history = tuple(change(phase) for phase in plan.history)
-    return dataclasses.replace(plan, history=history, experiment=experiment)
-
-
 def _each(*names: str, by: Callable[[Array, Array], Array]) -> Change:
     """Change some variables of all phases, wherever a phase has them."""
 
@@ -48,7 +41,7 @@ def _each(*names: str, by: Callable[[Array, Array], Array]) -> Change:
             series = {k: by(v, value) if k in names else v for k, v in phase.series.items()}
             return dataclasses.replace(phase, constant=constant, series=series)
 
-        return _phases(plan, one)
+        return plan.changed(one)
 
     return change
 
@@ -81,7 +74,7 @@ def _material(change: Callable[..., tuple[Array, Array]]) -> Change:
             constant = phase.constant | dict(zip(names, parent, strict=True))
             return dataclasses.replace(phase, constant=constant)
 
-        return _phases(dataclasses.replace(plan, ground=new), one)
+        return dataclasses.replace(plan, ground=new).changed(one)
 
     return of_plan
 
