@@ -23,7 +23,8 @@ from calibration.likelihood import (
     error_model,
     error_parameters,
 )
-from calibration.observations import LAYERS, THE_SAME, Operator, geometry_of, operator, read
+from calibration.observations import THE_SAME, read
+from calibration.operator import LAYERS, Operator, geometry_of, operator
 from calibration.priors import Priors
 from calibration.quantities import QUANTITIES
 from calibration.reparameterization import Coordinates

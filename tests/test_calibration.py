@@ -13,7 +13,7 @@ import pytest
 from calibration import fitting, identifiability, prediction, store
 from calibration.methods import MAP, Laplace, nuts
 from calibration.methods import mode as approximation
-from calibration.observations import Operator
+from calibration.operator import Operator
 from calibration.priors import Priors, Transform
 from calibration.problem import Problem
 from calibration.transfer import predict_case, transfer

@@ -15,7 +15,8 @@ from scipy import stats
 from calibration import prediction
 from calibration.likelihood import SMALLEST_SD, ErrorModel, Spread
 from calibration.noise import Lognormal, Normal, OrnsteinUhlenbeck, StudentT
-from calibration.observations import Operator, read
+from calibration.observations import read
+from calibration.operator import Operator
 from calibration.problem import Prediction, Problem
 from calibration.quantities import QUANTITIES
 from diffsoil.cases import load_case

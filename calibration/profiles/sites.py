@@ -20,7 +20,8 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Array, Float
 
-from calibration.observations import LAYERS, geometry_of, operator, read
+from calibration.observations import read
+from calibration.operator import LAYERS, geometry_of, operator
 from diffsoil.cases import Case, load_case
 from diffsoil.cases.arrays import Plan, build, check, initial_state, prepare_plan, run
 from diffsoil.cases.schema import at_site
