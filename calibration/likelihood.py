@@ -29,6 +29,7 @@ from diffsoil.parameters import Parameter, lognormal
 
 ERROR = "observation.error."
 MEMORY = "observation.correlation_years."
+METHOD = "observation.method_factor."
 
 SMALLEST_SD = 1e-6
 """Keeps the likelihood finite where a prediction is zero and no sd was measured."""
@@ -278,6 +279,33 @@ def error_parameters(table: pd.DataFrame, case: Case) -> dict[str, Parameter]:
             found[MEMORY + name] = memory_parameter(MEMORY + name, name, text.memory_years)
     errors = {n: p for n, p in found.items() if n.startswith(ERROR)}
     return dict(sorted(errors.items())) | dict(sorted(found.items()))
+
+
+def observation_parameters(
+    table: pd.DataFrame,
+    methods: tuple[str, ...],
+    case: Case,
+    errors: dict[str, Parameter] | None = None,
+) -> dict[str, Parameter]:
+    """Parameters of the error model: fitted errors by series, a factor by method.
+
+    Args:
+        table, methods, case: see :func:`calibration.likelihood.error_model`.
+        errors: those of a fit of other observations, in the place of those of the table.
+    """
+    found = dict(error_parameters(table, case) if errors is None else errors)
+    for method in methods:
+        found[METHOD + method] = Parameter(
+            name=METHOD + method,
+            default=1.0,
+            unit="1",
+            lower=0.7,
+            upper=1.3,
+            prior=lognormal(1.0, 0.04),
+            source="assumption: laboratory methods agree to some percent",
+            description=f"measured over true value of the method {method}",
+        )
+    return found
 
 
 class Part(NamedTuple):

@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from calibration.likelihood import FoundErrors
 from calibration.quantities import QUANTITIES
 from diffsoil.cases import Case
 from diffsoil.cases.arrays import Plan
@@ -299,3 +300,27 @@ def _repeated(first: pd.Series, row: pd.Series) -> str:
         f"{where}: a second {what}: {row['value']:g} here, {first['value']:g} in {before}; "
         "average replicates before use, or give laboratories series of their own"
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class Known:
+    """What a fit knows of measurements.
+
+    ``table`` has its observations, ``errors`` the parts of their errors that it found, and
+    ``methods`` names the laboratory methods that have a factor in it.
+    """
+
+    table: pd.DataFrame
+    errors: FoundErrors
+    methods: tuple[str, ...]
+
+    def fitted(self, table: pd.DataFrame) -> pd.Series:
+        """Which observations of another table the fit was fitted to."""
+        own = self.table[self.table["fitted"]]
+        return _labels(table).isin(set(_labels(own)))
+
+
+def _labels(table: pd.DataFrame) -> pd.Series:
+    """What tells an observation from all others, as one text."""
+    rows = table[[*THE_SAME, "value"]].itertuples(index=False)
+    return pd.Series(["|".join(map(str, row)) for row in rows], index=table.index, dtype=str)

@@ -14,10 +14,12 @@ from calibration.observations import UNITS
 from calibration.quantities import QUANTITIES, Sample
 from diffsoil.cases import Case
 from diffsoil.cases.arrays import Plan
+from diffsoil.column import Column
+from diffsoil.forward import GEOMETRY
 from diffsoil.io import InputError
 from diffsoil.process import Environment
 from diffsoil.processes.pores import ORGANIC_MATTER_IN_CARBON
-from diffsoil.time import Phase
+from diffsoil.time import Phase, Record
 from diffsoil.units import CM_PER_M
 
 
@@ -184,3 +186,46 @@ def geometry_of(phase: Phase) -> dict[str, np.ndarray]:
             shape = (value.shape[0], phase.years, value.shape[1])
             found[name] = np.broadcast_to(value[:, None, :], shape)
     return found
+
+
+def recorded(table: pd.DataFrame, column: Column, plan: Plan, case: Case) -> Record:
+    """What has to be recorded to predict a table."""
+    chosen = [QUANTITIES[v] for v in dict.fromkeys(table["variable"])]
+    yearly = dict.fromkeys(("soc", *(name for q in chosen for name in q.yearly)))
+    steps = dict.fromkeys(name for q in chosen for name in q.steps)
+    if case.whole_soil:
+        steps |= dict.fromkeys((*GEOMETRY, "mineral_mass"))
+    known = {name for process in column.processes for name in process.provides}
+    for phase in plan.phases:
+        known |= {*phase.constant, *phase.series}
+    for variable in dict.fromkeys(table["variable"]):
+        own = QUANTITIES[variable].steps
+        if own and own[0] not in known:
+            row = table[table["variable"] == variable].iloc[0]
+            raise InputError(
+                f"{row['file']}: line {row['line']}, column 'variable': the column of the case "
+                f'does not compute {variable}; it needs column = "whole_soil"'
+            )
+    return Record(yearly=tuple(yearly), steps=tuple(n for n in steps if n in known))
+
+
+def refuse_unmoved(table: pd.DataFrame, case: Case, given: list[Phase], ready: list[Phase]) -> None:
+    """Refuse to fit what no free parameter can change; kept out, it is compared as it is."""
+    for _, row in table[table["fitted"]].iterrows():
+        quantity = QUANTITIES[row["variable"]]
+        if not quantity.steps or quantity.yearly:
+            continue
+        name = quantity.steps[0]
+        if all(name in phase.constant or name in phase.series for phase in ready):
+            prescribed = any(name in phase.constant or name in phase.series for phase in given)
+            why = "is prescribed by the case" if prescribed else "follows from the case alone"
+            raise InputError(
+                f"{row['file']}: line {row['line']}, column 'variable': {row['variable']} {why}; "
+                "nothing that is fitted changes it (keep the series out to compare it all the same)"
+            )
+
+
+def decomposition_rates(column: Column) -> Float[Array, "4"]:
+    """Rates of the active pools, 1/a."""
+    carbon = column.process("carbon")
+    return jnp.stack([getattr(carbon, f"k_{pool}") for pool in ("dpm", "rpm", "bio", "hum")])

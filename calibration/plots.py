@@ -18,7 +18,8 @@ from matplotlib.ticker import MaxNLocator
 from scipy.stats import gaussian_kde
 
 from calibration import checks, quantities
-from calibration.problem import ERROR, METHOD, TOPSOIL_CM, Problem
+from calibration.likelihood import ERROR, METHOD
+from calibration.problem import TOPSOIL_CM, Problem
 from diffsoil.parameters import Parameter
 from diffsoil.report.pictures import BLUE, CYCLE, GREY, ORANGE, Figure, save
 

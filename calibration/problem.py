@@ -17,28 +17,31 @@ from jaxtyping import Array, Float
 from calibration.likelihood import (
     ERROR,
     MEMORY,
+    METHOD,
     ErrorModel,
-    FoundErrors,
     Spread,
     error_model,
-    error_parameters,
+    observation_parameters,
 )
-from calibration.observations import THE_SAME, read
-from calibration.operator import LAYERS, Operator, geometry_of, operator
+from calibration.observations import Known, read
+from calibration.operator import (
+    LAYERS,
+    Operator,
+    decomposition_rates,
+    geometry_of,
+    operator,
+    recorded,
+    refuse_unmoved,
+)
 from calibration.priors import Priors
-from calibration.quantities import QUANTITIES
 from calibration.reparameterization import Coordinates
 from diffsoil.cases import Case, load_case
 from diffsoil.cases.arrays import Plan, build, check, prepare_plan, run
 from diffsoil.column import Column
 from diffsoil.io import Faults, InputError, nearest
-from diffsoil.parameters import Parameter, Prior, lognormal
+from diffsoil.parameters import Parameter, Prior
 from diffsoil.process import Environment
-from diffsoil.time import NOTHING, Phase, Record
-
-METHOD = "observation.method_factor."
-
-__all__ = ["ERROR", "METHOD", "Prediction", "Problem", "observation_parameters"]
+from diffsoil.time import NOTHING, Phase
 
 TOPSOIL_CM = 23.0
 """Depth of the topsoil stocks that are drawn through time."""
@@ -61,57 +64,6 @@ class Prediction(NamedTuple):
     log_likelihood: Float[Array, " obs"]
     left_out: Float[Array, " obs"]
     memory: Float[Array, " obs"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Known:
-    """What a fit knows of measurements.
-
-    ``table`` has its observations, ``errors`` the parts of their errors that it found, and
-    ``methods`` names the laboratory methods that have a factor in it.
-    """
-
-    table: pd.DataFrame
-    errors: FoundErrors
-    methods: tuple[str, ...]
-
-    def fitted(self, table: pd.DataFrame) -> pd.Series:
-        """Which observations of another table the fit was fitted to."""
-        own = self.table[self.table["fitted"]]
-        return _labels(table).isin(set(_labels(own)))
-
-
-def _labels(table: pd.DataFrame) -> pd.Series:
-    """What tells an observation from all others, as one text."""
-    rows = table[[*THE_SAME, "value"]].itertuples(index=False)
-    return pd.Series(["|".join(map(str, row)) for row in rows], index=table.index, dtype=str)
-
-
-def observation_parameters(
-    table: pd.DataFrame,
-    methods: tuple[str, ...],
-    case: Case,
-    errors: dict[str, Parameter] | None = None,
-) -> dict[str, Parameter]:
-    """Parameters of the error model: fitted errors by series, a factor by method.
-
-    Args:
-        table, methods, case: see :func:`calibration.likelihood.error_model`.
-        errors: those of a fit of other observations, in the place of those of the table.
-    """
-    found = dict(error_parameters(table, case) if errors is None else errors)
-    for method in methods:
-        found[METHOD + method] = Parameter(
-            name=METHOD + method,
-            default=1.0,
-            unit="1",
-            lower=0.7,
-            upper=1.3,
-            prior=lognormal(1.0, 0.04),
-            source="assumption: laboratory methods agree to some percent",
-            description=f"measured over true value of the method {method}",
-        )
-    return found
 
 
 class Problem:
@@ -163,12 +115,12 @@ class Problem:
         self.priors = Priors(self.parameters)
         self._first_phase, self.first_year = _first_observed(plan, self.table)
         self.topsoil_year = plan.experiment_year if plan.experiment else self.first_year
-        self._record = _needed(self.table, self.column, plan, self.case)
+        self._record = recorded(self.table, self.column, plan, self.case)
         model = [n for n in self.names if not n.startswith("observation.")]
         keep = {*LAYERS, *self._record.steps}
         self.plan: Plan = prepare_plan(self.column, plan, model, keep=tuple(keep))
         observed = _phases(self.plan)[self._first_phase :]
-        _refuse_unmoved(self.table, self.case, _phases(plan), observed)
+        refuse_unmoved(self.table, self.case, _phases(plan), observed)
         geometry = {} if self.case.whole_soil else self._geometry(observed)
         self.operator: Operator = operator(self.table, self.case, plan, geometry, self.first_year)
         self.errors: ErrorModel = error_model(self.table, methods, self.case, found)
@@ -403,15 +355,6 @@ class Problem:
         return lambda z: self._compiled(z, self.plan, measured)
 
 
-GEOMETRY = ("thickness", "depth_top")
-
-
-def decomposition_rates(column: Column) -> Float[Array, "4"]:
-    """Rates of the active pools, 1/a."""
-    carbon = column.process("carbon")
-    return jnp.stack([getattr(carbon, f"k_{pool}") for pool in ("dpm", "rpm", "bio", "hum")])
-
-
 def _phases(plan: Plan) -> list[Phase]:
     return [*plan.history, *([plan.experiment] if plan.experiment is not None else [])]
 
@@ -432,45 +375,6 @@ def _first_observed(plan: Plan, table: pd.DataFrame) -> tuple[int, int]:
             return number, start
         start += phase.years
     raise AssertionError("a plan has phases")
-
-
-def _needed(table: pd.DataFrame, column: Column, plan: Plan, case: Case) -> Record:
-    """What has to be recorded to predict a table."""
-    chosen = [QUANTITIES[v] for v in dict.fromkeys(table["variable"])]
-    yearly = dict.fromkeys(("soc", *(name for q in chosen for name in q.yearly)))
-    steps = dict.fromkeys(name for q in chosen for name in q.steps)
-    if case.whole_soil:
-        steps |= dict.fromkeys((*GEOMETRY, "mineral_mass"))
-    known = {name for process in column.processes for name in process.provides}
-    for phase in _phases(plan):
-        known |= {*phase.constant, *phase.series}
-    for variable in dict.fromkeys(table["variable"]):
-        own = QUANTITIES[variable].steps
-        if own and own[0] not in known:
-            row = table[table["variable"] == variable].iloc[0]
-            raise InputError(
-                f"{row['file']}: line {row['line']}, column 'variable': the column of the case "
-                f'does not compute {variable}; it needs column = "whole_soil"'
-            )
-    return Record(yearly=tuple(yearly), steps=tuple(n for n in steps if n in known))
-
-
-def _refuse_unmoved(
-    table: pd.DataFrame, case: Case, given: list[Phase], ready: list[Phase]
-) -> None:
-    """Refuse to fit what no free parameter can change; kept out, it is compared as it is."""
-    for _, row in table[table["fitted"]].iterrows():
-        quantity = QUANTITIES[row["variable"]]
-        if not quantity.steps or quantity.yearly:
-            continue
-        name = quantity.steps[0]
-        if all(name in phase.constant or name in phase.series for phase in ready):
-            prescribed = any(name in phase.constant or name in phase.series for phase in given)
-            why = "is prescribed by the case" if prescribed else "follows from the case alone"
-            raise InputError(
-                f"{row['file']}: line {row['line']}, column 'variable': {row['variable']} {why}; "
-                "nothing that is fitted changes it (keep the series out to compare it all the same)"
-            )
 
 
 def _share_of_topsoil(top: Any, thickness: Any) -> Any:

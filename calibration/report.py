@@ -15,10 +15,9 @@ import pandas as pd
 import xarray as xr
 
 from calibration import checks as checking
-from calibration.likelihood import ERROR, MEMORY
+from calibration.likelihood import ERROR, MEMORY, METHOD
 from calibration.methods.reweighting import Reweighting
 from calibration.plots import QUANTITIES
-from calibration.problem import METHOD
 from calibration.store import Settings
 from diffsoil.cases import Case
 from diffsoil.report import html

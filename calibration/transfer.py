@@ -13,8 +13,8 @@ import pandas as pd
 
 from calibration import compatibility, prediction, store
 from calibration.likelihood import found_errors
-from calibration.observations import read
-from calibration.problem import Known, Problem
+from calibration.observations import Known, read
+from calibration.problem import Problem
 from calibration.progress import Clock, Say
 from diffsoil.cases import Case, load_case, set_parameters
 from diffsoil.cases.arrays import build
