@@ -15,6 +15,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
@@ -51,8 +52,7 @@ class Spread(NamedTuple):
         return jnp.sqrt(self.sd**2 + self.scatter**2 + SMALLEST_SD**2)
 
 
-@dataclasses.dataclass(frozen=True)
-class ErrorModel:
+class ErrorModel(eqx.Module):
     """Measurement errors of a table.
 
     ``series`` names the fitted parts in the order of their parameters (``assumed`` is that of a
@@ -66,14 +66,14 @@ class ErrorModel:
     of_series: Float[Array, "obs series"]
     assumed: Float[Array, " obs"]
     of_method: Float[Array, "obs method"]
-    series: tuple[str, ...]
-    methods: tuple[str, ...]
+    series: tuple[str, ...] = eqx.field(static=True)
+    methods: tuple[str, ...] = eqx.field(static=True)
     relative: Bool[Array, " obs"]
-    noise: tuple[Noise, ...]
+    noise: tuple[Noise, ...] = eqx.field(static=True)
     of_memory: Float[Array, "obs memory"]
-    memories: tuple[str, ...]
+    memories: tuple[str, ...] = eqx.field(static=True)
     correlation: OrnsteinUhlenbeck
-    texts: tuple[str, ...]
+    texts: tuple[str, ...] = eqx.field(static=True)
 
     def mean(self, latent: Float[Array, " obs"], factors: Float[Array, " method"]) -> Array:
         """Expected measured value, from what is in the soil."""

@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from diffsoil.parameters import Parameter
 
 
-class Transform:
+class Transform(eqx.Module):
     """Bounded values of a list of parameters, from unbounded ones and back.
 
     A parameter with two bounds goes through a scaled logistic, one with an infinite upper bound
     through an exponential.
     """
 
+    lower: Float[Array, " parameter"]
+    upper: Float[Array, " parameter"]
+    open: Bool[Array, " parameter"]
+
     def __init__(self, parameters: list[Parameter]) -> None:
         self.lower = jnp.asarray([p.lower for p in parameters], dtype=float)
         self.upper = jnp.asarray([p.upper for p in parameters], dtype=float)
         self.open = jnp.isinf(self.upper)
-        self._width = jnp.where(self.open, 1.0, self.upper - self.lower)
+
+    @property
+    def _width(self) -> Float[Array, " parameter"]:
+        return jnp.where(self.open, 1.0, self.upper - self.lower)
 
     def forward(self, z: Float[Array, " parameter"]) -> Float[Array, " parameter"]:
         """Bounded values."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -38,8 +38,7 @@ def memory_parameter(name: str, of: str, years: float) -> Parameter:
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class OrnsteinUhlenbeck:
+class OrnsteinUhlenbeck(eqx.Module):
     """One multivariate normal for each plot, with a correlation of exp(-years / memory).
 
     That is AR(1) where years are equally far apart. Only the fitted part of an error has the
@@ -137,4 +136,5 @@ class OrnsteinUhlenbeck:
     @property
     def _rows(self) -> tuple[Array, Array]:
         """Rows of the plots, and whether they are there."""
-        return jnp.asarray(np.maximum(self.blocks, 0)), jnp.asarray(self.blocks >= 0)
+        blocks = jnp.asarray(self.blocks)
+        return jnp.maximum(blocks, 0), blocks >= 0
