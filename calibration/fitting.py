@@ -5,18 +5,19 @@ from __future__ import annotations
 import dataclasses
 import time
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
+from jaxtyping import Array
 
 from calibration import checks, prediction, results, store
 from calibration.methods import importance, mode
 from calibration.methods.method import Method
 from calibration.methods.nuts import NUTS
-from calibration.methods.posterior import Draws, Whitened, side_by_side
+from calibration.methods.posterior import Draws, side_by_side
+from calibration.posterior import Posterior
 from calibration.problem import Problem
 from calibration.progress import Clock, Say
 from calibration.results import Facts, Outcome
@@ -146,7 +147,7 @@ def _size(problem: Problem) -> str:
     fitted, case = int(problem.table["fitted"].sum()), problem.case
     return (
         f"{fitted} observations to fit, {len(problem.table) - fitted} kept out, "
-        f"{len(problem.names)} free parameters, {len(problem.plan.members)} treatments, "
+        f"{len(problem.names)} free parameters, {len(problem.members)} treatments, "
         f"years {case.file.start_year} to {case.end_year}"
     )
 
@@ -204,7 +205,7 @@ def sampled(
     if drawn.log_evidence is not None:
         facts["log_evidence"] = [float(v) for v in drawn.log_evidence]
     if coarse is not None and drawn.log_proposal is None:
-        drawn = drawn._replace(log_proposal=_densities(coarse, start, drawn.z))
+        drawn = drawn._replace(log_proposal=_densities(coarse.posterior, drawn.z))
     predicted, weights = predictions(problem, drawn, folder, say, resume, prediction.NAME)
     if coarse is not None and weights is not None and not weights.trusted:
         say("the coarse slow step cannot be corrected by weights: sampling with the case's own")
@@ -219,15 +220,13 @@ def sampled(
     return drawn, predicted, weights, facts
 
 
-def _densities(problem: Problem, start: mode.Normal, z: np.ndarray) -> np.ndarray:
+def _densities(posterior: Posterior, z: np.ndarray) -> np.ndarray:
     """Logarithm of the posterior density at draws by chain."""
-    target = Whitened(problem, start)
 
-    def some(z: Any, arguments: Any) -> Any:
-        plan, _, _, _ = arguments
-        return jax.lax.map(lambda one: problem.log_posterior(one, plan), z)
+    def some(z: Array, posterior: Posterior) -> Array:
+        return jax.lax.map(lambda one: posterior(one), z)
 
-    return np.asarray(side_by_side(some, len(z), 1)(jnp.asarray(z), target.arguments))
+    return np.asarray(side_by_side(some, len(z), 1)(jnp.asarray(z), posterior))
 
 
 def predictions(
@@ -242,7 +241,7 @@ def predictions(
     if drawn.log_proposal is None:
         return predicted, None
     likelihood = predicted.rows("log_likelihood")[:, problem.table["fitted"].to_numpy()]
-    prior = np.asarray(jax.jit(jax.vmap(problem.log_prior))(jnp.asarray(flat)))
+    prior = np.asarray(jax.jit(jax.vmap(problem.posterior.log_prior))(jnp.asarray(flat)))
     target = likelihood.sum(axis=1) + prior
     proposal = results.kept(drawn.log_proposal).ravel()
     weights = importance.weights(target, proposal)

@@ -15,6 +15,7 @@ from jaxtyping import Float
 
 from calibration.likelihood import ERROR, MEMORY
 from calibration.prediction import predict_draws
+from calibration.priors import Transform
 from calibration.problem import Problem
 
 PRIOR_DRAWS = 2000
@@ -40,7 +41,7 @@ def spectrum(problem: Problem, x: Float[np.ndarray, " parameter"]) -> pd.DataFra
         that make up most of the direction, with their loadings) and one column of loadings for
         each parameter. Parameters of the errors are taken as known.
     """
-    transform = problem.coordinates.transform
+    transform = Transform(problem.parameters)
     prior = problem.priors.sample(jax.random.key(0), PRIOR_DRAWS)
     wide = np.std(np.asarray(jax.vmap(transform.inverse)(prior)), axis=0)
     moving = [i for i, n in enumerate(problem.names) if not n.startswith((ERROR, MEMORY))]
@@ -53,7 +54,7 @@ def spectrum(problem: Problem, x: Float[np.ndarray, " parameter"]) -> pd.DataFra
     middle = jnp.asarray(expected[-1])
     jacobian = (more - less) / (2 * STEP)
     fitted = problem.table["fitted"].to_numpy()
-    spread = problem.spread(jnp.asarray(x), middle)
+    spread = problem.likelihood.spread(jnp.asarray(x), middle)
     size = np.asarray(problem.errors.stretch(middle))
     slope = (jacobian / size)[:, fitted]
     noise = problem.errors.covariance(middle, spread)[np.ix_(fitted, fitted)]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
@@ -15,11 +13,11 @@ from calibration.quantities import QUANTITIES, Sample
 from diffsoil.cases import Case
 from diffsoil.cases.arrays import Plan
 from diffsoil.column import Column
-from diffsoil.forward import GEOMETRY
+from diffsoil.forward import GEOMETRY, Run
 from diffsoil.io import InputError
 from diffsoil.process import Environment
 from diffsoil.processes.pores import ORGANIC_MATTER_IN_CARBON
-from diffsoil.time import Phase, Record
+from diffsoil.time import Record
 from diffsoil.units import CM_PER_M
 
 
@@ -98,19 +96,17 @@ def operator(
     table: pd.DataFrame,
     case: Case,
     plan: Plan,
-    geometry: Mapping[str, np.ndarray],
-    first_year: int | None = None,
+    first_year: int,
 ) -> Operator:
     """Build the operator of a table.
 
     Args:
         table: from :func:`calibration.observations.read`.
-        case, plan: the case and its plan.
-        geometry: ``thickness``, ``depth_top``, ``mineral_mass`` and ``soil_mass`` by member,
-            year and layer; empty where the whole soil develops.
-        first_year: calendar year that the records begin with; of the experiment if not given.
+        case: whether its whole soil develops.
+        plan: prepared, with all of :data:`LAYERS` where the case prescribes them.
+        first_year: calendar year that the records begin with.
     """
-    first_year = plan.experiment_year if first_year is None else first_year
+    geometry = {} if case.whole_soil else _geometry(plan, first_year)
     member = table["member"].to_numpy(int)
     year = table["year"].to_numpy(int) - first_year
     mass = table["soil_mass_Mg_ha"].to_numpy(float)
@@ -174,18 +170,16 @@ LAYERS = ("thickness", "depth_top", "mineral_mass", "soil_mass")
 """What has to be known of the layers of a prescribed soil."""
 
 
-def geometry_of(phase: Phase) -> dict[str, np.ndarray]:
-    """Thickness, depth and masses of a prepared phase, by member, year and layer."""
-    found: dict[str, np.ndarray] = {}
-    for name in LAYERS:
-        if name in phase.series:
-            by_step = np.asarray(phase.series[name])
-            found[name] = np.repeat(by_step, phase.years_per_step, axis=1)
-        else:
-            value = np.asarray(phase.constant[name])
-            shape = (value.shape[0], phase.years, value.shape[1])
-            found[name] = np.broadcast_to(value[:, None, :], shape)
-    return found
+def _geometry(plan: Plan, first_year: int) -> dict[str, Float[np.ndarray, "member year layer"]]:
+    """Where the layers of a prescribed soil lie, and their masses."""
+    nothing = Run(plan, [{} for _ in plan.history], {})
+    return {name: np.asarray(nothing.by_year(name, first_year)) for name in LAYERS}
+
+
+def first_observed(table: pd.DataFrame, plan: Plan) -> int:
+    """First calendar year of the phase that the earliest observation lies in."""
+    earliest = int(table["year"].min())
+    return max((start for start in plan.starts if start <= earliest), default=plan.start_year)
 
 
 def recorded(table: pd.DataFrame, column: Column, plan: Plan, case: Case) -> Record:
@@ -209,15 +203,27 @@ def recorded(table: pd.DataFrame, column: Column, plan: Plan, case: Case) -> Rec
     return Record(yearly=tuple(yearly), steps=tuple(n for n in steps if n in known))
 
 
-def refuse_unmoved(table: pd.DataFrame, case: Case, given: list[Phase], ready: list[Phase]) -> None:
-    """Refuse to fit what no free parameter can change; kept out, it is compared as it is."""
+def refuse_unmoved(table: pd.DataFrame, given: Plan, ready: Plan, first_year: int) -> None:
+    """Refuse to fit what no free parameter can change; kept out, it is compared as it is.
+
+    Args:
+        table: the observations.
+        given: the plan of the case.
+        ready: the same with all computed ahead that no free parameter changes.
+        first_year: of the first phase with observations.
+
+    Raises:
+        InputError: a row that is fitted, and known already.
+    """
+    pairs = zip(ready.phases, ready.starts, strict=True)
+    observed = [phase for phase, start in pairs if start >= first_year]
     for _, row in table[table["fitted"]].iterrows():
         quantity = QUANTITIES[row["variable"]]
         if not quantity.steps or quantity.yearly:
             continue
         name = quantity.steps[0]
-        if all(name in phase.constant or name in phase.series for phase in ready):
-            prescribed = any(name in phase.constant or name in phase.series for phase in given)
+        if all(name in phase.constant or name in phase.series for phase in observed):
+            prescribed = any(name in {**phase.constant, **phase.series} for phase in given.phases)
             why = "is prescribed by the case" if prescribed else "follows from the case alone"
             raise InputError(
                 f"{row['file']}: line {row['line']}, column 'variable': {row['variable']} {why}; "

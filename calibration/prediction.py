@@ -13,7 +13,8 @@ import pandas as pd
 from jaxtyping import Float, Int
 
 from calibration.likelihood import SMALLEST_SD
-from calibration.problem import Prediction, Problem
+from calibration.posterior import Prediction
+from calibration.problem import Problem
 from diffsoil.work.chunks import Chunks
 
 QUANTILES = {"q05": 0.05, "q25": 0.25, "q50": 0.50, "q75": 0.75, "q95": 0.95}
@@ -40,7 +41,6 @@ class Predictor:
     """The compiled prediction of a problem, on all devices."""
 
     def __init__(self, problem: Problem) -> None:
-        self._plan = problem.plan
         self._lanes = jax.local_device_count()
         self._run = problem.predict_many
 
@@ -63,7 +63,7 @@ class Predictor:
             some = x[start : start + self.size]
             padded = np.concatenate([some, np.repeat(some[-1:], self.size - len(some), axis=0)])
             batch = jnp.asarray(padded.reshape(self._lanes, BATCH, -1))
-            result = jax.tree.map(np.asarray, self._run(batch, self._plan))
+            result = jax.tree.map(np.asarray, self._run(batch))
             count = len(some)
             yield jax.tree.map(lambda a, n=count: a.reshape(-1, *a.shape[2:])[:n], result)
             if start // self.size % 10 == 9:

@@ -154,7 +154,7 @@ def _write_predictions(
     predicted, shape = outcome.predicted, outcome.shape
     fitted = problem.table["fitted"].to_numpy()
     observations, years = len(fitted), problem.topsoil_years
-    members = list(problem.plan.members)
+    members = list(problem.members)
     sizes = {"chain": shape[0], "draw": shape[1]}
     chain, draw = np.divmod(np.arange(len(predicted)), shape[1])
 

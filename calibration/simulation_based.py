@@ -62,12 +62,8 @@ class Replicates:
         self._draws = method.repeated(problem, seed)
         self.problem = problem
         self._seed = seed
-        self._simulate = jax.jit(problem.simulate_values)
-        self._density = jax.jit(
-            lambda z, plan, value: jax.lax.map(
-                lambda one: problem.log_posterior(one, plan, value), z
-            )
-        )
+        self._simulate = jax.jit(lambda key, x, of: of.draw(key, x))
+        self._density = jax.jit(lambda z, of, value: jax.lax.map(lambda one: of(one, value), z))
 
     def ranks(
         self, count: int, folder: Path, report: Callable[[str], None], resume: bool = False
@@ -93,7 +89,7 @@ class Replicates:
         key = jax.random.fold_in(jax.random.key(self._seed), number)
         of_truth, of_data = jax.random.split(key)
         truth = self.problem.priors.sample(of_truth, 1)[0]
-        value = self._simulate(of_data, truth, self.problem.plan)
+        value = self._simulate(of_data, truth, self.problem.likelihood)
         z = self._posterior(self.problem.coordinates.unbounded(truth), value, number)
         x = np.asarray(jax.vmap(self.problem.coordinates.bounded)(jnp.asarray(z)))
         return (x < np.asarray(truth)).sum(axis=0)
@@ -109,7 +105,7 @@ class Replicates:
         if drawn.log_proposal is None:
             return z[np.linspace(0, len(z) - 1, RANKED).astype(int)]
         z, proposal = z[:WEIGHTED], drawn.log_proposal.ravel()[:WEIGHTED]
-        target = np.asarray(self._density(jnp.asarray(z), self.problem.plan, value))
+        target = np.asarray(self._density(jnp.asarray(z), self.problem.posterior, value))
         weights = importance.weights(target, proposal)
         if weights.trusted:
             return z[importance.resampled(weights.weight, RANKED, seed)]

@@ -22,6 +22,7 @@ import numpy as np  # noqa: E402
 
 from calibration import Problem  # noqa: E402
 from calibration.methods.mode import laplace, maximum  # noqa: E402
+from calibration.posterior import Likelihood  # noqa: E402
 from calibration.prediction import predict_draws, table  # noqa: E402
 
 
@@ -50,8 +51,8 @@ def main(folder: Path) -> None:
 
     # 4. What if nothing protected the carbon? Every mechanism's parameter to "none".
     fit = jnp.asarray(x.mean(axis=0))
-    year = 2014 - problem.plan.experiment_year
-    fallow = problem.plan.members.index("highfield_bare_fallow")
+    year = 2014 - int(problem.topsoil_years[0])
+    fallow = problem.members.index("highfield_bare_fallow")
     bare = problem.column.with_parameters(
         {"protection.b1": 1.0, "protection.b3a": 0.0, "protection.b3b": 0.0, "protection.b4": 1.0}
     )
@@ -59,14 +60,14 @@ def main(folder: Path) -> None:
     unprotected = Problem(problem.case, bare, dict.fromkeys(free))
     values = jnp.asarray([fit[problem.names.index(name)] for name in unprotected.names])
     for label, p, v in (("as fitted", problem, fit), ("without protection", unprotected, values)):
-        stock = p.predict(v, p.plan).topsoil[fallow, year]
+        stock = p.likelihood.predict(v).topsoil[fallow, year]
         print(f"bare fallow in 2014, {label}: {float(stock):.1f} Mg C/ha in 0-23 cm")
 
     # 5. Elasticities: relative change of that stock per relative change of each parameter.
-    def log_stock(log_x: jax.Array) -> jax.Array:
-        return jnp.log(problem.predict(jnp.exp(log_x), problem.plan).topsoil[fallow, year])
+    def log_stock(log_x: jax.Array, likelihood: Likelihood) -> jax.Array:
+        return jnp.log(likelihood.predict(jnp.exp(log_x)).topsoil[fallow, year])
 
-    elasticity = jax.jit(jax.grad(log_stock))(jnp.log(fit))
+    elasticity = jax.jit(jax.grad(log_stock))(jnp.log(fit), problem.likelihood)
     for i in np.argsort(-np.abs(np.asarray(elasticity)))[:6]:
         print(f"  {problem.names[i]:42s} {float(elasticity[i]):+.2f}")
 

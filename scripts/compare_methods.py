@@ -80,9 +80,9 @@ def corrected(problem: Problem, found: Draws) -> tuple[np.ndarray, importance.We
     """Draws of an approximation, weighted where the weights hold."""
     assert found.log_proposal is not None
     flat = found.z.reshape(-1, found.z.shape[-1])
-    density = jax.jit(lambda z, plan: jax.lax.map(lambda one: problem.log_posterior(one, plan), z))
+    density = jax.jit(lambda z, of: jax.lax.map(lambda one: of(one), z))
     weights = importance.weights(
-        np.asarray(density(jnp.asarray(flat), problem.plan)), found.log_proposal.ravel()
+        np.asarray(density(jnp.asarray(flat), problem.posterior)), found.log_proposal.ravel()
     )
     if weights.trusted:
         flat = flat[importance.resampled(weights.weight, len(flat), 0)]

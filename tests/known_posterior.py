@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from types import SimpleNamespace
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,8 +16,26 @@ from calibration.methods.mode import Normal
 SIZE, ROWS, SD = 3, 8, 0.5
 
 
+class Linear(eqx.Module):
+    """Density of a standard normal z, given data = A z + error of an sd that is believed."""
+
+    matrix: Array
+    data: Array
+    sd: float = eqx.field(static=True)
+
+    def __call__(self, z: Array, value: Array | None = None) -> Array:
+        data = self.data if value is None else value
+        residual = (data - self.matrix @ z) / self.sd
+        likelihood = -0.5 * jnp.sum(residual**2) - ROWS * np.log(self.sd * np.sqrt(2 * np.pi))
+        prior = -0.5 * jnp.sum(z**2) - 0.5 * SIZE * np.log(2 * np.pi)
+        return likelihood + prior
+
+    def draw(self, key: Array, x: Array) -> Array:
+        return self.matrix @ x + SD * jax.random.normal(key, (ROWS,))
+
+
 class Known:
-    """Data = A z + error, z standard normal; what simulation-based calibration needs with it.
+    """A problem with such a posterior, as far as simulation-based calibration needs one.
 
     Args:
         seed: of the matrix and the data.
@@ -26,37 +45,24 @@ class Known:
     names = ("first", "second", "third")
 
     def __init__(self, seed: int = 0, claimed: float = 1.0) -> None:
-        self.claimed = claimed
         rng = np.random.default_rng(seed)
         self.matrix = rng.normal(size=(ROWS, SIZE))
         self.data = self.matrix @ rng.normal(size=SIZE) + SD * rng.normal(size=ROWS)
-        self.plan = {"matrix": jnp.asarray(self.matrix)}
+        self.posterior = Linear(jnp.asarray(self.matrix), jnp.asarray(self.data), SD * claimed)
+        self.likelihood = self.posterior
         self.errors = SimpleNamespace(value=jnp.asarray(self.data))
         self.coordinates = SimpleNamespace(bounded=lambda z: z, unbounded=lambda x: x)
         self.priors = SimpleNamespace(
             sample=lambda key, draws: jax.random.normal(key, (draws, SIZE))
         )
 
-    def log_posterior(self, z: Array, plan: dict, value: Array | None = None) -> Array:
-        data = jnp.asarray(self.data) if value is None else value
-        sd = SD * self.claimed
-        residual = (data - plan["matrix"] @ z) / sd
-        likelihood = -0.5 * jnp.sum(residual**2) - ROWS * np.log(sd * np.sqrt(2 * np.pi))
-        prior = -0.5 * jnp.sum(z**2) - 0.5 * SIZE * np.log(2 * np.pi)
-        return likelihood + prior
-
-    def simulate_values(self, key: Array, x: Array, plan: dict) -> Array:
-        return plan["matrix"] @ x + SD * jax.random.normal(key, (ROWS,))
-
     @functools.cached_property
     def _compiled(self):
-        return jax.jit(
-            jax.value_and_grad(lambda z, plan, value: -self.log_posterior(z, plan, value))
-        )
+        return jax.jit(jax.value_and_grad(lambda z, density, value: -density(z, value)))
 
     def value_and_gradient(self, value: Array | None = None):
         measured = self.errors.value if value is None else value
-        return lambda z: self._compiled(z, self.plan, measured)
+        return lambda z: self._compiled(z, self.posterior, measured)
 
     @property
     def covariance(self) -> np.ndarray:

@@ -106,7 +106,7 @@ def case(tmp_path_factory):
     path = write_case(folder, rows())
     problem = Problem(path)
     x = jnp.asarray([TRUTH[name] for name in problem.names])
-    predicted = np.asarray(problem.predict(x, problem.plan).latent)
+    predicted = np.asarray(problem.likelihood.predict(x).latent)
     table = pd.read_csv(folder / "observations.csv")
     noise = np.random.default_rng(5).standard_normal(len(table))
     real = table["estimated"] == 0
@@ -258,7 +258,7 @@ def test_the_spectrum_knows_of_the_inputs_what_a_few_runs_tell_of_them(problem):
 def test_a_series_that_is_kept_out_is_as_far_off_as_the_fitted_ones(problem):
     x = jnp.asarray([TRUTH[name] for name in problem.names])
     expected = jnp.full(len(problem.table), 50.0)
-    spread = problem.spread(x, expected)
+    spread = problem.likelihood.spread(x, expected)
     hill = (problem.table["series"] == "hill").to_numpy()
     np.testing.assert_allclose(spread.scatter, 0.01 * 50)
     np.testing.assert_allclose(spread.total[hill], np.hypot(2.0, 0.01 * 50))
@@ -274,7 +274,7 @@ def test_a_series_that_is_kept_out_may_have_an_error_of_its_own_stated(case, tmp
     assert "observation.error.hill" not in problem.names
     hill = (problem.table["series"] == "hill").to_numpy()
     expected = jnp.full(len(problem.table), 50.0)
-    scatter = problem.spread(problem.defaults, expected).scatter
+    scatter = problem.likelihood.spread(problem.defaults, expected).scatter
     np.testing.assert_allclose(scatter[hill], 0.2 * 50)
     np.testing.assert_allclose(scatter[~hill], 0.05 * 50)
     assert "an assumed relative part of 0.2" in problem.errors.texts[-2]
@@ -292,9 +292,9 @@ def test_the_best_fit_comes_back_to_the_truth_from_far_away(problem, best):
     starts = approximation.maximum(problem, 2, 7, report=lambda line: None)
     np.testing.assert_allclose([s.value for s in starts], best.value, atol=0.05)
     x = np.asarray(problem.coordinates.bounded(jnp.asarray(best.z)))
-    predicted = problem.predict(jnp.asarray(x), problem.plan).latent
+    predicted = problem.likelihood.predict(jnp.asarray(x)).latent
     truth = jnp.asarray([TRUTH[name] for name in problem.names])
-    expected = problem.predict(truth, problem.plan).latent
+    expected = problem.likelihood.predict(truth).latent
     np.testing.assert_allclose(predicted, expected, rtol=0.02)
 
 
@@ -516,7 +516,9 @@ def test_a_column_without_pores_has_its_observations_in_the_same_soil(problem, t
     less = [('minimum = "hard"', 'minimum = "hard"\nwithout = ["pores"]')]
     without = Problem(write_case(tmp_path, rows(), case=less))
     assert isinstance(without.column.process("pores"), PrescribedPores)
-    np.testing.assert_array_equal(without.operator.mineral_mass, problem.operator.mineral_mass)
+    np.testing.assert_array_equal(
+        without.likelihood.operator.mineral_mass, problem.likelihood.operator.mineral_mass
+    )
 
 
 def test_a_second_value_of_the_same_thing_is_refused(tmp_path):

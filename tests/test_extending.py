@@ -7,6 +7,7 @@ import types
 from collections.abc import Iterator
 from pathlib import Path
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -118,11 +119,11 @@ def test_a_distribution_from_outside_is_that_of_scipy_in_a_calibration(folder):
     problem = section("A noise model", folder)["problem"]
     assert problem.errors.texts[0] == "Laplace, measured sd and a fitted relative part"
     x = problem.defaults
-    found = jax.jit(problem.predict)(x, problem.plan)
+    found = eqx.filter_jit(problem.likelihood.predict)(x)
     value, expected, sd = (np.asarray(v) for v in (problem.errors.value, *found[1:3]))
     density = stats.laplace.logpdf(value, expected, sd)
     np.testing.assert_allclose(found.log_likelihood, density, rtol=1e-9)
-    spread = problem.spread(x, found.expected)
+    spread = problem.likelihood.spread(x, found.expected)
     keys = jax.random.split(jax.random.key(1), 20000)
     drawn = np.asarray(jax.vmap(lambda k: problem.errors.draw(k, found.expected, spread))(keys))
     np.testing.assert_allclose(drawn.std(axis=0), np.sqrt(2.0) * sd, rtol=0.03)

@@ -40,7 +40,7 @@ def test_chains_are_vectorised_on_one_device(problem, tmp_path):
     mean = np.asarray(problem.coordinates.unbounded(problem.defaults))
     start = Normal(mean, 0.01 * np.eye(size))
     sampler = nuts.Sampler(
-        problem, start, nuts.NUTS(chains=4, warmup=25, draws=25, tree_depth=3), seed=0
+        problem.posterior, start, nuts.NUTS(chains=4, warmup=25, draws=25, tree_depth=3), seed=0
     )
     assert not sampler.parallel
     drawn = sampler.run(tmp_path, lambda line: None)

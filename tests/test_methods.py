@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from calibration.methods import NUTS, SMC, SVI, Flow, importance, nuts, smc, svi
+from calibration.posterior import Prediction
 from calibration.prediction import Predicted
-from calibration.problem import Prediction
 from diffsoil.io import InputError
 from diffsoil.work.chunks import Chunks
 from tests.known_posterior import Known
@@ -44,7 +44,7 @@ def known() -> Known:
 
 
 def density(known: Known, z: np.ndarray) -> np.ndarray:
-    return np.asarray(jax.vmap(lambda one: known.log_posterior(one, known.plan))(jnp.asarray(z)))
+    return np.asarray(jax.vmap(lambda one: known.posterior(one))(jnp.asarray(z)))
 
 
 def assert_moments(known: Known, z: np.ndarray, within: float) -> None:
@@ -66,7 +66,7 @@ MADE = {
 def run(request, known, tmp_path_factory):
     """A method, itself compiled, with what it found undisturbed."""
     kind, settings = MADE[request.param]
-    method = kind(known, known.start, settings, seed=0)
+    method = kind(known.posterior, known.start, settings, seed=0)
     return request.param, method, method.draw(tmp_path_factory.mktemp("whole"), silent)
 
 

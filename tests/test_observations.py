@@ -17,7 +17,8 @@ from calibration.likelihood import SMALLEST_SD, ErrorModel, Spread
 from calibration.noise import Lognormal, Normal, OrnsteinUhlenbeck, StudentT
 from calibration.observations import read
 from calibration.operator import Operator
-from calibration.problem import Prediction, Problem
+from calibration.posterior import Prediction
+from calibration.problem import Problem
 from calibration.quantities import QUANTITIES
 from diffsoil.cases import load_case
 from diffsoil.cases.arrays import build
@@ -448,11 +449,11 @@ def test_a_stated_error_has_its_own_parameters_and_report(tmp_path):
 def test_an_observation_of_history_is_that_of_its_site_and_year(tmp_path):
     rows = [observation(year=1605), observation(year=1605, treatment="manured"), observation()]
     found = problem(tmp_path, rows)
-    latent = np.asarray(found.predict(found.defaults, found.plan).latent)
+    latent = np.asarray(found.likelihood.predict(found.defaults).latent)
     assert latent[0] == pytest.approx(latent[1], rel=1e-12)
     assert latent[0] != pytest.approx(latent[2], rel=1e-3)
-    assert found.first_year == 1600
-    assert found.predict(found.defaults, found.plan).topsoil.shape[1] == 12
+    assert found.likelihood.first_year == 1600
+    assert found.likelihood.predict(found.defaults).topsoil.shape[1] == 12
 
 
 FREE_OF_A_SOIL = """
@@ -489,10 +490,10 @@ def developing(tmp_path_factory):
 def test_a_soil_that_develops_is_predicted_and_moved_by_its_protection(developing):
     x = developing.defaults
     b1 = developing.names.index("protection.b1")
-    predict = jax.jit(lambda x: developing.predict(x, developing.plan).latent)
-    carbon, before, after = np.asarray(predict(x))
+    predict = jax.jit(lambda x, of: of.predict(x).latent)
+    carbon, before, after = np.asarray(predict(x, developing.likelihood))
     assert after > before + 0.05  # lime in between
-    less = np.asarray(predict(x.at[b1].set(0.5)))
+    less = np.asarray(predict(x.at[b1].set(0.5), developing.likelihood))
     assert less[0] > carbon
     z = developing.coordinates.unbounded(x)
     np.testing.assert_allclose(developing.coordinates.bounded(z), x, rtol=1e-9)

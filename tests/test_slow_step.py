@@ -57,8 +57,8 @@ def test_draws_that_weights_cannot_correct_are_drawn_again_with_the_own_step(
 
         name = "twice"
 
-        def draw(self, posterior, start, seed, folder, report, resume=False):
-            asked.append((posterior, start, folder))
+        def draw(self, problem, start, seed, folder, report, resume=False):
+            asked.append((problem, start, folder))
             return Draws(z, log_proposal=np.zeros((2, 200)), gradients=10.0)
 
     def weighted(problem, drawn, folder, say, resume, name):

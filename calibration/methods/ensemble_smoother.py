@@ -61,7 +61,7 @@ class EnsembleSmoother(Method):
 
     def draw(
         self,
-        posterior: Problem,
+        problem: Problem,
         start: Normal,
         seed: int,
         folder: Path,
@@ -69,7 +69,7 @@ class EnsembleSmoother(Method):
         resume: bool = False,
     ) -> Draws:
         """See :meth:`.method.Method.draw`."""
-        return Smoother(posterior, self, seed).draw(folder, report, resume)
+        return Smoother(problem, self, seed).draw(folder, report, resume)
 
     def checks(self, tree: xr.DataTree) -> list[Row]:
         """See :meth:`.method.Method.checks`."""
@@ -137,7 +137,7 @@ class Smoother:
         errors, fitted = self.problem.errors, self._fitted
         _, expected = jax.vmap(self._compared)(x, jnp.asarray(latent))
         middle = jnp.median(expected, axis=0)
-        spread = self.problem.spread(jnp.median(x, axis=0), middle)
+        spread = self.problem.likelihood.spread(jnp.median(x, axis=0), middle)
         noise = PASSES * errors.covariance(middle, spread)[np.ix_(fitted, fitted)]
         shown = errors.symmetric(np.asarray(expected))[:, fitted]
         data = errors.symmetric(np.asarray(errors.value))[fitted]
@@ -150,7 +150,7 @@ class Smoother:
         return z + (blurred - shown) @ gain.T
 
     def _compared(self, x: Array, latent: Array) -> tuple[Array, Array]:
-        found = self.problem.compare(x, latent, jnp.zeros((1, 1)))
+        found = self.problem.likelihood.compare(x, latent, jnp.zeros((1, 1)))
         return found.log_likelihood, found.expected
 
     def _with_errors(self, key: Array, z: np.ndarray, latent: Any) -> np.ndarray:
@@ -164,7 +164,8 @@ class Smoother:
 
         def density(z: Array) -> Array:
             terms, _ = self._compared(self.problem.coordinates.bounded(z), latent)
-            return self.problem.fitted_likelihood(terms) + self.problem.log_prior(z)
+            posterior = self.problem.posterior
+            return posterior.likelihood.joint(terms) + posterior.log_prior(z)
 
         def step(state: tuple[Array, Array], key: Array) -> tuple[tuple[Array, Array], None]:
             here, now = state

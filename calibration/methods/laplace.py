@@ -32,7 +32,7 @@ class Laplace(Method):
 
     def draw(
         self,
-        posterior: Problem,
+        problem: Problem,
         start: Normal,
         seed: int,
         folder: Path,
@@ -42,7 +42,7 @@ class Laplace(Method):
         """See :meth:`.method.Method.draw`."""
         return self._drawn(start, seed)
 
-    def repeated(self, posterior: Problem, seed: int) -> Repeated:
+    def repeated(self, problem: Problem, seed: int) -> Repeated:
         """See :meth:`.method.Method.repeated`."""
 
         def draws(start: Normal, value: Array, seed: int) -> Draws:

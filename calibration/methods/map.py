@@ -21,7 +21,7 @@ class MAP(Method):
 
     def draw(
         self,
-        posterior: Problem,
+        problem: Problem,
         start: Normal,
         seed: int,
         folder: Path,

@@ -85,7 +85,7 @@ class Method:
 
     def draw(
         self,
-        posterior: Problem,
+        problem: Problem,
         start: Normal,
         seed: int,
         folder: Path,
@@ -95,7 +95,7 @@ class Method:
         """Draw.
 
         Args:
-            posterior: what is fitted.
+            problem: what is fitted.
             start: normal approximation at the best fit, or only as wide as the priors where the
                 method needs no gradients.
             seed: same seed, same draws.
@@ -114,7 +114,7 @@ class Method:
         """The method when it begins with a posterior of fewer data and need not learn its width."""
         return self
 
-    def repeated(self, posterior: Problem, seed: int) -> Repeated:
+    def repeated(self, problem: Problem, seed: int) -> Repeated:
         """The method for one set of data after another, with one compiled program."""
         raise NotImplementedError
 

@@ -23,7 +23,7 @@ from numpyro import infer
 from calibration.checks import Row, sampler_checks
 from calibration.methods.method import Method, Repeated, Report
 from calibration.methods.mode import Normal
-from calibration.methods.posterior import Draws, Posterior, Whitened, side_by_side
+from calibration.methods.posterior import Density, Draws, Whitened, side_by_side
 from calibration.problem import Problem
 from diffsoil._runtime import release_memory
 from diffsoil.work.chunks import Chunks
@@ -77,7 +77,7 @@ class NUTS(Method):
 
     def draw(
         self,
-        posterior: Problem,
+        problem: Problem,
         start: Normal,
         seed: int,
         folder: Path,
@@ -89,7 +89,7 @@ class NUTS(Method):
         report(
             f"NUTS: {self.chains} chains, {self.warmup} warm-up steps and {self.draws} draws each"
         )
-        return Sampler(posterior, start, self, seed).draw(folder, report, resume)
+        return Sampler(problem.posterior, start, self, seed).draw(folder, report, resume)
 
     def finished(self, folder: Path) -> np.ndarray | None:
         """See :meth:`.method.Method.finished`."""
@@ -99,11 +99,11 @@ class NUTS(Method):
         """See :meth:`.method.Method.warm`."""
         return dataclasses.replace(self, warmup=min(self.warmup, WARM_WARMUP))
 
-    def repeated(self, posterior: Problem, seed: int) -> Repeated:
+    def repeated(self, problem: Problem, seed: int) -> Repeated:
         """See :meth:`.method.Method.repeated`."""
-        size = len(posterior.names)
+        size = len(problem.names)
         somewhere = Normal(np.zeros(size), np.eye(size))
-        sampler = Sampler(posterior, somewhere, self, seed, posterior.errors.value)
+        sampler = Sampler(problem.posterior, somewhere, self, seed, problem.errors.value)
 
         def draws(start: Normal, value: Array, seed: int) -> Draws:
             sampler.restart(start, seed, value)
@@ -125,10 +125,10 @@ class NUTS(Method):
 
 
 class Sampler:
-    """NUTS chains on a problem.
+    """NUTS chains.
 
     Args:
-        problem: what to sample.
+        density: what to sample.
         start: Laplace approximation; its factor whitens the parameters, draws of it start
             the chains.
         method: the settings.
@@ -141,29 +141,29 @@ class Sampler:
 
     def __init__(
         self,
-        problem: Posterior,
+        density: Density,
         start: Normal,
         method: NUTS,
         seed: int,
         value: Array | None = None,
     ) -> None:
-        self.problem = problem
+        self._density = density
         self.method = method
         self.warmup = -(-method.warmup // CHUNK) * CHUNK
         self.draws = -(-method.draws // CHUNK) * CHUNK
-        self._target = Whitened(problem, start, value)
+        self._target = Whitened(density, start, value)
         self._seed = seed
         self._begin = side_by_side(self._start, method.chains, 2)
         self._step = side_by_side(self._chunk, method.chains, 1)
 
     def restart(self, start: Normal, seed: int, value: Array | None = None) -> None:
         """Sample other data, or from another start, with the same compiled program."""
-        self._target = Whitened(self.problem, start, value)
+        self._target = Whitened(self._density, start, value)
         self._seed = seed
 
-    def _kernel(self, arguments: Any) -> infer.NUTS:
+    def _kernel(self, target: Whitened) -> infer.NUTS:
         def potential(u: Array) -> Array:
-            return -self._target.log_density(u, arguments)
+            return -target(u)
 
         return infer.NUTS(
             potential_fn=potential,
@@ -173,22 +173,21 @@ class Sampler:
             adapt_mass_matrix=self.warmup >= LONG_WARMUP,
         )
 
-    def _start(self, key: Array, u: Array, arguments: Any) -> Any:
-        return self._start_with(self._kernel(arguments), key, u)
+    def _start(self, key: Array, u: Array, target: Whitened) -> Any:
+        return self._start_with(self._kernel(target), key, u)
 
     def _start_with(self, kernel: infer.NUTS, key: Array, u: Array) -> Any:
         return kernel.init(key, self.warmup, init_params=u, model_args=(), model_kwargs={})
 
-    def _chunk(self, state: Any, arguments: Any) -> tuple[Any, dict[str, Array]]:
-        kernel = self._kernel(arguments)
-        _, _, mean, factor = arguments
+    def _chunk(self, state: Any, target: Whitened) -> tuple[Any, dict[str, Array]]:
+        kernel = self._kernel(target)
         # A kernel learns its warm-up schedule when it starts; the state made here is thrown away.
-        jax.eval_shape(lambda: self._start_with(kernel, jax.random.PRNGKey(0), mean))
+        jax.eval_shape(lambda: self._start_with(kernel, jax.random.PRNGKey(0), target.mean))
 
         def transition(state: Any, _: None) -> tuple[Any, dict[str, Array]]:
             state = kernel.sample(state, (), {})
             kept = {name: getattr(state, name) for name in FIELDS}
-            return state, kept | {"z": mean + factor @ state.z}
+            return state, kept | {"z": target.unbounded(state.z)}
 
         return jax.lax.scan(transition, state, None, length=CHUNK)
 
@@ -208,9 +207,9 @@ class Sampler:
         keys = jax.random.split(jax.random.PRNGKey(self._seed), self.method.chains)
         size = (self.method.chains, self._target.size)
         spread = np.random.default_rng(self._seed).standard_normal(size)
-        state = chunks.state(self._begin(keys, jnp.asarray(spread), self._target.arguments))
+        state = chunks.state(self._begin(keys, jnp.asarray(spread), self._target))
         while (done := chunks.done * CHUNK) < self.warmup + self.draws:
-            state, new = self._step(state, self._target.arguments)
+            state, new = self._step(state, self._target)
             new = {name: np.asarray(value) for name, value in new.items()}
             chunks.save(new if done >= self.warmup else {}, state)
             report(self._progress(done + CHUNK, new))

@@ -6,11 +6,11 @@ side by side on the devices that there are.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,12 +19,10 @@ from jaxtyping import Array, Float
 from calibration.methods.mode import Normal
 
 
-class Posterior(Protocol):
-    """What a sampler needs of a problem."""
+class Density(Protocol):
+    """What a sampler needs: a pytree, an argument of compiled programs."""
 
-    plan: Any
-
-    def log_posterior(self, z: Array, plan: Any, value: Array | None = None) -> Array:
+    def __call__(self, z: Array, value: Array | None = None) -> Array:
         """Logarithm of the posterior density of unbounded parameters."""
 
 
@@ -49,44 +47,44 @@ class Draws(NamedTuple):
     facts: Mapping[str, Any] = MappingProxyType({})
 
 
-@dataclasses.dataclass(frozen=True)
-class Whitened:
+class Whitened(eqx.Module):
     """A posterior in coordinates whitened by a normal approximation.
 
-    Args:
-        problem: what to sample.
-        start: the approximation.
+    Attributes:
+        density: of unbounded parameters.
+        mean, factor: of the approximation.
         value: measured values in the place of the table's own, for simulated data.
     """
 
-    problem: Posterior
-    start: Normal
-    value: Array | None = None
+    density: Density
+    mean: Float[Array, " parameter"]
+    factor: Float[Array, "parameter parameter"]
+    value: Array | None
+
+    def __init__(self, density: Density, start: Normal, value: Array | None = None) -> None:
+        self.density, self.value = density, value
+        self.mean, self.factor = jnp.asarray(start.mean), jnp.asarray(start.factor)
 
     @property
     def size(self) -> int:
         """Number of parameters."""
-        return int(self.start.mean.size)
+        return self.mean.size
 
     @property
-    def arguments(self) -> tuple[Any, Array | None, Array, Array]:
-        """What is passed to the compiled program beside the coordinates."""
-        mean, factor = jnp.asarray(self.start.mean), jnp.asarray(self.start.factor)
-        return self.problem.plan, self.value, mean, factor
+    def log_volume(self) -> Float[Array, ""]:
+        """Logarithm of the determinant of d unbounded / d whitened."""
+        return jnp.sum(jnp.log(jnp.diag(self.factor)))
 
-    def unbounded(self, u: Array) -> Float[np.ndarray, "... parameter"]:
-        """Unbounded parameters from whitened ones, with any leading axes."""
-        return np.asarray(self.start.mean + np.asarray(u) @ self.start.factor.T)
+    def unbounded(self, u: Float[Array, " parameter"]) -> Float[Array, " parameter"]:
+        """Unbounded parameters from whitened ones."""
+        return self.mean + self.factor @ u
 
-    def log_density(self, u: Float[Array, " parameter"], arguments: Any) -> Float[Array, ""]:
+    def __call__(self, u: Float[Array, " parameter"]) -> Float[Array, ""]:
         """Logarithm of the posterior density in whitened coordinates; integrates to the evidence.
 
         A point where the model has no answer has a density of zero.
         """
-        plan, value, mean, factor = arguments
-        given = () if value is None else (value,)
-        density = self.problem.log_posterior(mean + factor @ u, plan, *given)
-        density = density + jnp.sum(jnp.log(jnp.diag(factor)))
+        density = self.density(self.unbounded(u), self.value) + self.log_volume
         return jnp.where(jnp.isfinite(density), density, NOWHERE)
 
 

@@ -26,8 +26,8 @@ from calibration.methods.method import Method, Report
 from calibration.methods.mode import Normal
 from calibration.methods.posterior import (
     NOWHERE,
+    Density,
     Draws,
-    Posterior,
     Whitened,
     side_by_side,
     stacked,
@@ -71,7 +71,7 @@ class SMC(Method):
 
     def draw(
         self,
-        posterior: Problem,
+        problem: Problem,
         start: Normal,
         seed: int,
         folder: Path,
@@ -81,7 +81,7 @@ class SMC(Method):
         """See :meth:`.method.Method.draw`."""
         release_memory()
         report(f"tempered SMC: {self.chains} runs of {self.draws} particles")
-        return Tempered(posterior, start, self, seed).draw(folder, report, resume)
+        return Tempered(problem.posterior, start, self, seed).draw(folder, report, resume)
 
     def checks(self, tree: xr.DataTree) -> list[Row]:
         """See :meth:`.method.Method.checks`."""
@@ -92,33 +92,32 @@ class Tempered:
     """Tempered runs side by side.
 
     Args:
-        problem: what to sample.
+        density: what to sample.
         start: Laplace approximation, which whitens and is the reference.
         method: the settings.
         seed: same seed, same draws.
     """
 
-    def __init__(self, problem: Posterior, start: Normal, method: SMC, seed: int) -> None:
-        self._target = Whitened(problem, start)
+    def __init__(self, density: Density, start: Normal, method: SMC, seed: int) -> None:
+        self._target = Whitened(density, start)
         self.chains = method.chains
         self.particles = method.draws
         self._seed = seed
         self._step = side_by_side(self._stage, self.chains, 2)
 
-    def _stage(self, key: Array, state: Any, arguments: Any) -> tuple[Any, Array, Array]:
+    def _stage(self, key: Array, state: Any, target: Whitened) -> tuple[Any, Array, Array]:
         # importing it starts JAX, whose devices may not be settled when this module is loaded
         import blackjax
         from blackjax.smc import extend_params, resampling
 
-        size = self._target.size
+        size = target.size
 
         def reference(u: Array) -> Array:
             normal = -0.5 * jnp.sum((u / WIDER) ** 2)
             return normal - size * (jnp.log(WIDER) + 0.5 * jnp.log(2 * jnp.pi))
 
         def gained(u: Array) -> Array:
-            density = self._target.log_density(u, arguments)
-            return jnp.maximum(density - reference(u), NOWHERE)
+            return jnp.maximum(target(u) - reference(u), NOWHERE)
 
         hmc = {
             "step_size": jnp.asarray(STEP * size**-0.25),
@@ -165,7 +164,7 @@ class Tempered:
                 raise RuntimeError(f"temperature 1 was not reached in {MOST_STAGES} stages")
             stage_keys = jax.vmap(lambda key, n=chunks.done: jax.random.fold_in(key, n))(keys)
             was = np.asarray(state.tempering_param)
-            state, increment, accepted = self._step(stage_keys, state, self._target.arguments)
+            state, increment, accepted = self._step(stage_keys, state, self._target)
             now = np.asarray(state.tempering_param)
             # what a finished run still moves adds nothing to its evidence
             step = np.where(was >= 1.0, 0.0, np.asarray(increment))
@@ -178,8 +177,9 @@ class Tempered:
             finished = bool((was >= 1.0).all())
         stages = chunks.done
         moved = stages * self.particles * self.chains
+        mean, factor = np.asarray(self._target.mean), np.asarray(self._target.factor)
         return Draws(
-            self._target.unbounded(state.particles),
+            mean + np.asarray(state.particles) @ factor.T,
             log_evidence=chunks.kept()["increment"].sum(axis=1),
             gradients=float(moved * (MOVES * LEAPS + 1)),
             runs=float(2 * moved),

@@ -31,7 +31,7 @@ from numpyro.optim import optax_to_numpyro
 from calibration.checks import Row, agreement_check
 from calibration.methods.method import Method, Report
 from calibration.methods.mode import Normal
-from calibration.methods.posterior import Draws, Posterior, Whitened, side_by_side, stacked
+from calibration.methods.posterior import Density, Draws, Whitened, side_by_side, stacked
 from calibration.problem import Problem
 from diffsoil._runtime import release_memory
 from diffsoil.work.chunks import Chunks
@@ -78,7 +78,7 @@ class SVI(Method):
 
     def draw(
         self,
-        posterior: Problem,
+        problem: Problem,
         start: Normal,
         seed: int,
         folder: Path,
@@ -89,7 +89,7 @@ class SVI(Method):
         release_memory()
         steps = STEPS_OF_WARMUP * self.warmup
         report(f"variational fit of a {self.family}: {self.chains} runs of {steps} steps")
-        return Variational(posterior, start, self, seed).draw(folder, report, resume)
+        return Variational(problem.posterior, start, self, seed).draw(folder, report, resume)
 
     def checks(self, tree: xr.DataTree) -> list[Row]:
         """See :meth:`.method.Method.checks`."""
@@ -116,25 +116,25 @@ class Variational:
     """Variational fits side by side, from different random numbers.
 
     Args:
-        problem: what to approximate.
+        density: what to approximate.
         start: Laplace approximation, which whitens.
         method: the family and the settings.
         seed: same seed, same draws.
     """
 
-    def __init__(self, problem: Posterior, start: Normal, method: SVI, seed: int) -> None:
-        self._target = Whitened(problem, start)
+    def __init__(self, density: Density, start: Normal, method: SVI, seed: int) -> None:
+        self._target = Whitened(density, start)
         self.chains = method.chains
         self.steps = -(-STEPS_OF_WARMUP * method.warmup // CHUNK) * CHUNK
         self.draws = method.draws
         self._seed = seed
         size = self._target.size
 
-        def model(arguments: Any) -> None:
+        def model(target: Whitened | None) -> None:
             u = numpyro.sample("u", dist.ImproperUniform(constraints.real_vector, (), (size,)))
-            if arguments is not None:  # None: a shape to build the guide on, without a column
+            if target is not None:  # None: a shape to build the guide on, without a column
                 # numpyro.factor, which does not find its own module where ArviZ came first
-                unit = dist.Unit(self._target.log_density(u, arguments))
+                unit = dist.Unit(target(u))
                 numpyro.sample("posterior", unit, obs=unit.sample(None))
 
         centre = init_to_value(values={"u": jnp.zeros(size)})
@@ -151,15 +151,14 @@ class Variational:
         self._step = side_by_side(self._chunk, self.chains, 1)
         self._sample = side_by_side(self._drawn, self.chains, 2)
 
-    def _chunk(self, state: Any, arguments: Any) -> tuple[Any, Array]:
+    def _chunk(self, state: Any, target: Whitened) -> tuple[Any, Array]:
         def one(state: Any, _: None) -> tuple[Any, Array]:
-            return self._svi.stable_update(state, arguments)
+            return self._svi.stable_update(state, target)
 
         return jax.lax.scan(one, state, None, length=CHUNK)
 
-    def _drawn(self, params: Any, key: Array, arguments: Any) -> tuple[Array, Array]:
+    def _drawn(self, params: Any, key: Array, target: Whitened) -> tuple[Array, Array]:
         """Draws of unbounded parameters, and their density there."""
-        _, _, mean, factor = arguments
         transform = self._guide.get_transform(params)
         base = self._guide.get_base_dist()
 
@@ -167,7 +166,7 @@ class Variational:
             noise = base.sample(key)
             u = transform(noise)
             density = base.log_prob(noise) - transform.log_abs_det_jacobian(noise, u)
-            return mean + factor @ u, density - jnp.sum(jnp.log(jnp.diag(factor)))
+            return target.unbounded(u), density - target.log_volume
 
         return jax.lax.map(one, jax.random.split(key, self.draws))
 
@@ -185,7 +184,7 @@ class Variational:
         begun = stacked([self._svi.init(key, None) for key in keys[: self.chains]])
         state = chunks.state(begun)
         while (done := chunks.done * CHUNK) < self.steps:
-            state, losses = self._step(state, self._target.arguments)
+            state, losses = self._step(state, self._target)
             chunks.save({"loss": np.asarray(losses)}, state)
             if (done // CHUNK) % 5 == 4:
                 bound = ", ".join(f"{-np.mean(one):.2f}" for one in np.asarray(losses))
@@ -196,7 +195,7 @@ class Variational:
             for c in range(self.chains)
         ]
         joined = jax.tree.map(lambda *leaves: np.stack(leaves), *params)
-        z, density = self._sample(joined, np.asarray(keys[self.chains :]), self._target.arguments)
+        z, density = self._sample(joined, np.asarray(keys[self.chains :]), self._target)
         reached = -chunks.kept()["loss"][:, -4 * CHUNK :]
         return Draws(
             np.asarray(z),
