@@ -14,18 +14,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from calibration.observations import read
-from calibration.operator import LAYERS, geometry_of, operator
+from calibration.operator import LAYERS, operator
 from diffsoil.cases import Case, load_case
-from diffsoil.cases.arrays import Plan, build, check, initial_state, prepare_plan, run
+from diffsoil.cases.arrays import Plan, build, check, initial_state, prepare_plan
 from diffsoil.cases.schema import at_site
 from diffsoil.column import Column
+from diffsoil.forward import Forward
 from diffsoil.io import InputError, nearest
 from diffsoil.process import Environment, Process
 from diffsoil.processes.carbon import subsoil_factor
@@ -46,6 +48,9 @@ KEPT = (*COVARIATES, *LAYERS)
 
 RECORD = Record(yearly=("soc",))
 
+FREE = (*RATES, IOM)
+"""What :class:`Stocks` is a function of, besides the modifiers."""
+
 
 class GivenProtection(Process):
     """Protection whose modifier is an input of the column, not a function of its soil."""
@@ -57,6 +62,37 @@ class GivenProtection(Process):
     def slow(self, state: State, environment: Environment, years: int) -> tuple[State, Environment]:
         """See :class:`diffsoil.process.Process`."""
         return state, {modifier("overall"): environment[GIVEN]}
+
+
+class Stocks(eqx.Module):
+    """Active carbon in each observed interval, as a function of what moves it.
+
+    Attributes:
+        forward: the column of all profiles as a function of :data:`FREE`.
+        profile, year: of each observation; years count from the first of the experiment.
+        weights: share of each layer in the observed interval.
+    """
+
+    forward: Forward
+    profile: Int[Array, " obs"]
+    year: Int[Array, " obs"]
+    weights: Float[Array, "obs layer"]
+
+    def __call__(
+        self,
+        log_rates: Float[Array, "2"],
+        log_modifier: Float[Array, "profile layer"],
+        iom_factor: Float[Array, ""],
+    ) -> Float[Array, " obs"]:
+        """Carbon at an input factor of 1, Mg/ha; see :meth:`Sites.stocks`."""
+        given = {GIVEN: jnp.exp(log_modifier)}
+        plan = self.forward.plan.changed(
+            lambda phase: dataclasses.replace(phase, constant=phase.constant | given)
+        )
+        forward = dataclasses.replace(self.forward, plan=plan)
+        x = jnp.append(jnp.exp(log_rates), iom_factor)
+        soc = forward.run(x).experiment["soc"]
+        return jnp.sum(self.weights * soc[self.profile, self.year], axis=1)
 
 
 class Sites:
@@ -100,20 +136,22 @@ class Sites:
         known = plan.history[0].constant
         self._soil: Environment = {name: known[name] for name in COVARIATES}
         self.depth = np.asarray(known["depth_top"][0] + 0.5 * known["thickness"][0])
-        self._plan = plan
         self._state = jax.tree.map(lambda leaf: leaf[0], initial_state(self.column, plan))
-        runner = self.column.replaced(GivenProtection())
-        self._runner = runner.with_parameters({SLOWING: 0.0})
-        self._member = jnp.asarray(table["profile"].to_numpy())
-        self._year = jnp.asarray(table["year"].to_numpy() - plan.experiment_year)
-        self._weights = jnp.asarray(np.stack(table["weights"].to_list()))
+        runner = self.column.replaced(GivenProtection()).with_parameters({SLOWING: 0.0})
+        keys = tuple((name,) for name in FREE)
+        self._stocks = Stocks(
+            forward=Forward(runner, plan, keys, in_experiment=RECORD, ahead=True),
+            profile=jnp.asarray(table["profile"].to_numpy()),
+            year=jnp.asarray(table["year"].to_numpy() - plan.experiment_year),
+            weights=jnp.asarray(np.stack(table["weights"].to_list())),
+        )
         self.mineral = np.stack(table["mineral"].to_list())
         self.table = table.drop(columns=["weights", "mineral"])
-        self._compiled = jax.jit(self._stocks)
+        self._compiled = eqx.filter_jit(self._stocks)
         neutral = jnp.zeros((len(self.names), self.depth.size))
         rates = jnp.log(jnp.asarray([0.3, 0.02]))
-        both = self._compiled(rates, neutral, plan, jnp.ones(()))
-        self.inert = np.asarray(both - self._compiled(rates, neutral, plan, jnp.zeros(())))
+        both = self._compiled(rates, neutral, jnp.ones(()))
+        self.inert = np.asarray(both - self._compiled(rates, neutral, jnp.zeros(())))
 
     def _part(self, case: Case) -> tuple[Plan, pd.DataFrame]:
         """Prepared plan and observations of one case."""
@@ -132,15 +170,12 @@ class Sites:
                 f"soc_percent of depth intervals, not to {row['variable']}"
             )
         table = table[table["fitted"] & (table["value"] > 0)].reset_index(drop=True)
-        one_group = [_one_group(phase) for phase in (*plan.history, plan.experiment)]
-        plan = dataclasses.replace(plan, history=tuple(one_group[:-1]), experiment=one_group[-1])
         runner = self.column.replaced(GivenProtection())
-        later = (*RATES, SLOWING, IOM, "protection.given")
-        plan = prepare_plan(runner, plan, later, keep=KEPT)
+        later = (*FREE, SLOWING, "protection.given")
+        plan = prepare_plan(runner, plan.changed(_one_group), later, keep=KEPT)
         if self.column.process("pores").needs and "mesopores" not in plan.history[0].constant:
             raise InputError(f"{case.path}: soil: a soil that changes in time is not supported")
-        assert plan.experiment is not None
-        measured = operator(table, case, plan, geometry_of(plan.experiment))
+        measured = operator(table, case, plan, plan.experiment_year)
         table["weights"] = list(np.asarray(measured.weights))
         mineral = np.sum(np.asarray(measured.weights * measured.mineral_mass), axis=1)
         return plan, table.assign(mineral=mineral, profile=table["member"])
@@ -197,20 +232,7 @@ class Sites:
             log_modifier: logarithm of what slows decomposition in each layer, see
                 :meth:`log_modifier`.
         """
-        return self._compiled(log_rates, log_modifier, self._plan, jnp.zeros(()))
-
-    def _stocks(self, log_rates: Array, log_modifier: Array, plan: Plan, iom: Array) -> Array:
-        values = {name: jnp.exp(log_rates[i]) for i, name in enumerate(RATES)}
-        column = self._runner.with_parameters(values | {IOM: iom})
-        given = {GIVEN: jnp.exp(log_modifier)}
-        assert plan.experiment is not None
-        phases = [
-            dataclasses.replace(phase, constant=phase.constant | given)
-            for phase in (*plan.history, plan.experiment)
-        ]
-        plan = dataclasses.replace(plan, history=tuple(phases[:-1]), experiment=phases[-1])
-        _, _, record = run(column, plan, in_experiment=RECORD)
-        return jnp.sum(self._weights * record["soc"][self._member, self._year], axis=1)
+        return self._compiled(log_rates, log_modifier, jnp.zeros(()))
 
     def sensitivity(
         self, log_rates: Float[Array, "2"], log_modifier: Float[Array, "profile layer"]
@@ -218,15 +240,15 @@ class Sites:
         """Derivative of the logarithm of each stock to the log modifier of its own layers."""
 
         @jax.jit
-        def along(tangent: Array, plan: Plan) -> Array:
+        def along(tangent: Array, stocks: Stocks) -> Array:
             def log_stocks(m: Array) -> Array:
-                return jnp.log(self._stocks(log_rates, m, plan, jnp.zeros(())))
+                return jnp.log(stocks(log_rates, m, jnp.zeros(())))
 
             return jax.jvp(log_stocks, (log_modifier,), (tangent,))[1]
 
         layers = np.eye(self.depth.size)
         shape = log_modifier.shape
-        columns = [along(jnp.broadcast_to(jnp.asarray(e), shape), self._plan) for e in layers]
+        columns = [along(jnp.broadcast_to(jnp.asarray(e), shape), self._stocks) for e in layers]
         return np.stack([np.asarray(c) for c in columns], axis=1)
 
     def log_modifier(
