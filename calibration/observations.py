@@ -83,6 +83,9 @@ DEFAULTS: dict[str, str | float] = {
     "month": np.nan,
 }
 
+TOPSOIL_CM = 30.0
+"""Depth of a topsoil in which no carbon was measured; that of inventories (IPCC 2006)."""
+
 THE_SAME = ["site", "treatment", "year", "month", "variable", "upper_cm", "lower_cm", "series"]
 """What two observations of one thing have in common."""
 
@@ -300,6 +303,19 @@ def _repeated(first: pd.Series, row: pd.Series) -> str:
         f"{where}: a second {what}: {row['value']:g} here, {first['value']:g} in {before}; "
         "average replicates before use, or give laboratories series of their own"
     )
+
+
+def topsoil_cm(table: pd.DataFrame) -> float:
+    """Depth of the topsoil of a case, cm.
+
+    That to which most stocks were measured from the surface, or else most contents of carbon;
+    :data:`TOPSOIL_CM` where there are neither.
+    """
+    for variable in ("soc_stock", "soc_percent"):
+        own = table[(table["variable"] == variable) & (table["upper_cm"] == 0)]
+        if len(own):
+            return float(own["lower_cm"].mode().iloc[0])
+    return TOPSOIL_CM
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,7 +19,8 @@ from scipy.stats import gaussian_kde
 
 from calibration import checks, quantities
 from calibration.likelihood import ERROR, METHOD
-from calibration.problem import TOPSOIL_CM, Problem
+from calibration.observations import topsoil_cm
+from calibration.problem import Problem
 from diffsoil.parameters import Parameter
 from diffsoil.report.pictures import BLUE, CYCLE, GREY, ORANGE, Figure, save
 
@@ -160,11 +161,13 @@ class Panel:
     upper_cm: float
     lower_cm: float
     rows: pd.DataFrame
+    topsoil_cm: float
 
     @property
     def is_topsoil(self) -> bool:
         """Whether the yearly topsoil stock is what was measured."""
-        return self.variable == "soc_stock" and (self.upper_cm, self.lower_cm) == (0, TOPSOIL_CM)
+        depth = (self.upper_cm, self.lower_cm)
+        return self.variable == "soc_stock" and depth == (0, self.topsoil_cm)
 
     @property
     def label(self) -> str:
@@ -181,25 +184,26 @@ def _by_treatment(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     return [(str(name), own) for name, own in table.groupby(_treatment_of(table), sort=False)]
 
 
-def _quantities(treatment: str, own: pd.DataFrame) -> list[Panel]:
+def _quantities(treatment: str, own: pd.DataFrame, depth: float) -> list[Panel]:
     """One panel for each quantity and depth that was measured in a treatment."""
     panels = []
     for _, rows in own.groupby(["variable", "upper_cm", "lower_cm"], sort=False):
         ordered = rows.sort_values("year")
         variable, upper, lower = ordered[["variable", "upper_cm", "lower_cm"]].iloc[0]
-        panels.append(Panel(treatment, str(variable), float(upper), float(lower), ordered))
+        panels.append(Panel(treatment, str(variable), float(upper), float(lower), ordered, depth))
     return panels
 
 
 def _panels(tree: xr.DataTree, table: pd.DataFrame) -> list[Panel]:
     """The panels of all treatments, in the order of the case."""
     found = dict(_by_treatment(table.assign(place=np.arange(len(table)))))
+    depth = topsoil_cm(table)
     panels = []
     for name in tree["posterior_predictive"]["treatment"].to_numpy():
         if name in found:
-            panels += _quantities(str(name), found[name])
+            panels += _quantities(str(name), found[name], depth)
         else:
-            panels.append(Panel(str(name), "soc_stock", 0.0, TOPSOIL_CM, table.iloc[:0]))
+            panels.append(Panel(str(name), "soc_stock", 0.0, depth, table.iloc[:0], depth))
     return panels
 
 
@@ -334,17 +338,18 @@ def _through_time(tree: xr.DataTree, panels: list[Panel], labels: Labels, column
 def kept_out(table: pd.DataFrame, labels: Labels) -> Figure | None:
     """Observations that the fit has never seen, beside what was predicted for them."""
     rows = table[checks.kept_out(table)]
-    return None if rows.empty else beside_observations(rows, labels)
+    return None if rows.empty else beside_observations(rows, labels, topsoil_cm(table))
 
 
-def beside_observations(rows: pd.DataFrame, labels: Labels) -> Figure:
+def beside_observations(rows: pd.DataFrame, labels: Labels, depth: float) -> Figure:
     """Observations beside what was predicted for them, a panel for each treatment and quantity.
 
     Args:
         rows: of a table of predictions (:func:`calibration.prediction.table`).
         labels: of the treatments.
+        depth: of the topsoil, cm.
     """
-    panels = [p for name, own in _by_treatment(rows) for p in _quantities(name, own)]
+    panels = [p for name, own in _by_treatment(rows) for p in _quantities(name, own, depth)]
     figure, axes = _grid(len(panels), 3, 4.8, 3.2)
     for ax, panel in zip(axes, panels, strict=True):
         _intervals(ax, panel.rows)

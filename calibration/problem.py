@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from calibration.likelihood import ErrorModel, error_model, observation_parameters
-from calibration.observations import Known, read
+from calibration.observations import Known, read, topsoil_cm
 from calibration.operator import LAYERS, first_observed, operator, recorded, refuse_unmoved
 from calibration.posterior import Likelihood, Posterior, Prediction
 from calibration.priors import Priors
@@ -26,9 +26,6 @@ from diffsoil.io import Faults, InputError, nearest
 from diffsoil.parameters import Parameter, Prior
 from diffsoil.time import NOTHING
 from diffsoil.units import CM_PER_M
-
-TOPSOIL_CM = 23.0
-"""Depth of the topsoil stocks that are drawn through time."""
 
 
 class Problem:
@@ -96,7 +93,7 @@ class Problem:
             names=self.names,
             first_year=first_year,
             topsoil_year=plan.experiment_year if plan.experiment else first_year,
-            topsoil_m=TOPSOIL_CM / CM_PER_M,
+            topsoil_m=topsoil_cm(table) / CM_PER_M,
         )
 
     def _methods(self) -> tuple[str, ...]:

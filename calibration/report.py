@@ -17,6 +17,7 @@ import xarray as xr
 from calibration import checks as checking
 from calibration.likelihood import ERROR, MEMORY, METHOD
 from calibration.methods.reweighting import Reweighting
+from calibration.observations import topsoil_cm
 from calibration.plots import QUANTITIES
 from calibration.store import Settings
 from diffsoil.cases import Case
@@ -180,16 +181,17 @@ def _checks(checks: pd.DataFrame, settings: Settings) -> str:
 
 
 def _fit(table: pd.DataFrame, figures: Mapping[str, Path]) -> str:
+    topsoil = f"0-{topsoil_cm(table):g} cm"
     caption = (
         "What is in the soil: median, 50 and 90 % bands of the posterior, without measurement "
-        "error. Where the topsoil stock was measured the line is the yearly stock of 0-23 cm; "
+        f"error. Where the topsoil stock was measured the line is the yearly stock of {topsoil}; "
         "elsewhere it joins the predictions for the years of measurement, in the unit and depth "
         "of the measurement. Bars: measured sd and the fitted error of the series together."
     )
     if (table["basis"] == "equivalent_mass").any():
         caption += (
             " Some stocks were measured in an equivalent soil mass, which the likelihood follows; "
-            "the yearly line counts 0-23 cm, which can differ from it by about one percent."
+            f"the yearly line counts {topsoil}, which can differ from it by about one percent."
         )
     return section("Fit", figure(figures.get("fit"), caption))
 

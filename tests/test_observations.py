@@ -15,7 +15,7 @@ from scipy import stats
 from calibration import prediction
 from calibration.likelihood import SMALLEST_SD, ErrorModel, Spread
 from calibration.noise import Lognormal, Normal, OrnsteinUhlenbeck, StudentT
-from calibration.observations import read
+from calibration.observations import read, topsoil_cm
 from calibration.operator import Operator
 from calibration.posterior import Prediction
 from calibration.problem import Problem
@@ -454,6 +454,17 @@ def test_an_observation_of_history_is_that_of_its_site_and_year(tmp_path):
     assert latent[0] != pytest.approx(latent[2], rel=1e-3)
     assert found.likelihood.first_year == 1600
     assert found.likelihood.predict(found.defaults).topsoil.shape[1] == 12
+
+
+def test_the_topsoil_is_what_most_stocks_were_measured_in():
+    def depth(*rows: tuple[str, float, float]) -> float:
+        return topsoil_cm(pd.DataFrame(rows, columns=["variable", "upper_cm", "lower_cm"]))
+
+    stocks = [("soc_stock", 0, 23), ("soc_stock", 0, 23), ("soc_stock", 0, 69)]
+    contents = [("soc_percent", 0, 10)] * 4
+    assert depth(*stocks, *contents, ("soc_stock", 23, 46)) == 23
+    assert depth(*contents, ("soc_percent", 10, 30), ("ph", 0, 5)) == 10
+    assert depth(("ph", 0, 5), ("soc_stock", 10, 20)) == 30
 
 
 FREE_OF_A_SOIL = """

@@ -31,7 +31,6 @@ from diffsoil.cases.arrays import Plan, check, select
 from diffsoil.column import Column
 from diffsoil.forward import GEOMETRY, Forward
 from diffsoil.io import InputError, nearest
-from diffsoil.processes.geometry import overlap
 from diffsoil.time import Record
 from diffsoil.units import CM_PER_M
 from diffsoil.work.folder import Kind, OutputFolder
@@ -187,18 +186,16 @@ def simulate(
     """
     check(plan, column, asked.case)
     lived, of = _distinct(plan)
-    depths = [(u / CM_PER_M, v / CM_PER_M) for u, v in asked.file.depths_cm]
+    depths = [(u / CM_PER_M, v / CM_PER_M) for u, v in asked.depths_cm]
     first = max(plan.experiment_year, asked.today - PAST_YEARS + 1)
-    skip = first - plan.experiment_year
     record = Record(yearly=("soc", "litter_stock"), steps=GEOMETRY)
     keys = tuple((name,) for name in names)
     forward = Forward(column, lived, keys, in_experiment=record).prepared()
 
     def one(forward: Forward, x: Array) -> Float[Array, "member quantity year"]:
-        kept = forward.run(x).experiment
-        soc, top, thick = (kept[n][:, skip:] for n in ("soc", "depth_top", "thickness"))
-        stocks = [_stock(soc, top, thick, *depth) for depth in depths]
-        return jnp.stack([*stocks, kept["litter_stock"][:, skip:]], axis=1)
+        run = forward.run(x)
+        stocks = [run.stock(*depth, first) for depth in depths]
+        return jnp.stack([*stocks, run.by_year("litter_stock", first)], axis=1)
 
     devices = jax.local_devices()
     lanes = len(devices)
@@ -218,7 +215,7 @@ def simulate(
             report(f"  {min(start + size, len(x))} of {len(x)} draws")
     values = np.concatenate(parts)[: len(x)][:, of]
     quantities: list[tuple[str, tuple[float, float] | None]] = [
-        ("soc_stock", (u, v)) for u, v in asked.file.depths_cm
+        ("soc_stock", (u, v)) for u, v in asked.depths_cm
     ]
     if asked.litter:
         quantities.append(("litter_stock", None))
@@ -228,21 +225,6 @@ def simulate(
         years=np.arange(first, asked.file.until + 1),
         stocks=values[:, :, : len(quantities)],
     )
-
-
-def _stock(
-    soc: Float[Array, "member year layer"],
-    top: Float[Array, "member year layer"],
-    thickness: Float[Array, "member year layer"],
-    upper: float,
-    lower: float,
-) -> Float[Array, "member year"]:
-    """Carbon between two depths, m."""
-
-    def one(soc: Array, top: Array, thickness: Array) -> Array:
-        return jnp.sum(soc * overlap(top, thickness, upper, lower))
-
-    return jax.vmap(jax.vmap(one))(soc, top, thickness)
 
 
 def _distinct(plan: Plan) -> tuple[Plan, np.ndarray]:

@@ -8,6 +8,7 @@ model of a forecast is that of the fit, year by year.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
@@ -18,6 +19,7 @@ import numpy as np
 import pandas as pd
 from pydantic import BeforeValidator, Field, model_validator
 
+from calibration import observations
 from diffsoil.cases import Case
 from diffsoil.cases.arrays import Plan, additions, build, select
 from diffsoil.cases.drivers import MONTHS
@@ -128,7 +130,7 @@ class ScenarioFile(Strict):
     title: str = "Management options"
     until: Year
     treatments: list[str] = Field(default=[])
-    depths_cm: list[Interval] = Field(default=[(0.0, 23.0)], min_length=1)
+    depths_cm: list[Interval] = Field(default=[], min_length=1)
     years: list[Year] = Field(default=[])
     baseline: str | None = None
     draw_from_prior: list[str] = Field(default=[])
@@ -167,6 +169,13 @@ class Scenario:
     def future(self) -> np.ndarray:
         """The years to come."""
         return np.arange(self.today + 1, self.file.until + 1)
+
+    @functools.cached_property
+    def depths_cm(self) -> list[Interval]:
+        """Depths of the stocks; the topsoil of the fitted case if none are given."""
+        if self.file.depths_cm:
+            return self.file.depths_cm
+        return [(0.0, observations.topsoil_cm(observations.read(self.case, build(self.case))))]
 
     @property
     def litter(self) -> bool:
