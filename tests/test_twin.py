@@ -305,7 +305,9 @@ def test_years_after_the_last_one_come_with_their_drivers(fit, tmp_path):
     new = tmp_path / "new.csv"
     new.write_text(HEADER + row(1914, 40.6))
     drivers = longer_drivers(tmp_path / "longer", 1915)
-    assimilation.assimilate_case(fit, new, tmp_path / "fit2", method="weights", drivers=drivers)
+    assimilation.assimilate_case(
+        fit, assimilation.Monitoring(new, drivers), tmp_path / "fit2", method="weights"
+    )
     found = store.load(tmp_path / "fit2")
     assert found.case().end_year == 1915
     entry = found.history[-1]
@@ -321,10 +323,10 @@ def test_drivers_that_tell_another_past_are_refused(fit, tmp_path):
     swap = ("control,1901,crop,1.0", "control,1901,crop,3.0")
     other = longer_drivers(tmp_path / "other", 1915, swap)
     with pytest.raises(InputError, match="another past"):
-        assimilation.assimilate_case(fit, new, tmp_path / "fit2", drivers=other)
+        assimilation.assimilate_case(fit, assimilation.Monitoring(new, other), tmp_path / "fit2")
     shorter = tiny_case.write(tmp_path, case=[("until = 1911", "until = 1909")])
     with pytest.raises(InputError, match="is 1909, the fit has drivers to 1911"):
-        assimilation.assimilate_case(fit, new, tmp_path / "fit2", drivers=shorter)
+        assimilation.assimilate_case(fit, assimilation.Monitoring(new, shorter), tmp_path / "fit2")
     assert not (tmp_path / "fit2").exists()
 
 

@@ -84,32 +84,43 @@ def hold(weights: importance.Weights) -> bool:
     )
 
 
+@dataclasses.dataclass(frozen=True)
+class Monitoring:
+    """New observations, and what they need besides.
+
+    Attributes:
+        observations: new rows, in the format of the observation files of a case.
+        drivers: case with longer weather and management, for observations after the last year
+            of the fit; see :func:`staged`.
+        confirmed: names as under ``plausible`` in a case; they hold for the new rows, and join
+            those of the case.
+    """
+
+    observations: Path
+    drivers: Path | None = None
+    confirmed: Sequence[str] = ()
+
+
 def assimilate_case(
     fit: Path,
-    observations: Path,
+    new: Monitoring | Path,
     output: Path,
     *,
     method: How = "auto",
     draws: int | None = None,
     seed: int = 0,
     existing: Existing = Existing(),
-    drivers: Path | None = None,
-    confirmed: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Bring new observations into a fit, and write a whole fit to a folder.
 
     Args:
         fit: folder of a fit, of a calibration or of this function.
-        observations: new rows, in the format of the observation files of a case.
+        new: the observations, or the file of them where they need nothing else.
         output: folder; made if it is not there.
         method: ``auto`` refits when weights fail; ``weights`` and ``refit`` do as they are told.
         draws: draws that are weighted; 600 if not given, or all of a smaller fit.
         seed: same seed, same result.
         existing: what to do with a folder that holds something already.
-        drivers: case with longer weather and management, for observations after the last year
-            of the fit; see :func:`staged`.
-        confirmed: names as under ``plausible`` in a case; they hold for the new rows, and join
-            those of the case.
 
     Returns:
         The checks of the fit.
@@ -121,20 +132,21 @@ def assimilate_case(
     if draws is not None and draws < 2:
         raise InputError(f"--draws {draws}: at least 2 are needed")
     found = store.load(fit)
-    inputs = [fit, observations, *([find_case(drivers)] if drivers else [])]
+    new = new if isinstance(new, Monitoring) else Monitoring(Path(new))
+    inputs = [fit, new.observations, *([find_case(new.drivers)] if new.drivers else [])]
     place = store.folder_of(output, existing, inputs)
     with tempfile.TemporaryDirectory() as folder:
-        old = staged(found, Path(folder), drivers, confirmed)
+        old = staged(found, Path(folder), new.drivers, new.confirmed)
         column = found.column(old)
-        new_rows = check_new(old, Path(observations))
+        new_rows = check_new(old, new.observations)
         say(f"{old.file.title}: fit of {sum(_fitted_rows(found))} observations")
-        if drivers is not None:
-            say(f"weather and management to {old.end_year}: {drivers}")
+        if new.drivers is not None:
+            say(f"weather and management to {old.end_year}: {new.drivers}")
         say(f"new: {_told(new_rows)}")
-        case, name = with_file(old, Path(observations), len(found.history), Path(folder))
+        case, name = with_file(old, new.observations, len(found.history), Path(folder))
         problem = Problem(case, column)
-        entry = _entry(found, Path(observations), name, new_rows, seed)
-        if drivers is not None:
+        entry = _entry(found, new.observations, name, new_rows, seed)
+        if new.drivers is not None:
             entry["drivers"] = driving_files(old)
         settings = _settings(found, problem, len(new_rows), entry)
         step = Step(found, problem, settings, len(new_rows), place, say, draws)
@@ -147,13 +159,15 @@ def assimilate_case(
     return checks.read(place.path)
 
 
-def assimilate(fit: store.Fit | Path, observations: Path, folder: Path, **how: Any) -> store.Fit:
+def assimilate(
+    fit: store.Fit | Path, new: Monitoring | Path, folder: Path, **how: Any
+) -> store.Fit:
     """Bring new observations into a fit, and return the fit to all of them.
 
     Args:
-        fit, observations, folder, how: as :func:`assimilate_case` takes them.
+        fit, new, folder, how: as :func:`assimilate_case` takes them.
     """
-    assimilate_case(fit if isinstance(fit, Path) else fit.folder, observations, folder, **how)
+    assimilate_case(fit if isinstance(fit, Path) else fit.folder, new, folder, **how)
     return store.load(folder)
 
 
