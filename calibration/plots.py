@@ -31,15 +31,8 @@ OUTER, INNER = 0.15, 0.35
 
 MOST_PAIRS = 6
 
-OVERVIEW = (
-    "broadbalk_nil",
-    "broadbalk_fym_1843",
-    "highfield_grass",
-    "highfield_bare_fallow",
-    "fosters_grass",
-    "wilderness",
-)
-"""Treatments of the small picture; a case without them shows its first six."""
+FEW = 6
+"""Treatments of the small picture, where the case does not choose them."""
 
 QUANTITIES = {name: (q.name, q.unit) for name, q in quantities.QUANTITIES.items()}
 """Name and unit of each variable, for axes."""
@@ -67,8 +60,10 @@ def all_figures(
         ``kept_out`` without such observations, ``ranks`` with one chain, ``pairs`` and
         ``residuals`` without spread.
     """
-    labels = {t.name: t.label or t.name for t in problem.case.file.treatment}
-    return draw(folder, tree, problem.parameters, table, labels)
+    treatments = problem.case.file.treatment
+    labels = {t.name: t.label or t.name for t in treatments}
+    chosen = [t.name for t in treatments if t.overview]
+    return draw(folder, tree, problem.parameters, table, labels, chosen)
 
 
 def draw(
@@ -77,11 +72,12 @@ def draw(
     parameters: list[Parameter],
     table: pd.DataFrame,
     labels: Labels,
+    chosen: Sequence[str] = (),
 ) -> dict[str, Path]:
-    """As :func:`all_figures`, from the parts of a problem."""
+    """As :func:`all_figures`, from the parts of a problem; ``chosen`` are in the overview."""
     pictures: dict[str, Callable[[], Figure | None]] = {
         "fit": lambda: fit(tree, table, labels),
-        "overview": lambda: overview(tree, table, labels),
+        "overview": lambda: overview(tree, table, labels, chosen),
         "kept_out": lambda: kept_out(table, labels),
         "priors": lambda: priors(tree, parameters),
         "pairs": lambda: pairs(tree),
@@ -317,11 +313,12 @@ def fit(tree: xr.DataTree, table: pd.DataFrame, labels: Labels) -> Figure:
     return _through_time(tree, panels, labels, columns=4)
 
 
-def overview(tree: xr.DataTree, table: pd.DataFrame, labels: Labels) -> Figure:
-    """Six treatments on one small picture."""
+def overview(
+    tree: xr.DataTree, table: pd.DataFrame, labels: Labels, chosen: Sequence[str]
+) -> Figure:
+    """Some treatments on one small picture, the first few if none are chosen."""
     by_name = {p.treatment: p for p in reversed(_panels(tree, table))}
-    known = all(name in by_name for name in OVERVIEW)
-    names = OVERVIEW if known else tuple(reversed(by_name))[:6]
+    names = chosen or tuple(reversed(by_name))[:FEW]
     return _through_time(tree, [by_name[n] for n in names], labels, columns=3)
 
 

@@ -406,6 +406,7 @@ class Treatment(Strict):
     name: Name
     site: Name
     label: str | None = None
+    overview: bool = Field(default=False, description="whether it is in the small picture of a fit")
     input_groups: dict[Name, Name] = Field(default={}, description="group -> its own group here")
     changes: list[Change] = []
 
