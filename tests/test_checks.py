@@ -12,7 +12,7 @@ import pytest
 import xarray as xr
 
 from calibration import checks
-from calibration.methods import NUTS, Laplace, importance, named
+from calibration.methods import METHODS, NUTS, Laplace, importance
 from diffsoil.parameters import UNIFORM, Parameter
 
 NAMES = ("carbon.k_hum", "protection.b1", "manure.factor")
@@ -118,7 +118,7 @@ def result(table: pd.DataFrame, check: str) -> pd.Series:
 def run(
     tree: xr.DataTree, table: pd.DataFrame, method: str = "nuts", **kwargs: Any
 ) -> pd.DataFrame:
-    asked = named(method)(quick=kwargs.pop("quick", True))
+    asked = METHODS[method](quick=kwargs.pop("quick", True))
     return checks.checks(tree, kwargs.pop("parameters", parameters()), table, asked)
 
 
