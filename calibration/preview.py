@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from calibration import plots, prediction
+from calibration.observations import topsoil_cm
 from calibration.problem import Problem
 from diffsoil.cases import Case, load_case
 from diffsoil.cases.fingerprint import case_files
@@ -268,7 +269,7 @@ def write(found: Overview, problem: Problem | None, text: str, folder: Path) -> 
     labels = {t.name: t.label or t.name for t in found.case.file.treatment}
     if problem is not None:
         table = prior_predictions(problem)
-        figures["priors"] = plots.beside_observations(table, labels)
+        figures["priors"] = plots.beside_observations(table, labels, topsoil_cm(table))
         tables["prior_predictions"] = table
     written = {n: save(f, folder / f"{n}.png") for n, f in figures.items() if f is not None}
     for name, table in tables.items():
