@@ -81,7 +81,7 @@ class Existing(Options):
 
 @dataclasses.dataclass(frozen=True)
 class Workers(Options):
-    """Who computes, see :func:`diffsoil.work.ensemble.cluster`."""
+    """Who computes, see :func:`diffsoil.work.pool.cluster`."""
 
     workers: int | None = option(
         None, "Processes that compute side by side. Default: one for each core.", PROCESSES

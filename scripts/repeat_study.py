@@ -26,7 +26,7 @@ from diffsoil.studies.vandermeij2026.questions import convergence, strength_of_m
 from diffsoil.studies.vandermeij2026.report import write_report
 from diffsoil.studies.vandermeij2026.scenarios import load_study
 from diffsoil.studies.vandermeij2026.suite import run_study, say
-from diffsoil.work import ensemble
+from diffsoil.work.pool import cluster
 
 GO_ON = Existing(resume=True)
 
@@ -45,7 +45,7 @@ def main(folder: Path, fit: bool) -> None:
     questions = folder / "questions"
     questions.mkdir(exist_ok=True)
     study = load_study(case)
-    with ensemble.cluster() as pool:
+    with cluster() as pool:
         runs = Runs(study, pool)
         if not (questions / "mooh.csv").exists():
             table = strength_of_mooh(study, runs, STRENGTHS, say)

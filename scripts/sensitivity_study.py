@@ -29,8 +29,8 @@ from diffsoil import _runtime
 from diffsoil.cases import load_case
 from diffsoil.options import Existing, Workers
 from diffsoil.studies.vandermeij2026.drivers import drivers
-from diffsoil.work import ensemble
 from diffsoil.work.files import replacing
+from diffsoil.work.store import Store
 from sensitivity import derivative, variance
 from sensitivity.distributions import law
 from sensitivity.folder import COLUMNS_OF, Folder, read_table
@@ -80,7 +80,7 @@ def agreement(folder: Path, name: str) -> pd.DataFrame:
     assert design is not None
     stores = {}
     for store in ("sobol", "gradients"):
-        with ensemble.Store.read(folder / name / f"{store}.zarr").dataset() as there:
+        with Store.read(folder / name / f"{store}.zarr").dataset() as there:
             stores[store] = {str(k): v.to_numpy() for k, v in there.data_vars.items()}
     y, slopes = stores["sobol"]["value"], stores["gradients"]
     far = np.any([outlying(values) for values in y.T], axis=0)

@@ -21,6 +21,9 @@ from diffsoil.cases.fingerprint import fingerprint
 from diffsoil.io import InputError
 from diffsoil.output.simulation import simulate
 from diffsoil.work import ensemble
+from diffsoil.work.ensemble import Batch
+from diffsoil.work.pool import Pool, cores
+from diffsoil.work.store import DONE, Store
 from sensitivity import variance
 from sensitivity.distributions import Law, Posterior, sample
 from sensitivity.folder import COLUMNS_OF, Folder
@@ -105,12 +108,12 @@ def computation(store: str) -> Callable[..., dict[str, np.ndarray]]:
     return gradients if store == "gradients" else evaluate
 
 
-def batches_of(x: np.ndarray, store: str) -> list[ensemble.Batch]:
+def batches_of(x: np.ndarray, store: str) -> list[Batch]:
     """Rows of a store that are computed together, whoever computes them."""
     size = GRADIENT_BATCH if store == "gradients" else FORWARD_BATCH
     starts = range(0, len(x), size)
     places = [tuple(range(start, min(start + size, len(x)))) for start in starts]
-    return [ensemble.Batch(rows, x[list(rows)]) for rows in places]
+    return [Batch(rows, x[list(rows)]) for rows in places]
 
 
 def description(
@@ -223,7 +226,7 @@ class Job:
         """Rows to compute; what cannot be gone on with is refused before anything is computed."""
         if self.overwrite or not self.path.exists():
             return len(self.x)
-        store = ensemble.Store(self.path)
+        store = Store(self.path)
         if other := store.difference(self.fingerprint):
             raise InputError(
                 f"{self.path}: holds other runs: {other}; choose another folder, or --overwrite"
@@ -237,7 +240,7 @@ class Job:
             )
         return left
 
-    def run(self, pool: ensemble.Pool, run_seconds: float | None, workers: int | None) -> None:
+    def run(self, pool: Pool, run_seconds: float | None, workers: int | None) -> None:
         """Compute what is missing."""
         name = f"{self.problem.name}: {self.store_name}"
         store = self._open()
@@ -278,21 +281,19 @@ class Job:
         if self.overwrite:
             self.folder.forget("costs", case=self.problem.name, store=self.store_name)
 
-    def _open(self) -> ensemble.Store:
+    def _open(self) -> Store:
         """The store, made or made larger; rows that are there are kept."""
         template = self._template()
         if self.overwrite or not self.path.exists():
-            return ensemble.Store.open(
-                self.path, template, self.fingerprint, overwrite=self.overwrite
-            )
-        store = ensemble.Store.open(self.path, template, self.fingerprint, resume=True)
+            return Store.open(self.path, template, self.fingerprint, overwrite=self.overwrite)
+        store = Store.open(self.path, template, self.fingerprint, resume=True)
         if store.done.size >= len(self.x):
             return store
         rows = np.flatnonzero(store.done)
         with store.dataset() as there:
             names = list(template.data_vars)
             kept = {str(name): there[name].to_numpy()[rows] for name in names}
-        larger = ensemble.Store.open(self.path, template, self.fingerprint, overwrite=True)
+        larger = Store.open(self.path, template, self.fingerprint, overwrite=True)
         larger.write(rows.tolist(), kept)
         return larger
 
@@ -328,13 +329,13 @@ class Job:
 
     def rows(self) -> dict[str, np.ndarray]:
         """All rows of the design, computed before."""
-        with ensemble.Store.read(self.path).dataset() as there:
+        with Store.read(self.path).dataset() as there:
             found = {str(k): v.to_numpy()[: len(self.x)] for k, v in there.data_vars.items()}
-        return {name: values for name, values in found.items() if name != ensemble.DONE}
+        return {name: values for name, values in found.items() if name != DONE}
 
     def _note_cost(
         self,
-        store: ensemble.Store,
+        store: Store,
         computed: int,
         seconds: float,
         run_seconds: float | None,
@@ -345,7 +346,7 @@ class Job:
         Equivalents are the times of all rows over that of one run; compiling is not in them.
         """
         label = {"case": self.problem.name, "store": self.store_name}
-        used = workers or ensemble._cores()
+        used = workers or cores()
         before = self.folder.table("costs")
         before = before[(before["case"] == label["case"]) & (before["store"] == label["store"])]
         rows = computed + int(before["rows"].sum())
@@ -407,7 +408,7 @@ def say_costs(
     workers: int | None,
 ) -> dict[str, float]:  # fmt: skip
     """Say what the study will cost, from one timed run of each case; seconds of a run by case."""
-    used = workers or ensemble._cores()
+    used = workers or cores()
     seconds: dict[str, float] = {}
     for problem in problems:
         own = [job for job in jobs if job.problem is problem]

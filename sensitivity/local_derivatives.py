@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from diffsoil.forward import Forward
-from diffsoil.work import ensemble
+from diffsoil.work.pool import Pool, cluster, collect
 from sensitivity.distributions import Law, law
 from sensitivity.indices import Result
 from sensitivity.outputs import Output, ages, parse
@@ -43,7 +43,7 @@ class Local:
 
 def local(
     problem: Problem,
-    pool: ensemble.Pool | None = None,
+    pool: Pool | None = None,
     laws: Sequence[Law] | None = None,
     courses: bool = True,
 ) -> Local:
@@ -64,10 +64,10 @@ def local(
         models[f"_{name}"] = with_outputs(model, outputs)
     arguments = [(model, problem.defaults) for model in models.values()]
     if pool is None:
-        with ensemble.cluster(1, device="cpu") as alone:
-            found = ensemble.collect(_at, arguments, alone)
+        with cluster(1, device="cpu") as alone:
+            found = collect(_at, arguments, alone)
     else:
-        found = ensemble.collect(_at, arguments, pool)
+        found = collect(_at, arguments, pool)
     own = len(problem.outputs)
     tables: list[pd.DataFrame] = []
     courses_found: list[pd.DataFrame] = []

@@ -22,8 +22,8 @@ from diffsoil.cases import Case, find_case, load_case
 from diffsoil.cases.inputs import load_inputs
 from diffsoil.io import InputError
 from diffsoil.options import Existing, Workers
-from diffsoil.work import ensemble
 from diffsoil.work.files import reading_netcdf
+from diffsoil.work.pool import cluster, collect
 from sensitivity import derivative, report, shapley, variance
 from sensitivity.distributions import Posterior, law
 from sensitivity.folder import Folder
@@ -159,8 +159,8 @@ def _run(
     x, design = draws.points(STORES[method])
     batches = batches_of(x, STORES[method])
     compute = partial(computation(STORES[method]), problem.model)
-    with ensemble.cluster(workers, device="cpu") as pool:
-        parts = ensemble.collect(compute, [batch.argument for batch in batches], pool)
+    with cluster(workers, device="cpu") as pool:
+        parts = collect(compute, [batch.argument for batch in batches], pool)
     runs = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     return analyse(method, problem, draws, runs, design).tables["indices"]
 
@@ -277,7 +277,7 @@ def run_sensitivity(
     ]
     problems = [of.problem for of in asked]
     seconds = say_costs(problems, jobs, options.method, workers.workers)
-    with folder.place, ensemble.cluster(*dataclasses.astuple(workers)) as pool:
+    with folder.place, cluster(*dataclasses.astuple(workers)) as pool:
         folder.open({of.problem.name: of.content for of in asked}, _changed(folder, asked))
         for of in asked:
             if "local" in options.method:

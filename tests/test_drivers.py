@@ -12,7 +12,7 @@ import xarray as xr
 
 from diffsoil.io import InputError
 from diffsoil.studies.vandermeij2026 import analysis, drivers
-from diffsoil.work.ensemble import Store
+from diffsoil.work.store import Store
 from tests.tiny_suite import suite
 
 

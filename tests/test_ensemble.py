@@ -28,7 +28,10 @@ from distributed.security import Security
 
 from diffsoil.io import InputError
 from diffsoil.work import ensemble
-from diffsoil.work.ensemble import Batch, BatchError, Pool, Store, cluster, collect, run
+from diffsoil.work import pool as pools
+from diffsoil.work.ensemble import Batch, run
+from diffsoil.work.pool import BatchError, Pool, cluster, collect
+from diffsoil.work.store import Store
 
 NAMES = ("calm", "dry", "wet", "früh", "late", "hot", "cold", "deep", "thin", "old", "bare", "lime")
 SIZE = 300
@@ -361,7 +364,7 @@ def test_importing_the_runner_is_quick() -> None:
 def test_impossible_workers_are_refused_in_one_line(
     options: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ensemble, "CONNECT_SECONDS", 1)
+    monkeypatch.setattr(pools, "CONNECT_SECONDS", 1)
     with pytest.raises(InputError, match=message), cluster(**options):
         pass
 
@@ -375,7 +378,7 @@ async def identity(address: str, keys: Security) -> Any:
 
 
 def test_nobody_else_has_a_local_worker_compute_something(two: Pool) -> None:
-    assert isinstance(two, ensemble._Workers)
+    assert isinstance(two, pools._Workers)
     known = asyncio.run(identity(two.client.scheduler.address, two.client.security))
     workers = known["workers"]
     nannies = [worker["nanny"] for worker in workers.values()]
@@ -392,17 +395,17 @@ def test_nobody_else_has_a_local_worker_compute_something(two: Pool) -> None:
 
 def test_every_local_worker_takes_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     plugins = types.SimpleNamespace(entry_points=lambda group: ["cuda"])
-    monkeypatch.setattr(ensemble, "metadata", plugins)
+    monkeypatch.setattr(pools, "metadata", plugins)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
-    gpus = ensemble._gpus()
+    gpus = pools._gpus()
     assert gpus == ("4", "7")
     monkeypatch.setattr("distributed.get_worker", lambda: types.SimpleNamespace(name=1))
-    ensemble._prepare.__wrapped__(ensemble._Preparation("cpu", gpus))
+    pools._prepare.__wrapped__(pools._Preparation("cpu", gpus))
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "7"
 
 
 def test_workers_do_not_outnumber_the_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ensemble, "_gpus", lambda: ("0", "1"))
+    monkeypatch.setattr(pools, "_gpus", lambda: ("0", "1"))
     with pytest.raises(InputError, match="--workers: 3, and GPUs for 2"), cluster(workers=3):
         pass
 

@@ -17,7 +17,7 @@ from diffsoil.cases import load_case, read_case
 from diffsoil.cli import main
 from diffsoil.io import InputError
 from diffsoil.output.simulation import simulate
-from diffsoil.work import ensemble
+from diffsoil.work.pool import cluster
 from sensitivity.pruning import ablation, confirmation, elimination
 from sensitivity.pruning.case_text import without_text
 from sensitivity.pruning.cost import Cost
@@ -61,7 +61,7 @@ def case(path):
 
 @pytest.fixture(scope="module")
 def pool():
-    with ensemble.cluster(1) as pool:
+    with cluster(1) as pool:
         yield pool
 
 

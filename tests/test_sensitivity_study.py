@@ -15,6 +15,7 @@ import sensitivity
 from diffsoil import cli
 from diffsoil.io import InputError
 from diffsoil.work import ensemble
+from diffsoil.work.store import Store
 from sensitivity import jobs, report
 from sensitivity.folder import read_table
 from sensitivity.indices import COLUMNS, Estimate, Result
@@ -164,16 +165,16 @@ def test_a_study_can_be_made_larger(study, case, tmp_path):
 
 def test_a_resumed_study_equals_an_uninterrupted_one(study, case, tmp_path, monkeypatch, capsys):
     folder = tmp_path / "stopped"
-    write, times = ensemble.Store.write, iter(range(100))
+    write, times = Store.write, iter(range(100))
 
-    def interrupted(store: ensemble.Store, *args: object) -> None:
+    def interrupted(store: Store, *args: object) -> None:
         if next(times) == 3:
             raise KeyboardInterrupt
         write(store, *args)
 
     words = ["--method", "dgsm", "--samples", "16"]
     with monkeypatch.context() as patch:
-        patch.setattr(ensemble.Store, "write", interrupted)
+        patch.setattr(Store, "write", interrupted)
         capsys.readouterr()
         assert run(case, folder, *words, *WORDS) == 130
     assert pd.read_csv(folder / "costs.csv")["rows"].tolist() == [3]
@@ -287,7 +288,7 @@ def test_joint_draws_of_a_fit_are_used_instead_of_priors(case, tmp_path):
     assert run(case, folder, *words, "--method", "shapley", "--samples", "40") == 0
     found = table(folder)
     assert set(found["parameter"]) == set(NAMES)
-    with ensemble.Store.read(folder / "closed" / "gradients.zarr").dataset() as store:
+    with Store.read(folder / "closed" / "gradients.zarr").dataset() as store:
         x = store["x"].to_numpy()
     assert np.corrcoef(x.T)[0, 1] > 0.999  # as they were drawn
 

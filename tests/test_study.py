@@ -17,6 +17,9 @@ from diffsoil.studies.vandermeij2026 import analysis, suite
 from diffsoil.studies.vandermeij2026.fit import Found, Memory, Misfit
 from diffsoil.studies.vandermeij2026.scenarios import load_study
 from diffsoil.work import ensemble
+from diffsoil.work.ensemble import Batch
+from diffsoil.work.pool import cluster
+from diffsoil.work.store import Store
 from tests.tiny_study import tiny_study
 
 CHOSEN = (
@@ -168,16 +171,16 @@ def test_runs_one_after_the_other_are_the_runs_at_once(
     values: dict[str, np.ndarray], tmp_path: Path
 ) -> None:
     study = tiny_study()
-    store = ensemble.Store.open(
+    store = Store.open(
         tmp_path / "runs.zarr", suite.template(study, study.scenarios), suite.fingerprint(study)
     )
     chosen = study.chosen(CHOSEN)
     place = [study.scenarios.index(s) for s in chosen]
     batches = [
-        ensemble.Batch(tuple(place[row] for row in batch.rows), batch.argument)
+        Batch(tuple(place[row] for row in batch.rows), batch.argument)
         for batch in suite.families(study, chosen)
     ]
-    with ensemble.cluster(workers=1) as pool:
+    with cluster(workers=1) as pool:
         ensemble.run(suite.whole, batches, store, pool, print)
     assert store.done.sum() == len(CHOSEN)
     with store.dataset() as stored:
@@ -219,7 +222,7 @@ def slopes() -> tuple:
     study = tiny_study()
     every = inputs.load_inputs(data_path("study", "inputs.toml"))
     few = {name: every[name] for name in ("k_hum", "leaf_forest", "one_to_one")}
-    with ensemble.cluster(workers=1) as pool:
+    with cluster(workers=1) as pool:
         misfit = Misfit(study, few, pool)
     misfit.runs.scenarios = study.chosen(CHOSEN)
     u = misfit.start()
@@ -321,7 +324,7 @@ def test_a_search_that_goes_on_remembers_its_evaluations(tmp_path: Path) -> None
 def test_misfit_is_counted_in_tolerances_and_prior_deviations() -> None:
     study = load_study("loess_study")
     every = inputs.load_inputs(data_path("study", "inputs.toml"))
-    with ensemble.cluster(workers=1) as pool:
+    with cluster(workers=1) as pool:
         misfit = Misfit(study, {"k_hum": every["k_hum"]}, pool)
     exact = dict(zip(misfit.paper.index, misfit.paper["paper"], strict=True))
     off = exact | {"T3-wet": exact["T3-wet"] + 6.0, "T3-r2": 0.0}
@@ -333,7 +336,7 @@ def test_misfit_is_counted_in_tolerances_and_prior_deviations() -> None:
 def test_every_search_coordinate_comes_back() -> None:
     study = load_study("loess_study")
     every = inputs.load_inputs(data_path("study", "inputs.toml"))
-    with ensemble.cluster(workers=1) as pool:
+    with cluster(workers=1) as pool:
         misfit = Misfit(study, every, pool)
     u = misfit.start()
     assert np.all((misfit.lower <= u) & (u <= misfit.upper))

@@ -15,8 +15,8 @@ import xarray as xr
 from diffsoil.io import InputError
 from diffsoil.studies.vandermeij2026 import analysis, beyond, figures, findings, report
 from diffsoil.studies.vandermeij2026.findings import Results
-from diffsoil.work.ensemble import Store
 from diffsoil.work.folder import MARKER
+from diffsoil.work.store import Store
 from tests.tiny_suite import suite
 
 COLUMNS = {

@@ -24,8 +24,8 @@ from diffsoil.cases import Case
 from diffsoil.cases.arrays import build, check
 from diffsoil.forward import STRENGTH, Course, Forward, Reading, computed, is_strength
 from diffsoil.quantities import STOCKS
-from diffsoil.work import ensemble
 from diffsoil.work.measurements import Measurements
+from diffsoil.work.pool import Pool, collect
 from sensitivity import indices, variance
 from sensitivity.distributions import Law
 from sensitivity.outputs import Output, Stock, ages, check_computed, parse
@@ -177,7 +177,7 @@ def slope(
 
 
 def compute(
-    runs: Sequence[Forward], asked: Sequence[tuple[int, np.ndarray]], pool: ensemble.Pool
+    runs: Sequence[Forward], asked: Sequence[tuple[int, np.ndarray]], pool: Pool
 ) -> list[np.ndarray]:
     """Values of many runs, cut into batches for the workers of a pool.
 
@@ -195,7 +195,7 @@ def compute(
         own = [(i, j) for i, (p, x) in enumerate(asked) if p == place for j in range(len(x))]
         tasks += [(place, own[k : k + BATCH]) for k in range(0, len(own), BATCH)]
     arguments = [(place, np.stack([asked[i][1][j] for i, j in rows])) for place, rows in tasks]
-    results = ensemble.collect(partial(evaluate, tuple(runs)), arguments, pool)
+    results = collect(partial(evaluate, tuple(runs)), arguments, pool)
     found: list[list[np.ndarray]] = [[np.empty(0)] * len(x) for _, x in asked]
     for (_, rows), values in zip(tasks, results, strict=True):
         for (i, j), value in zip(rows, values, strict=True):
@@ -248,7 +248,7 @@ class Ablation:
         return np.abs(self.path.sum(axis=0) - whole) / np.maximum(np.abs(whole), 1e-300)
 
 
-def ablate(runs: Forward, pool: ensemble.Pool, pairs: bool = True, nodes: int = NODES) -> Ablation:
+def ablate(runs: Forward, pool: Pool, pairs: bool = True, nodes: int = NODES) -> Ablation:
     """Exact on and off runs, interactions and integrated gradients, at the case's parameters.
 
     Args:
@@ -272,13 +272,13 @@ def ablate(runs: Forward, pool: ensemble.Pool, pairs: bool = True, nodes: int = 
     interaction = both - np.stack(alone) if two else np.empty((0, on.size))
     points, weights = np.polynomial.legendre.leggauss(nodes)
     arguments = [(0, x, np.full(count, 0.5 * (1.0 + point))) for point in points]
-    slopes = ensemble.collect(partial(slope, (runs,)), arguments, pool)
+    slopes = collect(partial(slope, (runs,)), arguments, pool)
     path = sum((0.5 * w * d.T for w, d in zip(weights, slopes, strict=True)), np.zeros(()))
     return Ablation(names, on, off, single, interaction, np.asarray(path))
 
 
 def total_indices(
-    runs: Forward, pool: ensemble.Pool, read: Sequence[int], n: int = 64, seed: int = 0
+    runs: Forward, pool: Pool, read: Sequence[int], n: int = 64, seed: int = 0
 ) -> list[indices.Result]:
     """First and total Sobol indices of the strengths, all uniform from 0 to 1.
 
@@ -333,7 +333,7 @@ def of_cases(
     cases: Sequence[Case],
     texts: Sequence[str],
     base_points: int,
-    pool: ensemble.Pool,
+    pool: Pool,
     measurements: Measurements,
     say: Callable[[str], None],
 ) -> pd.DataFrame:

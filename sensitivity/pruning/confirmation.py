@@ -16,8 +16,8 @@ import pandas as pd
 from diffsoil.cases import Case
 from diffsoil.cases.fingerprint import fingerprint
 from diffsoil.forward import Forward
-from diffsoil.work import ensemble
 from diffsoil.work.measurements import Measurements
+from diffsoil.work.pool import collect
 from sensitivity.pruning.ablation import of_case
 from sensitivity.pruning.alternatives import alternatives, edited
 from sensitivity.pruning.cost import Cost, measure
@@ -145,7 +145,7 @@ def path(
 
     def seconds() -> list[np.ndarray]:
         built = [of_case(stage[-1], search.texts, switches=(), drawn=False) for stage in stages]
-        return [np.array(ensemble.collect(partial(_seconds, repeats=5), built, search.pool))]
+        return [np.array(collect(partial(_seconds, repeats=5), built, search.pool))]
 
     (times,) = search.measurements.once(["path", [stage[-1].text for stage in stages]], seconds)
     names = ("step", "error", "quantile", "within")

@@ -16,8 +16,8 @@ from diffsoil.cases.fingerprint import fingerprint
 from diffsoil.forward import Forward, computed
 from diffsoil.io import InputError
 from diffsoil.parameters import Parameter
-from diffsoil.work import ensemble
 from diffsoil.work.measurements import Measurements
+from diffsoil.work.pool import Pool
 from sensitivity import distributions
 from sensitivity.pruning.ablation import (
     BATCH,
@@ -82,7 +82,7 @@ class Search:
         cases: Sequence[Case],
         texts: Sequence[str],
         rule: Rule,
-        pool: ensemble.Pool,
+        pool: Pool,
         say: Callable[[str], None],
         measurements: Measurements | None = None,
         switches: Sequence[str] | None = None,

@@ -26,11 +26,11 @@ from diffsoil.cases import Case, load_case
 from diffsoil.cases.fingerprint import case_files, fingerprint
 from diffsoil.io import InputError
 from diffsoil.options import Existing, Workers
-from diffsoil.work import ensemble
 from diffsoil.work import measurements as measurements
 from diffsoil.work.files import OutputFile, case_with_note
 from diffsoil.work.folder import Kind, OutputFolder
 from diffsoil.work.measurements import Measurements
+from diffsoil.work.pool import cluster
 from sensitivity.jobs import say
 from sensitivity.options import PruneOptions
 from sensitivity.pruning import ablation, confirmation, laplace
@@ -126,7 +126,7 @@ def prune(
     kept = Measurements(progress, told, existing.resume, forget, say)
     if kept.kept:
         say(f"prune: goes on with {kept.kept} measurements that are kept")
-    with ensemble.cluster(*dataclasses.astuple(workers)) as pool:
+    with cluster(*dataclasses.astuple(workers)) as pool:
         search = Search(read, options.target, rule, pool, say, kept)
         for case in read:
             laplace.check_free(case, options.calibrate)

@@ -23,8 +23,8 @@ from diffsoil.report.pictures import BLUE, GREEN, GREY, ORANGE, PINK, Figure, sa
 from diffsoil.studies.vandermeij2026 import analysis
 from diffsoil.studies.vandermeij2026.analysis import BORDERS, END, LABELS
 from diffsoil.studies.vandermeij2026.suite import STORE
-from diffsoil.work.ensemble import Store
 from diffsoil.work.files import check_output, replacing
+from diffsoil.work.store import Store
 from sensitivity.shapley import from_subsets
 
 FACTORS = ("bioclimate", "protection", "land_use", "erosion")

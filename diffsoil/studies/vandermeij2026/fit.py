@@ -38,8 +38,9 @@ from diffsoil.studies.vandermeij2026.suite import (
     stocks,
     stocks_and_slopes,
 )
-from diffsoil.work import ensemble
+from diffsoil.work.ensemble import Batch
 from diffsoil.work.files import OutputFile, case_with_note, check_output, replacing
+from diffsoil.work.pool import Pool, cluster, collect
 
 TARGETS = (
     *(f"T3-{predictor}" for _, predictor in analysis.PREDICTORS),
@@ -76,7 +77,7 @@ class Runs:
         pool: who computes.
     """
 
-    def __init__(self, study: Study, pool: ensemble.Pool) -> None:
+    def __init__(self, study: Study, pool: Pool) -> None:
         self.scenarios = tuple(s for s in study.scenarios if not s.recovery)
         self.pool = pool
         labels = ({**dataclasses.asdict(s), "erosion": "-".join(s.erosion)} for s in self.scenarios)
@@ -91,20 +92,18 @@ class Runs:
         found = self._gathered(batches, [batch.argument for batch in batches], stocks)
         return self._targets(self._smoothed(found["stock"]))
 
-    def groups(self, study: Study) -> list[list[ensemble.Batch]]:
+    def groups(self, study: Study) -> list[list[Batch]]:
         """Families by bioclimate, in each of which some inputs have no effect."""
         groups = []
         for bioclimate in dict.fromkeys(s.bioclimate for s in self.scenarios):
             places = [i for i, s in enumerate(self.scenarios) if s.bioclimate == bioclimate]
             group = families(study, [self.scenarios[i] for i in places])
             moved = [tuple(places[row] for row in batch.rows) for batch in group]
-            groups.append(
-                [ensemble.Batch(r, b.argument) for r, b in zip(moved, group, strict=True)]
-            )
+            groups.append([Batch(r, b.argument) for r, b in zip(moved, group, strict=True)])
         return groups
 
     def targets_and_slopes(
-        self, groups: list[list[ensemble.Batch]], along: list[Slopes]
+        self, groups: list[list[Batch]], along: list[Slopes]
     ) -> tuple[dict[str, float], dict[str, Float[np.ndarray, " input"]]]:
         """The same of families that are built already, and the derivatives by some inputs.
 
@@ -123,10 +122,10 @@ class Runs:
         return self._targets(stock), slopes | analysis.d_figure1(figure, pushed)
 
     def _gathered(
-        self, batches: list[ensemble.Batch], arguments: list[Any], compute: Callable
+        self, batches: list[Batch], arguments: list[Any], compute: Callable
     ) -> dict[str, np.ndarray]:
         """Results of all batches, in the order of the scenarios."""
-        results = ensemble.collect(compute, arguments, self.pool)
+        results = collect(compute, arguments, self.pool)
         order = np.argsort(np.concatenate([batch.rows for batch in batches]))
         return {name: np.concatenate([r[name] for r in results])[order] for name in results[0]}
 
@@ -149,7 +148,7 @@ class Misfit:
         pool: who computes.
     """
 
-    def __init__(self, study: Study, inputs: Mapping[str, Input], pool: ensemble.Pool) -> None:
+    def __init__(self, study: Study, inputs: Mapping[str, Input], pool: Pool) -> None:
         self.study = study
         self.inputs = dict(inputs)
         self.runs = Runs(study, pool)
@@ -208,7 +207,7 @@ class Misfit:
             raise FloatingPointError(f"no finite derivative of {', '.join(lost)}")
         return Found(targets, {name: values.tolist() for name, values in found.items()})
 
-    def slopes(self, u: Float[np.ndarray, " input"], batches: list[ensemble.Batch]) -> Slopes:
+    def slopes(self, u: Float[np.ndarray, " input"], batches: list[Batch]) -> Slopes:
         """How families depend on the coordinates; their histories are the same in all."""
         of_all: Family = batches[0].argument
         parameters = of_all.column.parameters().keys()
@@ -237,7 +236,7 @@ class Misfit:
             {leaf: slope[places] for leaf, slope in by_leaf.items()},
         )
 
-    def _differences(self, u: np.ndarray, place: int, here: ensemble.Batch) -> dict[int, Any]:
+    def _differences(self, u: np.ndarray, place: int, here: Batch) -> dict[int, Any]:
         """Derivative of the arrays of a family by one coordinate; only those that change."""
         runs = [self.runs.scenarios[row] for row in here.rows]
         step = np.zeros_like(u)
@@ -467,7 +466,7 @@ def _fitted(
 ) -> None:
     """Search and write the case and its tables."""
     output = target.path
-    with ensemble.cluster(*dataclasses.astuple(workers)) as pool:
+    with cluster(*dataclasses.astuple(workers)) as pool:
         misfit = Misfit(study, inputs, pool)
         u = search(misfit, memory, steps, _say)
         start = np.clip(misfit.start(), misfit.lower + 1e-6, misfit.upper - 1e-6)

@@ -15,7 +15,7 @@ from diffsoil.studies.vandermeij2026.fit import Runs
 from diffsoil.studies.vandermeij2026.protection import Say
 from diffsoil.studies.vandermeij2026.scenarios import Study
 from diffsoil.studies.vandermeij2026.suite import families, stocks
-from diffsoil.work import ensemble
+from diffsoil.work.pool import collect
 
 
 def variants(study: Study) -> Iterator[tuple[str, str, Study]]:
@@ -93,7 +93,7 @@ def strength_of_mooh(
         column: Column = of.column.with_parameters({"protection.b2": b2})
         arguments.append(dataclasses.replace(of, column=column))
     say(f"MOOH at {len(strengths)} strengths")
-    none, *strong = ensemble.collect(stocks, arguments, runs.pool)
+    none, *strong = collect(stocks, arguments, runs.pool)
     without = smoothed(none["stock"])
     gains = [smoothed(found["stock"]) - without for found in strong]
     return pd.DataFrame(

@@ -39,8 +39,8 @@ from diffsoil.studies.vandermeij2026.findings import (
 )
 from diffsoil.studies.vandermeij2026.suite import STORE, say
 from diffsoil.tables import Column, read_table
-from diffsoil.work.ensemble import Store
 from diffsoil.work.folder import Kind, OutputFolder
+from diffsoil.work.store import Store
 
 TARGETS = "targets.csv"
 """What a fit writes beside its runs: the numbers before it, and which it was made to meet."""

@@ -33,8 +33,11 @@ from diffsoil.state import State
 from diffsoil.studies.vandermeij2026.scenarios import Scenario, Study, load_study
 from diffsoil.time import Phase, Record, advance
 from diffsoil.work import ensemble
+from diffsoil.work.ensemble import Batch
 from diffsoil.work.files import replacing
 from diffsoil.work.folder import Kind, OutputFolder
+from diffsoil.work.pool import Pool, cluster
+from diffsoil.work.store import Store
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -344,7 +347,7 @@ def _by_run(of: Family, pieces: Sequence[Array]) -> np.ndarray:
     return values
 
 
-def families(study: Study, scenarios: Sequence[Scenario]) -> list[ensemble.Batch]:
+def families(study: Study, scenarios: Sequence[Scenario]) -> list[Batch]:
     """Build all that runs need, a family for each setting of protection; nothing is computed yet.
 
     Args:
@@ -362,7 +365,7 @@ def families(study: Study, scenarios: Sequence[Scenario]) -> list[ensemble.Batch
         rows = tuple(i for i, s in enumerate(scenarios) if s.protection == protection)
         own = [plans[_history(study, scenarios[i])] for i in rows]
         if rows:
-            batches.append(ensemble.Batch(rows, family(column(study, protection), own, borders)))
+            batches.append(Batch(rows, family(column(study, protection), own, borders)))
     return batches
 
 
@@ -475,7 +478,7 @@ def run_study(
     _plans(study, chosen)  # what is wrong with a run shows before a store is made or replaced
     place = OutputFolder(output, KIND, inputs=case_files(study.base))
     store = partial(
-        ensemble.Store.open,
+        Store.open,
         place.path / STORE,
         template(study, study.scenarios),
         fingerprint(study),
@@ -486,7 +489,7 @@ def run_study(
         pool = None
         if made is None or _left(study, made, chosen):
             # before anything is replaced: there may be no such workers
-            pool = stack.enter_context(ensemble.cluster(*dataclasses.astuple(workers)))
+            pool = stack.enter_context(cluster(*dataclasses.astuple(workers)))
         made = made or store(overwrite=True)
         place.keep()
         _copy_fit(study, place.path)
@@ -494,15 +497,13 @@ def run_study(
     say(f"study: {made.progress()} in {output / STORE}")
 
 
-def _left(study: Study, store: ensemble.Store, chosen: Sequence[Scenario]) -> list[Scenario]:
+def _left(study: Study, store: Store, chosen: Sequence[Scenario]) -> list[Scenario]:
     """The runs that are not there yet."""
     left = [s for s, done in zip(study.scenarios, store.done, strict=True) if not done]
     return [s for s in left if s in chosen]
 
 
-def _compute(
-    study: Study, store: ensemble.Store, chosen: Sequence[Scenario], pool: ensemble.Pool | None
-) -> None:
+def _compute(study: Study, store: Store, chosen: Sequence[Scenario], pool: Pool | None) -> None:
     """Compute what is not there yet."""
     for file in store.damaged:
         say(f"study: {file} is damaged; its runs are computed again")
@@ -512,7 +513,7 @@ def _compute(
         return
     place = {scenario: row for row, scenario in enumerate(study.scenarios)}
     batches = [
-        ensemble.Batch(tuple(place[left[row]] for row in batch.rows), batch.argument)
+        Batch(tuple(place[left[row]] for row in batch.rows), batch.argument)
         for batch in families(study, left)
     ]
     ensemble.run(whole, batches, store, pool, lambda text: say(f"study: {text}"))
