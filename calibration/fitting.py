@@ -19,7 +19,6 @@ from calibration.methods.nuts import NUTS
 from calibration.methods.posterior import Draws, side_by_side
 from calibration.posterior import Posterior
 from calibration.problem import Problem
-from calibration.progress import Clock, Say
 from calibration.results import Facts, Outcome
 from calibration.slow_step import coarser
 from diffsoil.cases import Case, load_case, set_parameters
@@ -28,6 +27,7 @@ from diffsoil.column import Column
 from diffsoil.io import InputError
 from diffsoil.options import Existing
 from diffsoil.work.folder import OutputFolder
+from diffsoil.work.progress import Clock, Say
 
 
 def fit(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
@@ -15,7 +15,8 @@ from jaxtyping import Float, Int
 from calibration.likelihood import SMALLEST_SD
 from calibration.posterior import Prediction
 from calibration.problem import Problem
-from diffsoil.work.chunks import Chunks
+from diffsoil.work.checkpoints import Checkpoints
+from diffsoil.work.progress import Say
 
 QUANTILES = {"q05": 0.05, "q25": 0.25, "q50": 0.50, "q75": 0.75, "q95": 0.95}
 
@@ -34,8 +35,6 @@ NAME = "predicted"
 AT_ONCE = 4_000_000
 """Numbers of a table of predictions that are in memory together."""
 
-Report = Callable[[str], None]
-
 
 class Predictor:
     """The compiled prediction of a problem, on all devices."""
@@ -50,7 +49,7 @@ class Predictor:
         return BATCH * self._lanes
 
     def batches(
-        self, x: Float[np.ndarray, "draw parameter"], report: Report = print, done: int = 0
+        self, x: Float[np.ndarray, "draw parameter"], report: Say = print, done: int = 0
     ) -> Iterator[Prediction]:
         """Predictions batch by batch; the last one may be shorter.
 
@@ -69,15 +68,13 @@ class Predictor:
             if start // self.size % 10 == 9:
                 report(f"  predicted {start + len(some)} of {len(x)} draws")
 
-    def __call__(
-        self, x: Float[np.ndarray, "draw parameter"], report: Report = print
-    ) -> Prediction:
+    def __call__(self, x: Float[np.ndarray, "draw parameter"], report: Say = print) -> Prediction:
         """Predictions with a leading axis of draws, all in memory."""
         return _joined(list(self.batches(x, report)))
 
 
 def predict_draws(
-    problem: Problem, x: Float[np.ndarray, "draw parameter"], report: Report = print
+    problem: Problem, x: Float[np.ndarray, "draw parameter"], report: Say = print
 ) -> Prediction:
     """Predictions of many draws, with a leading axis of draws.
 
@@ -102,7 +99,7 @@ class Predicted:
     ``of`` tells which prediction belongs to each draw; repeated draws share one.
     """
 
-    source: Prediction | Chunks
+    source: Prediction | Checkpoints
     of: Int[np.ndarray, " draw"]
 
     def __len__(self) -> int:
@@ -147,7 +144,7 @@ def stream(
     problem: Problem,
     x: Float[np.ndarray, "draw parameter"],
     folder: Path,
-    report: Report = print,
+    report: Say = print,
     resume: bool = False,
     name: str = NAME,
 ) -> Predicted:
@@ -161,11 +158,11 @@ def stream(
         resume: go on after the batches that are there.
         name: of that folder.
     """
-    chunks = Chunks(folder, name, resume, report)
+    checkpoints = Checkpoints(folder / name, resume, report)
     predictor = Predictor(problem)
-    for batch in predictor.batches(x, report, done=chunks.done):
-        chunks.save(batch._asdict(), ())
-    return Predicted(chunks, np.arange(len(x)))
+    for batch in predictor.batches(x, report, done=checkpoints.done):
+        checkpoints.append(batch._asdict(), ())
+    return Predicted(checkpoints, np.arange(len(x)))
 
 
 def table(problem: Problem, prediction: Prediction | Predicted, seed: int) -> pd.DataFrame:

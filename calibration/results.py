@@ -16,14 +16,13 @@ import h5py
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pandas as pd
 import xarray as xr
 from jaxtyping import Float
 
 from calibration import checks, identifiability, plots, prediction, report, store
 from calibration.problem import Problem
-from calibration.progress import Say
-from diffsoil.work.files import replacing, write_netcdf
+from diffsoil.work.files import replacing, write_json, write_netcdf, write_table
+from diffsoil.work.progress import Say
 
 Facts = dict[str, Any]
 """What there is to say of a fit besides its draws: costs, weights, evidence."""
@@ -70,18 +69,18 @@ def write(
     """
     _write_posterior(problem, folder / "posterior.nc", outcome, wanted.seed)
     table = prediction.table(problem, outcome.predicted, wanted.seed)
-    _write_table(folder / "predictions.csv", table, index=False)
+    write_table(folder / "predictions.csv", table)
     say("checks, figures and report")
     mean = outcome.x.reshape(-1, outcome.x.shape[-1]).mean(axis=0)
     directions = identifiability.spectrum(problem, mean)
-    _write_table(folder / "fisher.csv", directions, index=False)
-    store.write_json(folder / "facts.json", outcome.facts)
+    write_table(folder / "fisher.csv", directions)
+    write_json(folder / "facts.json", outcome.facts)
     with _opened(folder / "posterior.nc") as tree:
         summary = checks.summary(tree, problem.parameters, outcome.facts.get("effective"))
-        _write_table(folder / "summary.csv", summary)
+        write_table(folder / "summary.csv", summary, index=True)
         more = [*outcome.checks, checks.identified(directions)]
         results = checks.checks(tree, problem.parameters, table, wanted.reported, summary, more)
-        _write_table(folder / "checks.csv", results, index=False)
+        write_table(folder / "checks.csv", results)
         figures = plots.all_figures(folder, tree, problem, table)
         contents = report.Contents(
             tree, table, summary, results, figures, directions, outcome.facts
@@ -89,11 +88,6 @@ def write(
         report.write(folder, problem.case, wanted, contents)
     for name in (prediction.NAME, "predicted_fine"):
         shutil.rmtree(folder / name, ignore_errors=True)  # all of it is in posterior.nc now
-
-
-def _write_table(path: Path, table: pd.DataFrame, index: bool = True) -> None:
-    with replacing(path, overwrite=True) as part:
-        table.to_csv(part, index=index)
 
 
 @contextmanager

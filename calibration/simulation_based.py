@@ -8,7 +8,6 @@ posteriors are neither too narrow nor too wide nor aside, on average over the pr
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -23,13 +22,13 @@ from calibration.methods import METHODS, importance
 from calibration.methods.method import Method
 from calibration.methods.mode import laplace, search
 from calibration.problem import Problem
-from calibration.progress import Clock
 from diffsoil.cases import load_case, set_parameters
 from diffsoil.cases.fingerprint import case_files
 from diffsoil.io import InputError
 from diffsoil.options import Existing
-from diffsoil.work.chunks import Chunks
-from diffsoil.work.files import replacing
+from diffsoil.work.checkpoints import Checkpoints
+from diffsoil.work.files import write_table
+from diffsoil.work.progress import Clock, Say
 
 NAME = "sbc"
 RANKED = 99
@@ -66,7 +65,7 @@ class Replicates:
         self._density = jax.jit(lambda z, of, value: jax.lax.map(lambda one: of(one, value), z))
 
     def ranks(
-        self, count: int, folder: Path, report: Callable[[str], None], resume: bool = False
+        self, count: int, folder: Path, report: Say, resume: bool = False
     ) -> Int[np.ndarray, "replicate parameter"]:
         """Ranks of the true parameters, 0 to :data:`RANKED`; a file for each replicate.
 
@@ -76,13 +75,13 @@ class Replicates:
             report: progress lines.
             resume: go on after the replicates that are there.
         """
-        chunks = Chunks(folder, NAME, resume, report)
-        while chunks.done < count:
-            rank = self.rank(chunks.done)
-            chunks.save({"rank": rank[None]}, ())
-            if chunks.done % 10 == 0 or chunks.done == count:
-                report(f"  {chunks.done} of {count} data sets")
-        return chunks.kept(axis=0)["rank"][:count].astype(int)
+        checkpoints = Checkpoints(folder / NAME, resume, report)
+        while checkpoints.done < count:
+            rank = self.rank(checkpoints.done)
+            checkpoints.append({"rank": rank[None]}, ())
+            if checkpoints.done % 10 == 0 or checkpoints.done == count:
+                report(f"  {checkpoints.done} of {count} data sets")
+        return checkpoints.joined(axis=0)["rank"][:count].astype(int)
 
     def rank(self, number: int) -> Int[np.ndarray, " parameter"]:
         """Ranks of one replicate."""
@@ -234,7 +233,6 @@ def _write(
 ) -> None:
     table = described(ranks, names)
     results = pd.DataFrame(verdict(table), columns=checks.COLUMNS)
-    for name, content in (("sbc.csv", table), ("checks.csv", results.set_index("check"))):
-        with replacing(folder / name, overwrite=True) as part:
-            content.to_csv(part)
+    write_table(folder / "sbc.csv", table, index=True)
+    write_table(folder / "checks.csv", results)
     plots.simulated(folder, ranks, names, RANKED)

@@ -9,7 +9,6 @@ read a fit; it refuses what does not belong together.
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import shutil
 import tempfile
@@ -34,12 +33,12 @@ from calibration.methods import METHODS
 from calibration.methods.method import Method
 from calibration.methods.reweighting import Reweighting
 from diffsoil.cases import Case, read_case, set_parameters
-from diffsoil.cases.fingerprint import checksum, checksum_of, difference, files_of, fingerprint
+from diffsoil.cases.fingerprint import check_same, checksum, checksum_of, files_of, fingerprint
 from diffsoil.column import Column
 from diffsoil.io import InputError, data_path
 from diffsoil.options import Existing
 from diffsoil.tables import read_written
-from diffsoil.work.files import reading_netcdf, replacing, write_netcdf
+from diffsoil.work.files import read_json, reading_netcdf, replacing, write_json, write_netcdf
 from diffsoil.work.folder import Kind, OutputFolder, settle
 
 FORMAT = 3
@@ -194,13 +193,8 @@ def go_on(folder: OutputFolder, settings: Settings) -> bool:
     if not folder.resumed or not file.is_file():
         return False
     before, now = read_json(file), settings.content()
-    changed = difference(before.get("inputs"), now.pop("inputs"))
-    before |= before.get("options", {})
-    for name, value in (now | now.pop("options")).items():
-        if not changed and before.get(name) != value:
-            changed = f"{name} was {before.get(name)!r}, is {value!r}"
-    if changed:
-        raise InputError(f"{file}: cannot resume: {changed}")
+    inputs, options = now.pop("inputs"), now.pop("options")
+    check_same(file, before | before.get("options", {}), {"inputs": inputs} | now | options)
     return True
 
 
@@ -221,12 +215,6 @@ def _name_inside(name: str, source: Path, taken: Mapping[str, Path]) -> str:
         number += 1
         kept = plain.with_stem(f"{plain.stem}_{number}")
     return kept.as_posix()
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write a small JSON file whole."""
-    with replacing(path, overwrite=True) as part:
-        part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def posterior_image(groups: dict[str, dict[str, np.ndarray]], **kwargs: Any) -> BytesIO:
@@ -430,17 +418,6 @@ def load(folder: Path | str) -> Fit:
     if not settings.history:
         settings = dataclasses.replace(settings, history=[_first_entry(folder, settings, text)])
     return Fit(folder, settings, text, tree, names, draws)
-
-
-def read_json(file: Path) -> dict[str, Any]:
-    """Read a small JSON file; one that is half written is an error of one line."""
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{file}: cannot be read, is it half written? ({error})") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{file}: a JSON object is needed, found {type(content).__name__}")
-    return content
 
 
 def settings_in(file: Path, content: Mapping[str, Any]) -> Settings:

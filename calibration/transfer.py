@@ -15,7 +15,6 @@ from calibration import compatibility, prediction, store
 from calibration.likelihood import found_errors
 from calibration.observations import Known, read
 from calibration.problem import Problem
-from calibration.progress import Clock, Say
 from diffsoil.cases import Case, load_case, set_parameters
 from diffsoil.cases.arrays import build
 from diffsoil.cases.fingerprint import case_files
@@ -23,6 +22,7 @@ from diffsoil.column import CHOICES, Column
 from diffsoil.io import InputError
 from diffsoil.parameters import Prior
 from diffsoil.work.files import OutputFile, table_with
+from diffsoil.work.progress import Clock, Say
 
 INPUT_FACTOR = "vegetation.input_factor."
 

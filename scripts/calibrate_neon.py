@@ -19,8 +19,8 @@ _runtime.use_device("cpu")  # before the first array
 
 from calibration.profiles import workflow as many_sites  # noqa: E402
 from calibration.profiles.hierarchy import VARIANTS  # noqa: E402
-from calibration.progress import Clock  # noqa: E402
 from diffsoil.io import InputError  # noqa: E402
+from diffsoil.work.progress import Clock  # noqa: E402
 
 GROUPS = {"neon_silty": ["neon_kansas", "neon_blan", "neon_dela", "neon_ornl", "neon_unde"]}
 

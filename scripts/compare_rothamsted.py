@@ -33,7 +33,7 @@ from diffsoil.cases import load_case  # noqa: E402
 from diffsoil.options import Existing  # noqa: E402
 from diffsoil.processes.protection import MECHANISMS  # noqa: E402
 from diffsoil.report.pictures import Figure, save  # noqa: E402
-from diffsoil.work.files import replacing  # noqa: E402
+from diffsoil.work.files import read_json, replacing  # noqa: E402
 
 LAST_FITTED = 1999
 AGGREGATION = "aggregation"
@@ -69,7 +69,7 @@ def main(folder: Path, method: str, models: list[str], seed: int) -> None:
         path = written(folder / f"{name}.toml", case, mechanisms)
         fit = folder / name
         begun = (fit / "fit.json").is_file()
-        if not begun or not store.read_json(fit / "fit.json").get("complete"):
+        if not begun or not read_json(fit / "fit.json").get("complete"):
             calibrate_case(path, fit, asked, seed=seed, existing=Existing(resume=begun))
         found = store.load(fit)
         problem = Problem(path)

@@ -25,8 +25,9 @@ from diffsoil.studies.vandermeij2026.protection import plot_protection, protecti
 from diffsoil.studies.vandermeij2026.questions import convergence, strength_of_mooh
 from diffsoil.studies.vandermeij2026.report import write_report
 from diffsoil.studies.vandermeij2026.scenarios import load_study
-from diffsoil.studies.vandermeij2026.suite import run_study, say
+from diffsoil.studies.vandermeij2026.suite import run_study
 from diffsoil.work.pool import cluster
+from diffsoil.work.progress import say
 
 GO_ON = Existing(resume=True)
 

@@ -30,12 +30,13 @@ from diffsoil.cases import load_case
 from diffsoil.options import Existing, Workers
 from diffsoil.studies.vandermeij2026.drivers import drivers
 from diffsoil.work.files import replacing
+from diffsoil.work.progress import say
 from diffsoil.work.store import Store
 from sensitivity import derivative, variance
 from sensitivity.distributions import law
 from sensitivity.folder import COLUMNS_OF, Folder, read_table
 from sensitivity.indices import outlying
-from sensitivity.jobs import Draws, say
+from sensitivity.jobs import Draws
 from sensitivity.options import StudyOptions
 from sensitivity.plots import PRIMARY
 from sensitivity.problem import Problem

@@ -32,7 +32,7 @@ from calibration.twin.assimilation import assimilate_case  # noqa: E402
 from diffsoil.io import data_path  # noqa: E402
 from diffsoil.options import Existing  # noqa: E402
 from diffsoil.report.pictures import BLUE, ORANGE, Figure, save  # noqa: E402
-from diffsoil.work.files import replacing  # noqa: E402
+from diffsoil.work.files import read_json, replacing  # noqa: E402
 
 FIRST_FIT = 1975
 TARGET = 2014
@@ -119,7 +119,7 @@ def write_cases(folder: Path) -> list[int]:
 def complete(fit: Path) -> bool:
     """Whether the fit of a step is there."""
     file = fit / "fit.json"
-    return file.is_file() and bool(store.read_json(file).get("complete"))
+    return file.is_file() and bool(read_json(file).get("complete"))
 
 
 def predicted(whole: Problem, fit: Path, year: int, seed: int) -> pd.DataFrame:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -23,6 +22,7 @@ from diffsoil.output.simulation import simulate
 from diffsoil.work import ensemble
 from diffsoil.work.ensemble import Batch
 from diffsoil.work.pool import Pool, cores
+from diffsoil.work.progress import say
 from diffsoil.work.store import DONE, Store
 from sensitivity import variance
 from sensitivity.distributions import Law, Posterior, sample
@@ -453,8 +453,3 @@ def time_of_run(problem: Problem) -> float:
         jax.block_until_ready(_values(problem.model, x))
         times.append(time.monotonic() - start)
     return min(times)
-
-
-def say(text: str) -> None:
-    """A line of progress."""
-    print(f"diffsoil: {text}", file=sys.stderr, flush=True)

@@ -24,6 +24,7 @@ from diffsoil.io import InputError
 from diffsoil.options import Existing, Workers
 from diffsoil.work.files import reading_netcdf
 from diffsoil.work.pool import cluster, collect
+from diffsoil.work.progress import say
 from sensitivity import derivative, report, shapley, variance
 from sensitivity.distributions import Posterior, law
 from sensitivity.folder import Folder
@@ -39,7 +40,6 @@ from sensitivity.jobs import (
     description,
     difference,
     identity,
-    say,
     say_costs,
 )
 from sensitivity.local_derivatives import local

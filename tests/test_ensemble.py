@@ -27,8 +27,8 @@ from distributed import rpc
 from distributed.security import Security
 
 from diffsoil.io import InputError
-from diffsoil.work import ensemble
 from diffsoil.work import pool as pools
+from diffsoil.work import progress
 from diffsoil.work.ensemble import Batch, run
 from diffsoil.work.pool import BatchError, Pool, cluster, collect
 from diffsoil.work.store import Store
@@ -288,7 +288,7 @@ def test_progress_is_told_with_the_time_that_is_left(
 ) -> None:
     minute = itertools.count()
     clock = types.SimpleNamespace(monotonic=lambda: 60.0 * next(minute))
-    monkeypatch.setattr(ensemble, "time", clock)
+    monkeypatch.setattr(progress, "time", clock)
     store = Store.open(tmp_path / "runs.zarr", template(), "a")
     store.write([0, 1], soil((0, 1)))
     said: list[str] = []
@@ -300,7 +300,7 @@ def test_progress_is_told_with_the_time_that_is_left(
 def test_durations_read_as_on_a_clock() -> None:
     seconds = (0.2, 35.4, 59.6, 600, 3725)
     shown = ["0:00", "0:35", "1:00", "10:00", "1:02:05"]
-    assert [ensemble._minutes(s) for s in seconds] == shown
+    assert [progress.duration(s) for s in seconds] == shown
 
 
 @pytest.mark.parametrize("who", ["alone", "two"])

@@ -1,4 +1,4 @@
-"""Methods on posteriors that are known, work in chunks, and weights."""
+"""Methods on posteriors that are known, work that is resumed, and weights."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import pytest
 from calibration.methods import NUTS, SMC, SVI, Flow, importance, nuts, smc, svi
 from calibration.posterior import Prediction
 from calibration.prediction import Predicted
-from diffsoil.io import InputError
-from diffsoil.work.chunks import Chunks
+from diffsoil.work.checkpoints import Checkpoints
 from tests.known_posterior import Known
 
 # NumPyro, BlackJAX and optax mix float types inside
@@ -95,44 +94,9 @@ def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been(run, tmp_path):
     with pytest.raises(Killed):
         method.draw(tmp_path, killed_at(1 if name in ("svi", "flow") else 2))
     (folder,) = tmp_path.iterdir()
-    (folder / ".000099-half.npz").write_bytes(b"a chunk that was being written")
+    (folder / ".000099-half.npz").write_bytes(b"a part that was being written")
     again = method.draw(tmp_path, silent, resume=True)
     np.testing.assert_array_equal(again.z, drawn.z)
-
-
-def test_chunks_after_a_gap_do_not_count(tmp_path):
-    chunks = Chunks(tmp_path, "some")
-    for number in range(4):
-        chunks.save({"value": np.full((1, 2), number)}, {"at": np.array(number)})
-    (tmp_path / "some" / "000002.npz").unlink()
-    kept = Chunks(tmp_path, "some", resume=True)
-    assert kept.done == 2
-    np.testing.assert_array_equal(kept.kept()["value"], [[0, 0, 1, 1]])
-    assert int(kept.state({"at": np.array(0)})["at"]) == 1
-
-
-@pytest.mark.parametrize("damage", [b"", b"not a chunk", None])
-def test_a_run_goes_on_from_the_last_good_chunk(tmp_path, damage):
-    chunks = Chunks(tmp_path, "some")
-    for number in range(3):
-        chunks.save({"value": np.full((1, 2), number)}, {"at": np.array(number)})
-    middle = tmp_path / "some" / "000001.npz"
-    middle.write_bytes(middle.read_bytes()[:-40] if damage is None else damage)
-    said: list[str] = []
-    kept = Chunks(tmp_path, "some", resume=True, report=said.append)
-    assert "000001.npz: is damaged" in said[0]
-    assert "going on from the 1 of 3" in said[0]
-    assert kept.done == 1
-    np.testing.assert_array_equal(kept.kept()["value"], [[0, 0]])
-    assert {p.name for p in (tmp_path / "some").iterdir()} == {"000000.npz"}
-
-
-def test_an_unreadable_chunk_is_one_line_with_its_name(tmp_path):
-    chunks = Chunks(tmp_path, "some")
-    chunks.save({}, ())
-    (tmp_path / "some" / "000000.npz").write_bytes(b"not a chunk")
-    with pytest.raises(InputError, match=r"000000.npz: is damaged and cannot be read"):
-        Chunks(tmp_path, "some", resume=True).state(())
 
 
 def test_weights_that_cannot_be_trusted_say_so():
@@ -164,11 +128,11 @@ def predictions(count: int) -> Prediction:
 
 def test_stored_predictions_are_those_in_memory_also_repeated_and_shuffled(tmp_path):
     whole = predictions(50)
-    chunks = Chunks(tmp_path, "predicted")
+    checkpoints = Checkpoints(tmp_path / "predicted")
     for start in range(0, 50, 20):
         part = jax.tree.map(lambda a, s=start: a[s : s + 20], whole)
-        chunks.save(part._asdict(), ())
-    stored = Predicted(chunks, np.arange(50))
+        checkpoints.append(part._asdict(), ())
+    stored = Predicted(checkpoints, np.arange(50))
     np.testing.assert_array_equal(stored.rows("latent"), whole.latent)
     np.testing.assert_array_equal(stored.rows("latent", slice(1, 3)), whole.latent[:, 1:3])
     chosen = np.random.default_rng(1).integers(0, 50, 70)

@@ -297,12 +297,12 @@ def test_a_resumed_pruning_gives_the_answer_of_one_that_was_not_stopped(
     assert "--resume goes on" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == [progress]
     assert main(["prune", *words(path, output)]) == 2
-    assert "use --resume to go on" in capsys.readouterr().err
+    assert "exists already; use --overwrite, --resume" in capsys.readouterr().err
     assert main(["prune", *words(path, output), "--resume", "--seed", "1"]) == 2
     assert "cannot resume" in capsys.readouterr().err
     monkeypatch.setattr(elimination, "compute", compute)
     assert main(["prune", *words(path, output), "--resume"]) == 0
-    assert "measurements that are kept" in capsys.readouterr().err
+    assert "results that are kept" in capsys.readouterr().err
     assert not progress.exists()
 
     assert output.read_text(encoding="utf-8") == pruned.read_text(encoding="utf-8")

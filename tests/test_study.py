@@ -14,9 +14,10 @@ from diffsoil.cli import main
 from diffsoil.io import InputError, data_path
 from diffsoil.output.simulation import simulate
 from diffsoil.studies.vandermeij2026 import analysis, suite
-from diffsoil.studies.vandermeij2026.fit import Found, Memory, Misfit
+from diffsoil.studies.vandermeij2026.fit import Evaluations, Found, Misfit
 from diffsoil.studies.vandermeij2026.scenarios import load_study
 from diffsoil.work import ensemble
+from diffsoil.work.checkpoints import Checkpoints
 from diffsoil.work.ensemble import Batch
 from diffsoil.work.pool import cluster
 from diffsoil.work.store import Store
@@ -299,26 +300,28 @@ def test_an_input_that_the_case_does_not_have_is_refused() -> None:
         inputs.value(base, of)
 
 
-# The memory of a search.
+# Evaluations of a search.
 
 
-def test_a_search_that_goes_on_remembers_its_evaluations(tmp_path: Path) -> None:
-    key = {"case": "text"}
-    file = tmp_path / "steps.json"
-    memory = Memory(file, key, resume=False)
+def test_a_search_that_goes_on_repeats_no_evaluation(tmp_path: Path) -> None:
+    asked: list[bool] = []
+
+    class Counted(Misfit):
+        def __init__(self) -> None:
+            pass
+
+        def evaluate(self, u: np.ndarray, slopes: bool = False) -> Found:
+            asked.append(slopes)
+            return Found({"T3-a": 8.49}, {"T3-a": [0.1, 1 / 3]} if slopes else {})
+
     u = np.array([0.1, 1 / 3])
-    memory.add(u, Found({"T3-a": 8.49}, {}))
-    again = Memory(file, key, resume=True)
-    found = again.found(u, slopes=False)
-    assert found is not None
-    assert found.targets == {"T3-a": 8.49}
-    assert again.found(u, slopes=True) is None
-    assert again.found(u + 1e-12, slopes=False) is None
-    with pytest.raises(InputError, match="another case"):
-        Memory(file, {"case": "other"}, resume=True)
-    file.write_text("{", encoding="utf-8")
-    with pytest.raises(InputError, match="damaged"):
-        Memory(file, key, resume=True)
+    for resume in (False, True):
+        evaluations = Evaluations(Counted(), Checkpoints(tmp_path, resume))
+        assert evaluations.at(u) == Found({"T3-a": 8.49}, {})
+        assert evaluations.at(u, slopes=True).slopes == {"T3-a": [0.1, 1 / 3]}
+    assert asked == [False, True]
+    evaluations.at(u + 1e-12)
+    assert len(asked) == 3
 
 
 def test_misfit_is_counted_in_tolerances_and_prior_deviations() -> None:

@@ -24,12 +24,13 @@ from jaxtyping import Array, Float
 
 from calibration.checks import Row, agreement_check
 from calibration.likelihood import ERROR, MEMORY
-from calibration.methods.method import Method, Report
+from calibration.methods.method import Method
 from calibration.methods.mode import Normal
 from calibration.methods.posterior import Draws
 from calibration.prediction import Predictor
 from calibration.problem import Problem
-from diffsoil.work.chunks import Chunks
+from diffsoil.work.checkpoints import Checkpoints
+from diffsoil.work.progress import Say
 
 NAME = "ensemble"
 PASSES = 6
@@ -65,7 +66,7 @@ class EnsembleSmoother(Method):
         start: Normal,
         seed: int,
         folder: Path,
-        report: Report,
+        report: Say,
         resume: bool = False,
     ) -> Draws:
         """See :meth:`.method.Method.draw`."""
@@ -96,7 +97,7 @@ class Smoother:
         self._bounded = jax.jit(jax.vmap(problem.coordinates.bounded))
         self._redraw = jax.jit(jax.vmap(self._redrawn))
 
-    def draw(self, folder: Path, report: Report, resume: bool = False) -> Draws:
+    def draw(self, folder: Path, report: Say, resume: bool = False) -> Draws:
         """Smooth, writing a file in ``ensemble/`` of a folder after every pass.
 
         Args:
@@ -104,13 +105,13 @@ class Smoother:
             report: called with a progress line after every pass.
             resume: go on after the passes that are there.
         """
-        chunks = Chunks(folder, NAME, resume, report)
+        checkpoints = Checkpoints(folder / NAME, resume, report)
         count = self.chains * self.members
         prior = self.problem.priors.sample(jax.random.key(self._seed), count)
         z = np.asarray(jax.jit(jax.vmap(self.problem.coordinates.unbounded))(prior))
-        z = np.asarray(chunks.state(z))
-        while chunks.done < PASSES:
-            number = chunks.done
+        z = np.asarray(checkpoints.state(z))
+        while checkpoints.done < PASSES:
+            number = checkpoints.done
             predicted = self._predict(np.asarray(self._bounded(jnp.asarray(z))), report)
             misfit = -np.asarray(predicted.log_likelihood)[:, self._fitted].sum(axis=1)
             key = jax.random.fold_in(jax.random.key(self._seed + 1), number)
@@ -118,7 +119,7 @@ class Smoother:
             rng = np.random.default_rng([self._seed, number])
             parts = np.split(np.arange(count), self.chains)
             z = np.concatenate([self._pass(rng, z[own], predicted.latent[own]) for own in parts])
-            chunks.save({"misfit": misfit.reshape(self.chains, 1, self.members)}, z)
+            checkpoints.append({"misfit": misfit.reshape(self.chains, 1, self.members)}, z)
             report(f"  pass {number + 1} of {PASSES}: -log likelihood {np.median(misfit):.1f}")
         predicted = self._predict(np.asarray(self._bounded(jnp.asarray(z))), report)
         key = jax.random.fold_in(jax.random.key(self._seed + 1), PASSES)

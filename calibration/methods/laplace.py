@@ -7,10 +7,11 @@ from pathlib import Path
 
 from jaxtyping import Array
 
-from calibration.methods.method import Method, Repeated, Report
+from calibration.methods.method import Method, Repeated
 from calibration.methods.mode import Normal
 from calibration.methods.posterior import Draws
 from calibration.problem import Problem
+from diffsoil.work.progress import Say
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,7 +37,7 @@ class Laplace(Method):
         start: Normal,
         seed: int,
         folder: Path,
-        report: Report,
+        report: Say,
         resume: bool = False,
     ) -> Draws:
         """See :meth:`.method.Method.draw`."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from calibration.methods.method import Method, Report
+from calibration.methods.method import Method
 from calibration.methods.mode import Normal
 from calibration.methods.posterior import Draws
 from calibration.problem import Problem
+from diffsoil.work.progress import Say
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,7 +26,7 @@ class MAP(Method):
         start: Normal,
         seed: int,
         folder: Path,
-        report: Report,
+        report: Say,
         resume: bool = False,
     ) -> Draws:
         """See :meth:`.method.Method.draw`."""

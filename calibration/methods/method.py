@@ -15,9 +15,10 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Array, Float
 
-from calibration.methods.mode import Normal, Report
+from calibration.methods.mode import Normal
 from calibration.methods.posterior import Draws
 from diffsoil.io import InputError
+from diffsoil.work.progress import Say
 
 if TYPE_CHECKING:
     from calibration.checks import Row
@@ -89,7 +90,7 @@ class Method:
         start: Normal,
         seed: int,
         folder: Path,
-        report: Report,
+        report: Say,
         resume: bool = False,
     ) -> Draws:
         """Draw.

@@ -17,11 +17,12 @@ from calibration.problem import Problem
 from diffsoil.io import InputError
 from diffsoil.output.simulation import simulate
 from diffsoil.work import arrays
+from diffsoil.work.checkpoints import Checkpoints
+from diffsoil.work.progress import Say
 
-Report = Callable[[str], None]
-
-START = "laplace.npz"
-"""File that keeps where a method begins."""
+NAME = "laplace"
+START = f"{NAME}.npz"
+"""Checkpoint of where a method begins, and its file in the folder of a fit."""
 
 GRADIENT_TOLERANCE = 2e-2
 """Largest component of the gradient at which a search is done."""
@@ -57,7 +58,7 @@ def search(
     problem: Problem,
     start: Float[Array, " parameter"],
     steps: int = 80,
-    report: Report = print,
+    report: Say = print,
     value: Float[Array, " obs"] | None = None,
 ) -> Maximum:
     """Climb from one start with L-BFGS and a backtracking line search.
@@ -104,7 +105,7 @@ def search(
     return Maximum(np.asarray(z), float(value), largest, evaluations)
 
 
-def maximum(problem: Problem, starts: int, seed: int, report: Report = print) -> list[Maximum]:
+def maximum(problem: Problem, starts: int, seed: int, report: Say = print) -> list[Maximum]:
     """Search from the defaults and from draws of the prior; best first.
 
     Args:
@@ -168,11 +169,11 @@ def moments(z: Float[np.ndarray, "... parameter"], least: float) -> Normal:
 
 def save(folder: Path, start: Normal) -> None:
     """Keep where a method begins, in the folder of a fit."""
-    arrays.save(folder / START, mean=start.mean, covariance=start.covariance)
+    arrays.save(folder / START, **start._asdict())
 
 
 def start(
-    problem: Problem, starts: int, seed: int, folder: Path, report: Report, resume: bool
+    problem: Problem, starts: int, seed: int, folder: Path, report: Say, resume: bool
 ) -> Normal:
     """The normal approximation at the best fit, kept in the folder of a fit.
 
@@ -183,19 +184,14 @@ def start(
         report: progress lines.
         resume: take what is kept.
     """
-    path = folder / START
-    if resume and path.exists():
-        try:
-            known = arrays.load(path)
-            return Normal(known["mean"], known["covariance"])
-        except arrays.DamagedError as error:
-            report(f"{error}; it is found again")
-    report("best fit (first call compiles)")
-    found = maximum(problem, starts, seed, report)
-    report("curvature there")
-    best = laplace(problem, found[0].z)
-    save(folder, best)
-    return best
+
+    def compute() -> dict[str, np.ndarray]:
+        report("best fit (first call compiles)")
+        found = maximum(problem, starts, seed, report)
+        report("curvature there")
+        return laplace(problem, found[0].z)._asdict()
+
+    return Normal(**Checkpoints(folder, resume, report).once(NAME, compute))
 
 
 def laplace(

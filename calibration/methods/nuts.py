@@ -21,12 +21,13 @@ from jaxtyping import Array
 from numpyro import infer
 
 from calibration.checks import Row, sampler_checks
-from calibration.methods.method import Method, Repeated, Report
+from calibration.methods.method import Method, Repeated
 from calibration.methods.mode import Normal
 from calibration.methods.posterior import Density, Draws, Whitened, side_by_side
 from calibration.problem import Problem
 from diffsoil._runtime import release_memory
-from diffsoil.work.chunks import Chunks
+from diffsoil.work.checkpoints import Checkpoints
+from diffsoil.work.progress import Say
 
 NAME = "chains"
 """Folder of the chunks."""
@@ -81,7 +82,7 @@ class NUTS(Method):
         start: Normal,
         seed: int,
         folder: Path,
-        report: Report,
+        report: Say,
         resume: bool = False,
     ) -> Draws:
         """See :meth:`.method.Method.draw`."""
@@ -191,7 +192,7 @@ class Sampler:
 
         return jax.lax.scan(transition, state, None, length=CHUNK)
 
-    def run(self, folder: Path, report: Report, resume: bool = False) -> dict[str, np.ndarray]:
+    def run(self, folder: Path, report: Say, resume: bool = False) -> dict[str, np.ndarray]:
         """Sample to the end, writing a file in ``chains/`` of a folder after every chunk.
 
         Args:
@@ -203,19 +204,19 @@ class Sampler:
             Arrays with leading axes chain and draw: ``z`` (unbounded parameters), ``diverging``,
             ``num_steps``, ``accept_prob``, ``energy``, ``potential_energy``.
         """
-        chunks = Chunks(folder, NAME, resume, report)
+        checkpoints = Checkpoints(folder / NAME, resume, report)
         keys = jax.random.split(jax.random.PRNGKey(self._seed), self.method.chains)
         size = (self.method.chains, self._target.size)
         spread = np.random.default_rng(self._seed).standard_normal(size)
-        state = chunks.state(self._begin(keys, jnp.asarray(spread), self._target))
-        while (done := chunks.done * CHUNK) < self.warmup + self.draws:
+        state = checkpoints.state(self._begin(keys, jnp.asarray(spread), self._target))
+        while (done := checkpoints.done * CHUNK) < self.warmup + self.draws:
             state, new = self._step(state, self._target)
             new = {name: np.asarray(value) for name, value in new.items()}
-            chunks.save(new if done >= self.warmup else {}, state)
+            checkpoints.append(new if done >= self.warmup else {}, state)
             report(self._progress(done + CHUNK, new))
-        return chunks.kept()
+        return checkpoints.joined()
 
-    def draw(self, folder: Path, report: Report, resume: bool = False) -> Draws:
+    def draw(self, folder: Path, report: Say, resume: bool = False) -> Draws:
         """As :meth:`run`, as every method returns it."""
         kept = self.run(folder, report, resume)
         statistics = {
@@ -241,4 +242,4 @@ class Sampler:
 
 def finished(folder: Path) -> dict[str, np.ndarray]:
     """Draws that an interrupted run has finished, by name; nothing where there are none yet."""
-    return Chunks(folder, NAME, resume=True).kept()
+    return Checkpoints(folder / NAME, resume=True).joined()

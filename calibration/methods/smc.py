@@ -22,7 +22,7 @@ import xarray as xr
 from jaxtyping import Array
 
 from calibration.checks import Row, agreement_check
-from calibration.methods.method import Method, Report
+from calibration.methods.method import Method
 from calibration.methods.mode import Normal
 from calibration.methods.posterior import (
     NOWHERE,
@@ -34,7 +34,8 @@ from calibration.methods.posterior import (
 )
 from calibration.problem import Problem
 from diffsoil._runtime import release_memory
-from diffsoil.work.chunks import Chunks
+from diffsoil.work.checkpoints import Checkpoints
+from diffsoil.work.progress import Say
 
 NAME = "particles"
 WIDER = 1.7
@@ -75,7 +76,7 @@ class SMC(Method):
         start: Normal,
         seed: int,
         folder: Path,
-        report: Report,
+        report: Say,
         resume: bool = False,
     ) -> Draws:
         """See :meth:`.method.Method.draw`."""
@@ -139,7 +140,7 @@ class Tempered:
         accepted = jnp.mean(info.update_info.acceptance_rate)
         return state, info.log_likelihood_increment, accepted
 
-    def draw(self, folder: Path, report: Report, resume: bool = False) -> Draws:
+    def draw(self, folder: Path, report: Say, resume: bool = False) -> Draws:
         """Sample, writing a file in ``particles/`` of a folder after every temperature.
 
         Args:
@@ -149,38 +150,38 @@ class Tempered:
         """
         from blackjax.smc import tempered
 
-        chunks = Chunks(folder, NAME, resume, report)
+        checkpoints = Checkpoints(folder / NAME, resume, report)
         keys = jax.random.split(jax.random.PRNGKey(self._seed), self.chains)
         shape = (self.chains, self.particles, self._target.size)
         normal = np.random.default_rng(self._seed).standard_normal(shape)
         particles = jnp.asarray(WIDER * normal)
-        state = chunks.state(stacked([tempered.init(own) for own in particles]))
-        before = chunks.kept()
+        state = checkpoints.state(stacked([tempered.init(own) for own in particles]))
+        before = checkpoints.joined()
         finished = bool(before) and bool((before["temperature"][:, -2:] >= 1.0).all())
         finished = finished and before["temperature"].shape[1] > 1
         # the particles at temperature 1 are resampled and moved once more: all count alike then
         while not finished:
-            if chunks.done >= MOST_STAGES:
+            if checkpoints.done >= MOST_STAGES:
                 raise RuntimeError(f"temperature 1 was not reached in {MOST_STAGES} stages")
-            stage_keys = jax.vmap(lambda key, n=chunks.done: jax.random.fold_in(key, n))(keys)
+            stage_keys = jax.vmap(lambda key, n=checkpoints.done: jax.random.fold_in(key, n))(keys)
             was = np.asarray(state.tempering_param)
             state, increment, accepted = self._step(stage_keys, state, self._target)
             now = np.asarray(state.tempering_param)
             # what a finished run still moves adds nothing to its evidence
             step = np.where(was >= 1.0, 0.0, np.asarray(increment))
-            chunks.save({"temperature": now[:, None], "increment": step[:, None]}, state)
+            checkpoints.append({"temperature": now[:, None], "increment": step[:, None]}, state)
             shown = ", ".join(f"{t:.3g}" for t in now)
             report(
-                f"  stage {chunks.done}: temperature {shown}, acceptance "
+                f"  stage {checkpoints.done}: temperature {shown}, acceptance "
                 f"{float(np.mean(np.asarray(accepted))):.2f}"
             )
             finished = bool((was >= 1.0).all())
-        stages = chunks.done
+        stages = checkpoints.done
         moved = stages * self.particles * self.chains
         mean, factor = np.asarray(self._target.mean), np.asarray(self._target.factor)
         return Draws(
             mean + np.asarray(state.particles) @ factor.T,
-            log_evidence=chunks.kept()["increment"].sum(axis=1),
+            log_evidence=checkpoints.joined()["increment"].sum(axis=1),
             gradients=float(moved * (MOVES * LEAPS + 1)),
             runs=float(2 * moved),
         )

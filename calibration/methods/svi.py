@@ -29,12 +29,13 @@ from numpyro.infer.initialization import init_to_value
 from numpyro.optim import optax_to_numpyro
 
 from calibration.checks import Row, agreement_check
-from calibration.methods.method import Method, Report
+from calibration.methods.method import Method
 from calibration.methods.mode import Normal
 from calibration.methods.posterior import Density, Draws, Whitened, side_by_side, stacked
 from calibration.problem import Problem
 from diffsoil._runtime import release_memory
-from diffsoil.work.chunks import Chunks
+from diffsoil.work.checkpoints import Checkpoints
+from diffsoil.work.progress import Say
 
 NAME = "variational"
 CHUNK = 50
@@ -82,7 +83,7 @@ class SVI(Method):
         start: Normal,
         seed: int,
         folder: Path,
-        report: Report,
+        report: Say,
         resume: bool = False,
     ) -> Draws:
         """See :meth:`.method.Method.draw`."""
@@ -170,7 +171,7 @@ class Variational:
 
         return jax.lax.map(one, jax.random.split(key, self.draws))
 
-    def draw(self, folder: Path, report: Report, resume: bool = False) -> Draws:
+    def draw(self, folder: Path, report: Say, resume: bool = False) -> Draws:
         """Fit and draw, writing a file in ``variational/`` of a folder after every chunk.
 
         Args:
@@ -178,14 +179,14 @@ class Variational:
             report: called with a progress line now and then.
             resume: go on after the chunks that are there.
         """
-        chunks = Chunks(folder, NAME, resume, report)
+        checkpoints = Checkpoints(folder / NAME, resume, report)
         keys = jax.random.split(jax.random.PRNGKey(self._seed), 2 * self.chains)
         # the guide takes its shape from a model without a column, so nothing heavy runs here
         begun = stacked([self._svi.init(key, None) for key in keys[: self.chains]])
-        state = chunks.state(begun)
-        while (done := chunks.done * CHUNK) < self.steps:
+        state = checkpoints.state(begun)
+        while (done := checkpoints.done * CHUNK) < self.steps:
             state, losses = self._step(state, self._target)
-            chunks.save({"loss": np.asarray(losses)}, state)
+            checkpoints.append({"loss": np.asarray(losses)}, state)
             if (done // CHUNK) % 5 == 4:
                 bound = ", ".join(f"{-np.mean(one):.2f}" for one in np.asarray(losses))
                 report(f"  step {done + CHUNK} of {self.steps}, evidence bound {bound}")
@@ -196,7 +197,7 @@ class Variational:
         ]
         joined = jax.tree.map(lambda *leaves: np.stack(leaves), *params)
         z, density = self._sample(joined, np.asarray(keys[self.chains :]), self._target)
-        reached = -chunks.kept()["loss"][:, -4 * CHUNK :]
+        reached = -checkpoints.joined()["loss"][:, -4 * CHUNK :]
         return Draws(
             np.asarray(z),
             log_proposal=np.asarray(density),

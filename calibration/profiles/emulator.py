@@ -10,7 +10,6 @@ Jacobian of the column) and the spread of the log modifier around this mean.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -18,12 +17,11 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from calibration.profiles.sites import Sites
+from diffsoil.work.progress import Say
 
 DEGREE = 3
 RIDGE = 1e-8
 """Relative to the number of runs; settles directions that no run explores."""
-
-Report = Callable[[str], None]
 
 
 class Runs(NamedTuple):
@@ -99,7 +97,7 @@ def simulate(
     sites: Sites,
     log_rates: Float[np.ndarray, "run 2"],
     log_modifier: Float[np.ndarray, "run profile layer"],
-    report: Report = print,
+    report: Say = print,
     label: str = "runs",
 ) -> Runs:
     """Run the column at many points.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,14 +35,13 @@ from calibration.profiles.hierarchy import (
 )
 from calibration.profiles.sites import Sites
 from diffsoil.cases import find_case
-from diffsoil.cases.fingerprint import difference, fingerprint
+from diffsoil.cases.fingerprint import check_same, fingerprint
 from diffsoil.io import InputError, nearest
 from diffsoil.tables import read_written
-from diffsoil.work import arrays
-from diffsoil.work.files import replacing
+from diffsoil.work.checkpoints import Checkpoints
+from diffsoil.work.files import read_json, write_json, write_table
 from diffsoil.work.folder import Kind, OutputFolder
-
-Say = Callable[[str], None]
+from diffsoil.work.progress import Say
 
 PRIOR_WEIGHT = 0.05
 """Weight of a run of the prior beside one of the posterior, when the emulator is refitted."""
@@ -95,22 +94,6 @@ class Settings:
     seed: int
     sizes: dict[str, int]
 
-    def check(self, folder: Path) -> None:
-        """Refuse to go on with a folder of another run.
-
-        Raises:
-            InputError: with what differs.
-        """
-        file = folder / SETTINGS
-        before, now = store.read_json(file), dataclasses.asdict(self)
-        changed = [
-            difference(old, new)
-            for old, new in zip(before.pop("inputs", []), now.pop("inputs"), strict=False)
-        ]
-        changed.append(difference({"format": 0} | before, {"format": 0} | now))
-        for words in filter(None, changed):
-            raise InputError(f"{file}: cannot resume: {words}")
-
 
 def calibrate(
     cases: Sequence[str],
@@ -157,13 +140,14 @@ def calibrate(
         sizes=dataclasses.asdict(sizes),
     )
     with place:
-        if place.resumed and (place.work / SETTINGS).is_file():
-            settings.check(place.work)
-            arrays.drop_damaged(place.work, say)
+        file, wanted = place.work / SETTINGS, dataclasses.asdict(settings)
+        if place.resumed and file.is_file():
+            check_same(file, read_json(file), wanted)
         else:
-            store.write_json(place.work / SETTINGS, dataclasses.asdict(settings))
+            write_json(file, wanted)
         place.keep()
-        return Study(sites, settings, sizes, place.work, say).run()
+        checkpoints = Checkpoints(place.work, place.resumed, say)
+        return Study(sites, settings, sizes, checkpoints, place.work, say).run()
 
 
 def _older(path: Path) -> list[str] | None:
@@ -179,10 +163,16 @@ class Study:
     """The stages of :func:`calibrate`, in order."""
 
     def __init__(
-        self, sites: Sites, settings: Settings, sizes: Sizes, folder: Path, say: Say
+        self,
+        sites: Sites,
+        settings: Settings,
+        sizes: Sizes,
+        checkpoints: Checkpoints,
+        folder: Path,
+        say: Say,
     ) -> None:
         self.sites, self.settings, self.sizes = sites, settings, sizes
-        self.folder, self.say = folder, say
+        self.checkpoints, self.folder, self.say = checkpoints, folder, say
         self.variants = settings.variants
         self.model = Hierarchy(sites)
 
@@ -227,7 +217,7 @@ class Study:
             trust = np.ones(len(runs.log_rates))
             trust[: len(prior.log_rates)] = PRIOR_WEIGHT
             found = pd.DataFrame(rows)
-            _write(self.folder / "corrections.csv", found)
+            write_table(self.folder / "corrections.csv", found)
             worst = found.loc[found["iteration"] == iteration, "pareto_k"].max(skipna=False)
             self.say(f"iteration {iteration}: largest Pareto k {worst:.2f}")
             if worst <= importance.TRUSTED:
@@ -284,8 +274,8 @@ class Study:
         found["elpd_gain"] = [gain[v].sum() for v in found.index]
         found["elpd_gain_se"] = [np.sqrt(len(g)) * g.std(ddof=1) for g in gain.values()]
         columns = ["elpd", "loo_k", "loo_refitted", "elpd_gain", "elpd_gain_se"]
-        _write(self.folder / "loo.csv", found[columns].reset_index())
-        _write(path, found.reset_index())
+        write_table(self.folder / "loo.csv", found[columns].reset_index())
+        write_table(path, found.reset_index())
         return found
 
     def _left_out(self, variant: str, emulator: Emulator, drawn: Draws) -> pd.DataFrame:
@@ -303,7 +293,7 @@ class Study:
             each = self.model.profile_log_likelihoods(again, given)[..., place].ravel()
             loo.loc[place, "elpd"] = log_mean(each)
             self.say(f"  {variant}: fitted without {loo['profile'][place]}, which weights cannot")
-        _write(path, loo)
+        write_table(path, loo)
         return loo
 
     def _without(
@@ -326,14 +316,14 @@ class Study:
             tables = [self._folds(v, emulator) for v in chosen if self.sizes.folds]
             table = pd.concat(tables) if tables else pd.DataFrame()
             if tables:
-                _write(path, table)
+                write_table(path, table)
         if not path.exists():
             return pd.DataFrame(), pd.DataFrame()
         table = read_written(path, ("variant", "value", *QUANTILES))
         summary = pd.DataFrame(
             [{"variant": v} | scores(rows) for v, rows in table.groupby("variant", sort=False)]
         )
-        _write(self.folder / "withheld_scores.csv", summary)
+        write_table(self.folder / "withheld_scores.csv", summary)
         return table, summary
 
     def direct(self, variant: str) -> pd.DataFrame:
@@ -378,7 +368,7 @@ class Study:
                 }
             )
         table = pd.DataFrame(rows)
-        _write(path, table)
+        write_table(path, table)
         return table
 
     def write_posterior(self, variant: str, emulator: Emulator, draws: dict[str, Draws]) -> None:
@@ -423,7 +413,7 @@ class Study:
             },
             coords={"profile": list(self.sites.names)},
         )
-        _write(self.folder / "predictions.csv", self.predicted(noisy, latent))
+        write_table(self.folder / "predictions.csv", self.predicted(noisy, latent))
 
     def predicted(self, noisy: np.ndarray, latent: np.ndarray) -> pd.DataFrame:
         """The observations with the distribution of what would be measured."""
@@ -459,36 +449,35 @@ class Study:
                         "divergences": int(drawn.diverging.sum()),
                     }
                 )
-        _write(self.folder / "summary.csv", pd.DataFrame(rows))
+        write_table(self.folder / "summary.csv", pd.DataFrame(rows))
 
     # --- parts ----------------------------------------------------------------------
 
     def _prior_runs(self) -> tuple[Runs, np.ndarray]:
         """Runs of the column over the prior, with and without each mechanism, and weights."""
-        path = self.folder / "prior_runs.npz"
-        if not path.exists():
-            self.say(f"{self.sizes.prior_runs} runs of the column over the prior")
-            rates, modifier = [], []
-            some = list(VARIANTS.values())
-            model = self.model
-            inputs = jax.jit(jax.vmap(model.inputs, in_axes=(0, None)))
-            count = -(-self.sizes.prior_runs // len(some))
-            for number, mechanisms in enumerate(some):
-                key = jax.random.fold_in(jax.random.key(self.settings.seed + 3), number)
-                switched_on = model.given(None, mechanisms).switched_on
-                r, m = inputs(model.priors.sample(key, count), switched_on)
-                rates.append(np.asarray(r))
-                modifier.append(np.asarray(m))
-            # one variant after another, so that any part of the runs has all of them
-            order = np.argsort(np.tile(np.arange(count), len(some)), kind="stable")
-            order = order[: self.sizes.prior_runs]
-            runs = emulators.simulate(
-                self.sites, np.concatenate(rates)[order], np.concatenate(modifier)[order], self.say
-            )
-            weights = emulators.layer_weights(self.sites, runs)
-            arrays.save(path, weights=weights, **runs._asdict())
-        file = arrays.load(path)
+        file = self.checkpoints.once("prior_runs", self._run_prior)
         return Runs(*(file[name] for name in Runs._fields)), file["weights"]
+
+    def _run_prior(self) -> dict[str, np.ndarray]:
+        self.say(f"{self.sizes.prior_runs} runs of the column over the prior")
+        rates, modifier = [], []
+        some = list(VARIANTS.values())
+        model = self.model
+        inputs = jax.jit(jax.vmap(model.inputs, in_axes=(0, None)))
+        count = -(-self.sizes.prior_runs // len(some))
+        for number, mechanisms in enumerate(some):
+            key = jax.random.fold_in(jax.random.key(self.settings.seed + 3), number)
+            switched_on = model.given(None, mechanisms).switched_on
+            r, m = inputs(model.priors.sample(key, count), switched_on)
+            rates.append(np.asarray(r))
+            modifier.append(np.asarray(m))
+        # one variant after another, so that any part of the runs has all of them
+        order = np.argsort(np.tile(np.arange(count), len(some)), kind="stable")
+        order = order[: self.sizes.prior_runs]
+        runs = emulators.simulate(
+            self.sites, np.concatenate(rates)[order], np.concatenate(modifier)[order], self.say
+        )
+        return {"weights": emulators.layer_weights(self.sites, runs), **runs._asdict()}
 
     def _emulator_error(self, weights: np.ndarray, runs: Runs) -> float:
         """Error of an emulator of three quarters of the runs at the others."""
@@ -497,44 +486,36 @@ class Study:
         return float(np.sqrt(np.mean(emulators.errors(part, runs.part(slice(count, None))) ** 2)))
 
     def _draws(self, variant: str, emulator: Emulator, iteration: int) -> Draws:
-        path = self.folder / f"draws_{iteration}_{_file(variant)}.npz"
-        if not path.exists():
+        def compute() -> dict[str, np.ndarray]:
             model, given = self.model, self.model.given(emulator, VARIANTS[variant])
             mode = model.mode(given, seed=self.settings.seed)
-            drawn = model.sample(
-                given,
-                mode,
-                self.settings.seed + iteration,
-                self.sizes.chains,
-                self.sizes.warmup,
-                self.sizes.draws,
-            )
+            seed, sizes = self.settings.seed + iteration, self.sizes
+            drawn = model.sample(given, mode, seed, sizes.chains, sizes.warmup, sizes.draws)
             worst = max(float(az.rhat(drawn.x[:, :, i])) for i in range(len(model.names)))
             self.say(
                 f"  NUTS, {variant}: {drawn.steps.mean():.1f} gradients a draw, "
                 f"{int(drawn.diverging.sum())} divergences, largest R-hat {worst:.4f}"
             )
-            arrays.save(path, **drawn._asdict())
-        file = arrays.load(path)
-        return Draws(*(file[name] for name in Draws._fields))
+            return drawn._asdict()
+
+        return Draws(**self.checkpoints.once(f"draws_{iteration}_{_file(variant)}", compute))
 
     def _correction(
         self, variant: str, emulator: Emulator, drawn: Draws, iteration: int
     ) -> tuple[dict[str, Any], Runs]:
         """Run the column at some draws of a variant: Pareto k of the emulator's posterior."""
-        path = self.folder / f"column_{iteration}_{_file(variant)}.npz"
         model, given = self.model, self.model.given(emulator, VARIANTS[variant])
         count = min(self.sizes.corrections, len(drawn.flat))
         z = drawn.flat[np.linspace(0, len(drawn.flat) - 1, count).astype(int)]
         x = jax.vmap(model.transform.forward)(jnp.asarray(z))
-        if not path.exists():
+
+        def compute() -> dict[str, np.ndarray]:
             rates, modifier = jax.vmap(model.inputs, in_axes=(0, None))(x, given.switched_on)
-            runs = emulators.simulate(
+            return emulators.simulate(
                 self.sites, np.asarray(rates), np.asarray(modifier), self.say, variant
-            )
-            arrays.save(path, **runs._asdict())
-        file = arrays.load(path)
-        runs = Runs(*(file[name] for name in Runs._fields))
+            )._asdict()
+
+        runs = Runs(**self.checkpoints.once(f"column_{iteration}_{_file(variant)}", compute))
         likelihood = jax.jit(jax.vmap(model.profile_log_likelihood))
         assert given.emulator is not None
         every = jax.vmap(given.emulator.__call__)
@@ -633,8 +614,3 @@ def protection_names(variant: str) -> list[str]:
 
 def _file(variant: str) -> str:
     return variant.replace(" ", "_")
-
-
-def _write(path: Path, table: pd.DataFrame) -> None:
-    with replacing(path, overwrite=True) as part:
-        table.to_csv(part, index=False)

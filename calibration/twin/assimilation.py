@@ -32,7 +32,6 @@ from calibration.methods.method import Method
 from calibration.methods.reweighting import Reweighting
 from calibration.observations import read as read_observations
 from calibration.problem import Problem
-from calibration.progress import Clock, Say
 from diffsoil.cases import Case, find_case, load_case, plausible, read_case
 from diffsoil.cases.arrays import build
 from diffsoil.cases.fingerprint import checksum, checksum_of, files_of, fingerprint
@@ -40,7 +39,9 @@ from diffsoil.cases.schema import names_of
 from diffsoil.io import InputError, nearest
 from diffsoil.options import Existing
 from diffsoil.work import arrays
+from diffsoil.work.files import read_json
 from diffsoil.work.folder import OutputFolder
+from diffsoil.work.progress import Clock, Say
 
 How = Literal["auto", "weights", "refit"]
 
@@ -235,7 +236,7 @@ class Step:
         if not file.is_file():
             self.run(how)
             return
-        before = store.settings_in(file, store.read_json(file))
+        before = store.settings_in(file, read_json(file))
         entry, now = before.history[-1], self.settings.history[-1]
         for key, what in (
             ("data", "the observations"),
@@ -591,7 +592,7 @@ def base_row(
 def _efficiency(found: store.Fit, wanted: int) -> float:
     """Independent draws per draw of those that are kept, mean over the parameters, at most 1."""
     facts = found.folder / "facts.json"
-    if facts.is_file() and "effective" in (read := store.read_json(facts)):
+    if facts.is_file() and "effective" in (read := read_json(facts)):
         return min(1.0, float(read["effective"]) / wanted)  # resampled draws repeat themselves
     if not found.settings.method.exact or len(found.draws) < checks.ENOUGH_DRAWS:
         return 1.0

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import itertools
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,6 @@ from jaxtyping import Array, Float
 from calibration import compatibility, store
 from calibration.prediction import PREDICTED_DRAWS, QUANTILES
 from calibration.priors import Priors
-from calibration.progress import Clock
 from calibration.twin import forecast_report, scenario
 from calibration.twin.scenario import Scenario
 from diffsoil.cases.arrays import Plan, check, select
@@ -34,6 +32,7 @@ from diffsoil.io import InputError, nearest
 from diffsoil.time import Record
 from diffsoil.units import CM_PER_M
 from diffsoil.work.folder import Kind, OutputFolder
+from diffsoil.work.progress import Clock, Say
 
 MOST_DRAWS = PREDICTED_DRAWS
 BATCH = 20
@@ -178,7 +177,7 @@ def simulate(
     plan: Plan,
     names: list[str],
     x: Float[np.ndarray, "draw parameter"],
-    report: Callable[[str], None],
+    report: Say,
 ) -> Forecast:
     """Live all options with all draws.
 

@@ -97,6 +97,9 @@ def difference(before: object, now: Fingerprint) -> str:
         return "it was begun by another version of diffsoil"
     for name, value in now.items():
         old = before.get(name)
+        for one, own in _cases_in(old, value):
+            if found := difference(one, own):
+                return found
         if name == "files":
             if found := _other_file(old if isinstance(old, Mapping) else {}, value):
                 return found
@@ -106,6 +109,30 @@ def difference(before: object, now: Fingerprint) -> str:
             plain = isinstance(value, int | float | str) and len(str(value)) < 40
             return f"{name} was {old!r}, is {value!r}" if plain else f"{name} has changed"
     return ""
+
+
+def check_same(place: Path, before: object, now: Fingerprint) -> None:
+    """Refuse to resume work that was begun with something else.
+
+    Args:
+        place: file or folder that keeps it.
+        before: see :func:`difference`; the fingerprints of cases may be in it under any name, one
+            or a list.
+        now: of what is asked for.
+
+    Raises:
+        InputError: with the first difference.
+    """
+    if words := difference(before, now):
+        raise InputError(f"{place}: cannot resume: {words}")
+
+
+def _cases_in(before: object, now: object) -> list[tuple[object, Mapping[str, Any]]]:
+    """Pairs of fingerprints of cases in two values that have the same name."""
+    pairs = [(before, now)]
+    if isinstance(now, list | tuple) and isinstance(before, list) and len(before) == len(now):
+        pairs = list(zip(before, now, strict=True))
+    return [(a, b) for a, b in pairs if isinstance(b, Mapping) and "files" in b]
 
 
 def _other_file(before: Mapping[str, Any], now: Mapping[str, str]) -> str:

@@ -28,6 +28,7 @@ from diffsoil.state import BUDGET, ELEMENTS, State
 from diffsoil.time import Phase, Record, advance
 from diffsoil.units import MM_PER_CM, MM_PER_M
 from diffsoil.work.files import OutputFile, netcdf_with, write_netcdf
+from diffsoil.work.progress import say
 
 WATER = (
     "precipitation",
@@ -85,7 +86,7 @@ class Progress:
     def warn(self, text: str) -> None:
         """What the user has to know, however short the run."""
         with self._lock:
-            print(f"diffsoil: {text}", file=sys.stderr, flush=True)
+            say(text)
 
     def _begin(self) -> None:
         with self._lock:

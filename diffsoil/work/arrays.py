@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -22,16 +21,6 @@ def save(path: Path, **arrays: Any) -> None:
     """Write arrays by name (NPZ), in the place of what is there."""
     with replacing(path, overwrite=True) as part, open(part, "wb") as file:
         np.savez_compressed(file, **arrays)
-
-
-def drop_damaged(folder: Path, say: Callable[[str], None]) -> None:
-    """Remove the files of a folder that cannot be read, so that they are made again."""
-    for path in sorted(folder.glob("*.npz")):
-        try:
-            load(path)
-        except DamagedError as error:
-            say(f"{error}; it is made again")
-            path.unlink()
 
 
 def load(path: Path) -> dict[str, np.ndarray]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import datetime
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,9 +11,8 @@ import numpy as np
 
 from diffsoil.io import InputError
 from diffsoil.work.pool import BatchError, Pool, explained
+from diffsoil.work.progress import Countdown, Say
 from diffsoil.work.store import Store
-
-SAY_SECONDS = 2.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +33,7 @@ def run(
     batches: Sequence[Batch],
     store: Store,
     pool: Pool,
-    say: Callable[[str], None],
+    say: Say,
 ) -> None:
     """Compute the batches that a store does not have yet, and store each as it is finished.
 
@@ -57,13 +54,13 @@ def run(
     if len(set(rows)) < len(rows):
         raise ValueError("two batches share a row")
     left = [batch for batch in batches if not store.done[list(batch.rows)].all()]
-    clock = _Clock(say, store, sum(len(batch.rows) for batch in left))
+    countdown = Countdown(say, sum(len(batch.rows) for batch in left))
     try:
         arguments = [batch.argument for batch in left]
         with contextlib.closing(pool.results(compute, arguments)) as results:
             for place, values in results:
                 store.write(left[place].rows, values)
-                clock.tick(len(left[place].rows))
+                countdown.tick(len(left[place].rows), store.progress())
     except BatchError as error:
         names = ", ".join(repr(store.rows[row]) for row in left[error.place].rows)
         kind = InputError if isinstance(error.__cause__, InputError) else None
@@ -77,31 +74,3 @@ def run(
 
 def _kept(store: Store) -> str:
     return f"{store.progress()} are stored in {store.path}; --resume goes on"
-
-
-class _Clock:
-    """Says how far a run is, and how long the rest will take."""
-
-    def __init__(self, say: Callable[[str], None], store: Store, left: int) -> None:
-        self._say = say
-        self._store = store
-        self._left = left
-        self._computed = 0
-        self._start = self._said = time.monotonic()
-
-    def tick(self, rows: int) -> None:
-        self._computed += rows
-        self._left -= rows
-        now = time.monotonic()
-        if now - self._said < SAY_SECONDS:
-            return
-        self._said = now
-        elapsed = now - self._start
-        rest = elapsed / self._computed * self._left
-        self._say(f"{self._store.progress()}, {_minutes(elapsed)}, about {_minutes(rest)} left")
-
-
-def _minutes(seconds: float) -> str:
-    """A duration as ``0:35``, or ``1:02:10``."""
-    text = str(datetime.timedelta(seconds=round(seconds)))
-    return text.removeprefix("0:").removeprefix("0")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import secrets
 import tomllib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +18,7 @@ from diffsoil.io import InputError, reason
 from diffsoil.work.lock import Lock
 
 if TYPE_CHECKING:
+    import pandas as pd
     import xarray as xr
 
 TEMPORARY = ".diffsoil-*"
@@ -203,6 +205,33 @@ class OutputFile:
     def writing(self) -> contextlib.AbstractContextManager[Path]:
         """As :func:`replacing`."""
         return replacing(self.path, self.overwrite, self._part)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a small JSON file whole."""
+    with replacing(path, overwrite=True) as part:
+        part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read what :func:`write_json` wrote.
+
+    Raises:
+        InputError: it is not there, half written or no JSON object.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read, is it half written? ({error})") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: a JSON object is needed, found {type(content).__name__}")
+    return content
+
+
+def write_table(path: Path, table: pd.DataFrame, index: bool = False, **how: Any) -> None:
+    """Write a CSV table whole; ``how`` as :meth:`pandas.DataFrame.to_csv` takes it."""
+    with replacing(path, overwrite=True) as part:
+        table.to_csv(part, index=index, **how)
 
 
 def netcdf_with(*attributes: str) -> Callable[[Path], bool]:

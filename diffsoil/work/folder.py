@@ -24,7 +24,7 @@ from types import TracebackType
 from typing import Any, Literal
 
 from diffsoil.io import InputError, reason
-from diffsoil.work.files import REFUSALS, TEMPORARY, place_of, replacing
+from diffsoil.work.files import REFUSALS, TEMPORARY, place_of, write_json
 from diffsoil.work.lock import Lock
 
 FORMAT = 1
@@ -98,7 +98,7 @@ class OutputFolder:
         self.path = _place(path, inputs)
         self.work = self.path
         self.resumed = self.finished = False
-        self._kept = False
+        self._kept = self._discarded = False
         self._made: list[Path] = []
         self._lock = Lock(self.path / LOCK, self.given)
         settle(self.path, kind)
@@ -189,6 +189,11 @@ class OutputFolder:
         """From here on a block that fails leaves work to go on with."""
         self._kept = True
 
+    def discard(self) -> None:
+        """Remove what the run has written when the block ends well; it was to be resumed only."""
+        self._discarded = True
+        self._made = self._made or [self.path]
+
     def __exit__(
         self,
         kind: type[BaseException] | None,
@@ -197,14 +202,14 @@ class OutputFolder:
     ) -> None:
         """Put the results in place, or leave what can be gone on with, or nothing."""
         try:
-            if error is None:
+            if error is None and not self._discarded:
                 if not self.finished:
                     self._publish()
-            elif not (self._kept or self.resumed):
+            elif error is None or not (self._kept or self.resumed):
                 _remove(self.work, self.kind, but=(LOCK,))
         finally:
             self._lock.release()
-            if error is not None:
+            if error is not None or self._discarded:
                 self._unmake()
         if isinstance(error, InputError):
             said = list(error.faults)
@@ -324,7 +329,8 @@ def _remove(
     if not path.is_dir():
         return
     known = _added(path, kind) if own is None else set(own)
-    for name in list(_files(path)):
+    # the marker last: without it the rest of a removal that is cut off would be nobody's
+    for name in sorted(_files(path), key=lambda name: name == MARKER):
         if name not in but and _is_ours(name, kind, known):
             (path / name).unlink(missing_ok=True)
     for folder, _, _ in os.walk(path, topdown=False):
@@ -361,8 +367,7 @@ def _read_marker(path: Path) -> dict[str, Any] | None:
 def _write_marker(path: Path, kind: Kind, state: State, **more: Any) -> None:
     content = {"kind": kind.name, "format": FORMAT, "version": metadata.version("diffsoil")}
     content |= {"state": state} | more
-    with replacing(path / MARKER, overwrite=True) as part:
-        part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_json(path / MARKER, content)
 
 
 # Putting new results in the place of old ones.

@@ -7,7 +7,7 @@ compiled program per case serves every combination of them and every draw of the
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from itertools import combinations
 from typing import cast
@@ -24,11 +24,12 @@ from diffsoil.cases import Case
 from diffsoil.cases.arrays import build, check
 from diffsoil.forward import STRENGTH, Course, Forward, Reading, computed, is_strength
 from diffsoil.quantities import STOCKS
-from diffsoil.work.measurements import Measurements
 from diffsoil.work.pool import Pool, collect
+from diffsoil.work.progress import Say
 from sensitivity import indices, variance
 from sensitivity.distributions import Law
 from sensitivity.outputs import Output, Stock, ages, check_computed, parse
+from sensitivity.pruning.measurements import Measurements
 
 BATCH = 8
 """Forward that are computed together."""
@@ -335,7 +336,7 @@ def of_cases(
     base_points: int,
     pool: Pool,
     measurements: Measurements,
-    say: Callable[[str], None],
+    say: Say,
 ) -> pd.DataFrame:
     """What all processes of some cases are worth, as rows of ``indices.csv``.
 

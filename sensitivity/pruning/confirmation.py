@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -16,12 +16,13 @@ import pandas as pd
 from diffsoil.cases import Case
 from diffsoil.cases.fingerprint import fingerprint
 from diffsoil.forward import Forward
-from diffsoil.work.measurements import Measurements
 from diffsoil.work.pool import collect
+from diffsoil.work.progress import Say
 from sensitivity.pruning.ablation import of_case
 from sensitivity.pruning.alternatives import alternatives, edited
 from sensitivity.pruning.cost import Cost, measure
 from sensitivity.pruning.elimination import Decision, Search
+from sensitivity.pruning.measurements import Measurements
 
 CHOSEN = ("case", "chosen", "unseen")
 CHECKED = ("other case", "", "other case, draws")
@@ -165,7 +166,7 @@ def costs(
     pruned: Sequence[Case],
     targets: Sequence[str],
     measurements: Measurements,
-    say: Callable[[str], None],
+    say: Say,
 ) -> pd.DataFrame:
     """Compile time, run time and memory of each case before and after, each in a process."""
     rows = []

@@ -16,8 +16,8 @@ from diffsoil.cases.fingerprint import fingerprint
 from diffsoil.forward import Forward, computed
 from diffsoil.io import InputError
 from diffsoil.parameters import Parameter
-from diffsoil.work.measurements import Measurements
 from diffsoil.work.pool import Pool
+from diffsoil.work.progress import Say
 from sensitivity import distributions
 from sensitivity.pruning.ablation import (
     BATCH,
@@ -30,6 +30,7 @@ from sensitivity.pruning.ablation import (
     targets_of,
 )
 from sensitivity.pruning.loss import Loss, Rule, errors, place_of_limit, relative
+from sensitivity.pruning.measurements import Measurements
 
 FIRST = 16
 """Draws that are looked at first: what fails on them needs no more."""
@@ -83,7 +84,7 @@ class Search:
         texts: Sequence[str],
         rule: Rule,
         pool: Pool,
-        say: Callable[[str], None],
+        say: Say,
         measurements: Measurements | None = None,
         switches: Sequence[str] | None = None,
     ) -> None:

@@ -7,7 +7,7 @@ derivatives. Each parameter is searched in the coordinate in which its prior is 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import equinox as eqx
 import jax
@@ -21,10 +21,11 @@ from scipy.optimize import least_squares
 from diffsoil.cases import Case
 from diffsoil.forward import Forward
 from diffsoil.io import InputError, nearest
-from diffsoil.work.measurements import Measurements
+from diffsoil.work.progress import Say
 from sensitivity import distributions
 from sensitivity.outputs import STOCKS, ages, spaced_years
 from sensitivity.pruning.ablation import evaluate, of_case
+from sensitivity.pruning.measurements import Measurements
 
 FURTHEST = 6.0
 """Bounds of the search, in standard deviations of the prior."""
@@ -151,7 +152,7 @@ def of_cases(
     names: Sequence[str],
     seed: int,
     measurements: Measurements,
-    say: Callable[[str], None],
+    say: Say,
 ) -> pd.DataFrame:
     """Posteriors with full and with pruned columns, from the same synthetic observations.
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -26,21 +26,20 @@ from diffsoil.cases import Case, load_case
 from diffsoil.cases.fingerprint import case_files, fingerprint
 from diffsoil.io import InputError
 from diffsoil.options import Existing, Workers
-from diffsoil.work import measurements as measurements
+from diffsoil.work.checkpoints import Checkpoints, beside
 from diffsoil.work.files import OutputFile, case_with_note
 from diffsoil.work.folder import Kind, OutputFolder
-from diffsoil.work.measurements import Measurements
 from diffsoil.work.pool import cluster
-from sensitivity.jobs import say
+from diffsoil.work.progress import Say, say
 from sensitivity.options import PruneOptions
 from sensitivity.pruning import ablation, confirmation, laplace
 from sensitivity.pruning.alternatives import cheapen, edited, known
 from sensitivity.pruning.case_text import without_text
 from sensitivity.pruning.elimination import Decision, Search
 from sensitivity.pruning.loss import Rule
+from sensitivity.pruning.measurements import Measurements
 
 REPORT = "_report"
-PROGRESS = "_progress"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,9 +84,8 @@ def prune(
     options: PruneOptions,
     workers: Workers = Workers(device="cpu"),
     folder: Path | None = None,
-    progress: Path | None = None,
-    existing: Existing = Existing(),
-    say: Callable[[str], None] | None = None,
+    checkpoints: Checkpoints | None = None,
+    say: Say = lambda text: None,
 ) -> Pruned:
     """Find the smallest column whose targets stay within a tolerance.
 
@@ -97,15 +95,13 @@ def prune(
             (:mod:`sensitivity.outputs`, :mod:`sensitivity.pruning.workflow`).
         workers: who computes.
         folder: where the files of the cases will be.
-        progress: folder that keeps what is measured, so that a stopped pruning can be resumed.
-            It is removed in the end. Nothing else is written.
-        existing: go on with what ``progress`` keeps, or else forget it.
+        checkpoints: keep what is measured, of :func:`asked`, so that a stopped pruning can be
+            resumed. Nothing else is written.
         say: told what is done.
 
     Raises:
         diffsoil.io.InputError: bad input, or a tolerance that nothing meets.
     """
-    say = say or (lambda text: None)
     if not options.target:
         raise InputError("--target: there is none, e.g. --target soc_stock_0_100")
     if not cases:
@@ -115,24 +111,28 @@ def prune(
     names = [case.name for case in (*read, *others)]
     if len(set(names)) < len(names):
         raise InputError("two cases have the same name")
-    rule = Rule(options.tolerance, options.draws, options.quantile, options.seed)
-    told = {
-        "cases": [fingerprint(case) for case in read],
-        "targets": list(options.target),
-        "rule": dataclasses.asdict(rule),
-        "version": metadata.version("diffsoil"),
-    }
-    forget = existing.overwrite and not existing.resume
-    kept = Measurements(progress, told, existing.resume, forget, say)
-    if kept.kept:
-        say(f"prune: goes on with {kept.kept} measurements that are kept")
+    measurements = Measurements(checkpoints)
     with cluster(*dataclasses.astuple(workers)) as pool:
-        search = Search(read, options.target, rule, pool, say, kept)
+        search = Search(read, options.target, _rule(options), pool, say, measurements)
         for case in read:
             laplace.check_free(case, options.calibrate)
         for case in others:
             ablation.of_case(case, options.target, switches=())  # what is wrong shows now
         return _pruned(search, others, options, folder)
+
+
+def asked(cases: Sequence[Case], options: PruneOptions) -> dict[str, Any]:
+    """What the measurements of a pruning depend on; with the same it can be resumed."""
+    return {
+        "cases": [fingerprint(case) for case in cases],
+        "targets": list(options.target),
+        "rule": dataclasses.asdict(_rule(options)),
+        "version": metadata.version("diffsoil"),
+    }
+
+
+def _rule(options: PruneOptions) -> Rule:
+    return Rule(options.tolerance, options.draws, options.quantile, options.seed)
 
 
 def _pruned(
@@ -264,22 +264,16 @@ def prune_cases(
         )
         for path in paths
     ]
-    progress = output.with_name(f"{output.stem}{PROGRESS}")
+    place = OutputFolder(folder, KIND, overwrite=existing.overwrite, inputs=inputs)
     with contextlib.ExitStack() as stack:
+        checkpoints = stack.enter_context(beside(output, asked(read, options), existing, say))
         for file in files:
             stack.enter_context(file)
-        place = stack.enter_context(
-            OutputFolder(folder, KIND, overwrite=existing.overwrite, inputs=inputs)
-        )
-        try:
-            found = prune(read, options, workers, output.parent, progress, existing, say)
-        except KeyboardInterrupt:
-            where = f"what was measured is kept in {progress}; --resume goes on"
-            raise KeyboardInterrupt(where if progress.exists() else "nothing was written") from None
+        stack.enter_context(place)
+        found = prune(read, options, workers, output.parent, checkpoints, say)
         place.add([f"worth_{case}.png" for case in dict.fromkeys(found.ablation.get("case", []))])
         write_report(found, options, place.work)
         for file, text in zip(files, found.texts, strict=True):
             with file.writing() as part:
                 part.write_text(text, encoding="utf-8")
-    measurements.clear(progress)
     say(f"prune: {', '.join(map(str, paths))}; report in {folder}")

@@ -32,6 +32,7 @@ from diffsoil.processes.protection import MECHANISMS
 from diffsoil.report.pictures import Figure
 from diffsoil.studies.vandermeij2026 import analysis
 from diffsoil.studies.vandermeij2026.analysis import BORDERS, END, EXTENSIVE, LEVELS, NATURAL
+from diffsoil.work.progress import Say
 
 DPI = 200
 WIDTH = 17.5 / 2.54
@@ -105,7 +106,7 @@ def draw(
     recovery_fit: pd.DataFrame,
     shares: pd.DataFrame,
     folder: Path,
-    say: Callable[[str], None],
+    say: Say,
 ) -> dict[str, Path]:
     """Draw all figures into a folder that is there, each as PNG and PDF.
 

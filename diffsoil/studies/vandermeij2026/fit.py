@@ -8,7 +8,6 @@ one value for all runs, from the exact derivatives of all runs and of the regres
 from __future__ import annotations
 
 import dataclasses
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -34,13 +33,14 @@ from diffsoil.studies.vandermeij2026.suite import (
     Slopes,
     families,
     fingerprint,
-    say,
     stocks,
     stocks_and_slopes,
 )
+from diffsoil.work.checkpoints import Checkpoints, beside
 from diffsoil.work.ensemble import Batch
-from diffsoil.work.files import OutputFile, case_with_note, check_output, replacing
+from diffsoil.work.files import OutputFile, case_with_note, check_output, write_table
 from diffsoil.work.pool import Pool, cluster, collect
+from diffsoil.work.progress import Say, say
 
 TARGETS = (
     *(f"T3-{predictor}" for _, predictor in analysis.PREDICTORS),
@@ -51,6 +51,9 @@ TARGETS = (
 DIFFERENCE = 1e-3
 """Step by which the arrays of a case are differentiated, in standard deviations of the prior;
 most of them are linear in the input, then any step is exact."""
+
+TARGET, SLOPE = "target ", "slope "
+"""Beginnings of the names of arrays in a checkpoint."""
 
 ENOUGH = 1e-3
 """Relative gain of a step, in chi-square and prior, at which the search ends."""
@@ -285,61 +288,42 @@ def _generations_of_leaves(of: Family) -> list[int]:
     return np.repeat([0, *range(len(of.generations))], counts).tolist()
 
 
-class Memory:
-    """Evaluations so far, in a file, so that a search that was stopped repeats none of them."""
+class Evaluations:
+    """Evaluations of a misfit, kept as checkpoints: a search that was stopped repeats none."""
 
-    def __init__(self, path: Path, key: dict[str, Any], resume: bool) -> None:
-        self.path = path
-        self._content: dict[str, Any] = {"of": key, "evaluations": []}
-        if resume and path.exists():
-            try:
-                self._content = json.loads(path.read_text(encoding="utf-8"))
-                there = self._content["of"]
-            except (ValueError, KeyError, TypeError) as error:
-                raise InputError(f"{path}: is damaged; --overwrite begins anew") from error
-            if there != key:
-                raise InputError(f"{path}: cannot resume: it is of another case or other inputs")
+    def __init__(self, misfit: Misfit, checkpoints: Checkpoints) -> None:
+        self.misfit, self.checkpoints = misfit, checkpoints
 
-    def found(self, u: np.ndarray, slopes: bool) -> Found | None:
-        """What is known at some coordinates."""
-        for one in self._content["evaluations"]:
-            if one["u"] == u.tolist() and (one["slopes"] or not slopes):
-                return Found(one["targets"], one["slopes"])
-        return None
+    def at(self, u: Float[np.ndarray, " input"], slopes: bool = False) -> Found:
+        """See :meth:`Misfit.evaluate`."""
 
-    def add(self, u: np.ndarray, found: Found) -> None:
-        """Remember, on disk at once."""
-        one = {"u": u.tolist(), "targets": found.targets, "slopes": found.slopes}
-        self._content["evaluations"].append(one)
-        with replacing(self.path, overwrite=True) as unfinished:
-            unfinished.write_text(json.dumps(self._content), encoding="utf-8")
+        def evaluate() -> dict[str, Any]:
+            found = self.misfit.evaluate(u, slopes)
+            numbers = {f"{TARGET}{name}": value for name, value in found.targets.items()}
+            return numbers | {f"{SLOPE}{name}": values for name, values in found.slopes.items()}
+
+        kept = self.checkpoints.once([u.tolist(), slopes], evaluate)
+        return Found(
+            {n.removeprefix(TARGET): float(v) for n, v in kept.items() if n.startswith(TARGET)},
+            {n.removeprefix(SLOPE): v.tolist() for n, v in kept.items() if n.startswith(SLOPE)},
+        )
 
 
-def search(
-    misfit: Misfit, memory: Memory, steps: int, say: Callable[[str], None]
-) -> Float[np.ndarray, " input"]:
+def search(evaluations: Evaluations, steps: int, say: Say) -> Float[np.ndarray, " input"]:
     """Least squares within bounds (a trust region with the exact Jacobian).
 
     Args:
-        misfit: what to make small.
-        memory: of evaluations; those that it knows are not repeated.
+        evaluations: of the misfit that is to be small.
         steps: most evaluations of the runs.
         say: told the misfit of each evaluation.
 
     Returns:
         The best coordinates found.
     """
-    began = time.monotonic()
-
-    def known(u: np.ndarray, slopes: bool) -> Found:
-        found = memory.found(u, slopes)
-        if found is None:
-            found = misfit.evaluate(u, slopes)
-            memory.add(u, found)
-        return found
+    began, misfit = time.monotonic(), evaluations.misfit
 
     def function(u: np.ndarray) -> np.ndarray:
-        residuals = misfit.residuals(u, known(u, slopes=False))
+        residuals = misfit.residuals(u, evaluations.at(u))
         say(f"misfit {residuals @ residuals:8.1f} after {time.monotonic() - began:.0f} s")
         return residuals
 
@@ -347,7 +331,7 @@ def search(
     found = least_squares(
         function,
         start,
-        jac=lambda u: misfit.jacobian(known(u, slopes=True)),
+        jac=lambda u: misfit.jacobian(evaluations.at(u, slopes=True)),
         bounds=(misfit.lower, misfit.upper),
         x_scale=misfit.scale,
         ftol=ENOUGH,
@@ -421,8 +405,8 @@ def fit_study(
     """Fit the unstated inputs of the study, and write the case that comes of it.
 
     Beside ``NAME.toml`` are written ``NAME_targets.csv`` (:func:`targets_table`),
-    ``NAME_inputs.csv`` (:func:`identifiability`) and ``NAME_steps.json``, the evaluations, from
-    which a search that was stopped goes on.
+    ``NAME_inputs.csv`` (:func:`identifiability`) and ``NAME_progress``, the folder of the
+    evaluations, from which a search that was stopped, or is to take more steps, goes on.
 
     Args:
         output: the case to write, ``NAME.toml``.
@@ -439,7 +423,7 @@ def fit_study(
     except ValueError as error:
         raise InputError(f"{output}: {error}") from None
     files = {name: output.with_name(f"{output.stem}_{name}") for name in
-             ("targets.csv", "inputs.csv", "steps.json")}  # fmt: skip
+             ("targets.csv", "inputs.csv")}  # fmt: skip
     study = load_study(case)
     again = existing.overwrite or existing.resume
     target = OutputFile(output, again, like=case_with_note("fit"), inputs=case_files(study.base))
@@ -450,41 +434,33 @@ def fit_study(
         "study": fingerprint(study),
         "inputs": {name: of.model_dump(mode="json") for name, of in inputs.items()},
     }
-    memory = Memory(files["steps.json"], key, existing.resume)
-    with target:
-        _fitted(target, study, inputs, memory, files, steps, workers)
+    with (
+        beside(target.path, key, existing, _say, discard=False) as checkpoints,
+        target,
+        cluster(*dataclasses.astuple(workers)) as pool,
+    ):
+        evaluations = Evaluations(Misfit(study, inputs, pool), checkpoints)
+        _write(target, files, evaluations, search(evaluations, steps, _say))
 
 
-def _fitted(
+def _write(
     target: OutputFile,
-    study: Study,
-    inputs: dict[str, Input],
-    memory: Memory,
     files: dict[str, Path],
-    steps: int,
-    workers: Workers,
+    evaluations: Evaluations,
+    u: Float[np.ndarray, " input"],
 ) -> None:
-    """Search and write the case and its tables."""
-    output = target.path
-    with cluster(*dataclasses.astuple(workers)) as pool:
-        misfit = Misfit(study, inputs, pool)
-        u = search(misfit, memory, steps, _say)
-        start = np.clip(misfit.start(), misfit.lower + 1e-6, misfit.upper - 1e-6)
-        before = memory.found(start, slopes=False)
-        after = memory.found(u, slopes=True)
-        if after is None:
-            after = misfit.evaluate(u, slopes=True)
-            memory.add(u, after)
-    assert before is not None
+    """Write the case at the best coordinates, and its tables."""
+    output, misfit = target.path, evaluations.misfit
+    start = np.clip(misfit.start(), misfit.lower + 1e-6, misfit.upper - 1e-6)
+    before, after = evaluations.at(start), evaluations.at(u, slopes=True)
     for path, table in (
         (files["targets.csv"], targets_table(misfit, before, after)),
         (files["inputs.csv"], identifiability(misfit, u, after)),
     ):
-        with replacing(path, overwrite=True) as unfinished:
-            table.to_csv(unfinished, index=False, float_format="%.8g")
+        write_table(path, table, float_format="%.8g")
     document = tomlkit.parse(misfit.at(u).base.text)
     document["name"] = output.stem
-    document["title"] = f"{study.base.file.title}, unstated inputs fitted to its results"
+    document["title"] = f"{misfit.study.base.file.title}, unstated inputs fitted to its results"
     document.setdefault("notes", {})["fit"] = (
         f"the values of {output.stem}_inputs.csv were fitted to {len(TARGETS)} results of the "
         f"study, one set for all runs; misfit in squared tolerances and prior deviations "

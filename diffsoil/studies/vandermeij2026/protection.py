@@ -25,11 +25,10 @@ from diffsoil.report.pictures import Figure, save
 from diffsoil.studies.vandermeij2026 import analysis
 from diffsoil.studies.vandermeij2026.fit import TARGETS, Runs
 from diffsoil.studies.vandermeij2026.scenarios import Study
+from diffsoil.work.progress import Say
 
 PROTECTION = tuple(f"protection.{m.strength}" for m in MECHANISMS.own.values())
 """The strength of each mechanism."""
-
-Say = Callable[[str], None]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,10 +12,10 @@ from diffsoil.cases import read_case
 from diffsoil.column import Column
 from diffsoil.studies.vandermeij2026 import analysis
 from diffsoil.studies.vandermeij2026.fit import Runs
-from diffsoil.studies.vandermeij2026.protection import Say
 from diffsoil.studies.vandermeij2026.scenarios import Study
 from diffsoil.studies.vandermeij2026.suite import families, stocks
 from diffsoil.work.pool import collect
+from diffsoil.work.progress import Say
 
 
 def variants(study: Study) -> Iterator[tuple[str, str, Study]]:

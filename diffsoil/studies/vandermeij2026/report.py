@@ -37,9 +37,10 @@ from diffsoil.studies.vandermeij2026.findings import (
     g,
     recovery_notes,
 )
-from diffsoil.studies.vandermeij2026.suite import STORE, say
+from diffsoil.studies.vandermeij2026.suite import STORE
 from diffsoil.tables import Column, read_table
 from diffsoil.work.folder import Kind, OutputFolder
+from diffsoil.work.progress import say
 from diffsoil.work.store import Store
 
 TARGETS = "targets.csv"

@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import hashlib
 import shutil
-import sys
 from collections.abc import Collection, Sequence
 from functools import partial
 from importlib import metadata
@@ -37,6 +36,7 @@ from diffsoil.work.ensemble import Batch
 from diffsoil.work.files import replacing
 from diffsoil.work.folder import Kind, OutputFolder
 from diffsoil.work.pool import Pool, cluster
+from diffsoil.work.progress import say
 from diffsoil.work.store import Store
 
 if TYPE_CHECKING:
@@ -526,8 +526,3 @@ def _copy_fit(study: Study, output: Path) -> None:
         if beside.is_file():
             with replacing(output / name, overwrite=True) as unfinished:
                 shutil.copyfile(beside, unfinished)
-
-
-def say(text: str) -> None:
-    """A line of progress."""
-    print(f"diffsoil: {text}", file=sys.stderr, flush=True)
