@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -95,7 +94,7 @@ class Progress:
 
     def _print(self) -> None:
         if self._now:
-            print(f"diffsoil: {self._now}", file=sys.stderr, flush=True)
+            say(self._now)
 
 
 def simulate(
