@@ -23,7 +23,7 @@ from calibration.store import Settings
 from diffsoil.cases import Case
 from diffsoil.report import html
 from diffsoil.report.html import figure, heading, number, paragraph, section
-from diffsoil.work.files import replacing
+from diffsoil.work.files import write_text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,8 +75,7 @@ def write(folder: Path, case: Case, settings: Settings, of: Contents) -> Path:
         _repeat(case, settings),
     ]
     path = folder / "report.html"
-    with replacing(path, overwrite=True) as part:
-        part.write_text(html.page(case.file.title, sections), encoding="utf-8")
+    write_text(path, html.page(case.file.title, sections))
     return path
 
 

@@ -38,7 +38,14 @@ from diffsoil.column import Column
 from diffsoil.io import InputError, data_path
 from diffsoil.options import Existing
 from diffsoil.tables import read_written
-from diffsoil.work.files import read_json, reading_netcdf, replacing, write_json, write_netcdf
+from diffsoil.work.files import (
+    read_json,
+    reading_netcdf,
+    replacing,
+    write_json,
+    write_netcdf,
+    write_text,
+)
 from diffsoil.work.folder import Kind, OutputFolder, settle
 
 FORMAT = 3
@@ -176,8 +183,7 @@ def begin(folder: OutputFolder, settings: Settings, case: Case) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         with replacing(target, overwrite=True) as part:
             shutil.copyfile(source, part)
-    with replacing(work / "case.toml", overwrite=True) as part:
-        part.write_text(tomlkit.dumps(document), encoding="utf-8")
+    write_text(work / "case.toml", tomlkit.dumps(document))
     files = {name: checksum_of(work / name) for name in ("case.toml", *taken)}
     write_json(work / "fit.json", settings.content() | {"complete": False, "files": files})
     folder.keep()

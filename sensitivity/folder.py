@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -12,7 +11,7 @@ import pandas as pd
 
 from diffsoil.io import InputError
 from diffsoil.tables import read_written
-from diffsoil.work.files import replacing
+from diffsoil.work.files import read_json, write_json, write_table
 from diffsoil.work.folder import Kind, OutputFolder
 from sensitivity.indices import COLUMNS
 from sensitivity.options import METHODS
@@ -92,20 +91,16 @@ def read_study(path: Path) -> dict[str, Any]:
     file = path / STUDY
     if not file.is_file():
         return {"cases": {}}
-    try:
-        content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        if not isinstance(content["cases"], dict):
-            raise ValueError
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{file}: is damaged; choose another folder") from error
+    content = read_json(file)
+    if not isinstance(content.get("cases"), dict):
+        raise InputError(f"{file}: is damaged; choose another folder")
     return content
 
 
 def write_study(path: Path, content: dict[str, Any]) -> None:
     """Write what :func:`read_study` reads."""
     content = {"format": 1, "version": metadata.version("diffsoil")} | content
-    with replacing(path / STUDY, overwrite=True) as unfinished:
-        unfinished.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_json(path / STUDY, content)
 
 
 class Folder:
@@ -169,8 +164,7 @@ class Folder:
             table = table.assign(_method=table["method"].map(order))
             by = ["_method", "_case"]
         table = table.sort_values(by, kind="stable")[COLUMNS_OF[name]]
-        with replacing(self.path / f"{name}.csv", overwrite=True) as unfinished:
-            table.to_csv(unfinished, index=False)
+        write_table(self.path / f"{name}.csv", table)
 
 
 def _words(keys: pd.DataFrame) -> pd.DataFrame:

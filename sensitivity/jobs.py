@@ -158,21 +158,10 @@ def _windows(problem: Problem) -> np.ndarray:
     return np.linspace(before, end, WINDOWS + 1)[1:]
 
 
-_KEYS = ("content", "outputs", "inputs", "prior", "laws")
-
-
-def identity(content: dict[str, Any]) -> list[Any]:
-    """What has to be equal for two studies of a case to go together."""
-    return [content.get(name) for name in _KEYS]
-
-
 def difference(before: dict[str, Any], content: dict[str, Any]) -> str:
-    """In what two studies of a case differ, in words."""
-    words = {"laws": "distributions of the inputs", "prior": "priors"}
-    different = [n for n in _KEYS if before.get(n) != content.get(n)]
-    if different[0] == "content":
-        return changed(before.get("content"), content["content"])
-    return f"other {words.get(different[0], different[0])}"
+    """In what two studies of a case differ that cannot go together, in words, or nothing."""
+    keys = ("content", "outputs", "inputs", "prior", "laws")
+    return changed(*({key: of.get(key) for key in keys} for of in (before, content)))
 
 
 class Job:

@@ -14,7 +14,7 @@ from diffsoil.io import InputError
 from diffsoil.output.plots import look
 from diffsoil.report import html
 from diffsoil.report.pictures import save
-from diffsoil.work.files import replacing
+from diffsoil.work.files import write_table, write_text
 from sensitivity import plots
 from sensitivity.folder import COLUMNS_OF, STUDY, read_study, read_table, write_study
 from sensitivity.plots import PRIMARY
@@ -205,8 +205,7 @@ def write(folder: Path) -> Path:
     tables = {name: read_table(folder, name, columns) for name, columns in COLUMNS_OF.items()}
     told = _told(folder)
     against = disagreements(tables["indices"])
-    with replacing(folder / "disagreements.csv", overwrite=True) as unfinished:
-        against.to_csv(unfinished, index=False)
+    write_table(folder / "disagreements.csv", against)
     study = read_study(folder)
     for old in study.get("pictures", []):
         (folder / old).unlink(missing_ok=True)
@@ -223,8 +222,7 @@ def write(folder: Path) -> Path:
     write_study(folder, study | {"pictures": drawn})
     page = html.page(f"Sensitivity of {_and(list(told) or ['the study'])}", sections)
     path = folder / "report.html"
-    with replacing(path, overwrite=True) as unfinished:
-        unfinished.write_text(page, encoding="utf-8")
+    write_text(path, page)
     return path
 
 

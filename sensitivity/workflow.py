@@ -39,7 +39,6 @@ from sensitivity.jobs import (
     computation,
     description,
     difference,
-    identity,
     say_costs,
 )
 from sensitivity.local_derivatives import local
@@ -325,10 +324,10 @@ def _asked(
         kind = options.prior or before.get("prior") or "prior"
         draws = _draws(problem, kind, joint, options.samples, options.seed, options.second)
         content = description(problem, kind, draws, options.posterior)
-        if before and identity(before) != identity(content):
+        if before and (other := difference(before, content)):
             raise InputError(
-                f"{folder.path}: holds another study of {label}: {difference(before, content)}; "
-                "choose another folder, or --overwrite"
+                f"{folder.path}: holds another study of {label}: {other}; choose another folder, "
+                "or --overwrite"
             )
         if problem.name in found:
             raise InputError(f"CASE {path}: is named twice")
@@ -342,7 +341,7 @@ def _changed(folder: Folder, asked: Sequence[_Asked]) -> list[str]:
     return [
         name
         for name, content in own.items()
-        if name in folder.told and identity(folder.told[name]) != identity(content)
+        if name in folder.told and difference(folder.told[name], content)
     ]
 
 

@@ -19,7 +19,7 @@ from diffsoil.processes.protection import MECHANISMS, Mechanism
 from diffsoil.report import html
 from diffsoil.report.pictures import BLUE, GREEN, GREY, ORANGE, Figure, save
 from diffsoil.tables import read_written
-from diffsoil.work.files import replacing
+from diffsoil.work.files import write_text
 
 if TYPE_CHECKING:
     from calibration.profiles.workflow import Study
@@ -273,8 +273,7 @@ def write(
         html.section("Assumptions", *_notes(study)),
     ]
     page = html.page(f"Many sites: {', '.join(c.file.title for c in sites.cases)}", text)
-    with replacing(folder / "report.html", overwrite=True) as part:
-        part.write_text(page, encoding="utf-8")
+    write_text(folder / "report.html", page)
 
 
 def _withheld_section(picture: Path | None, scores: pd.DataFrame) -> str:

@@ -34,7 +34,7 @@ from calibration.observations import read as read_observations
 from calibration.problem import Problem
 from diffsoil.cases import Case, find_case, load_case, plausible, read_case
 from diffsoil.cases.arrays import build
-from diffsoil.cases.fingerprint import checksum, checksum_of, files_of, fingerprint
+from diffsoil.cases.fingerprint import check_same, checksum, checksum_of, files_of, fingerprint
 from diffsoil.cases.schema import names_of
 from diffsoil.io import InputError, nearest
 from diffsoil.options import Existing
@@ -237,14 +237,7 @@ class Step:
             self.run(how)
             return
         before = store.settings_in(file, read_json(file))
-        entry, now = before.history[-1], self.settings.history[-1]
-        for key, what in (
-            ("data", "the observations"),
-            ("from", "the fit"),
-            ("drivers", "weather or management"),
-        ):
-            if entry.get(key) != now.get(key):
-                raise InputError(f"{file}: cannot resume: {what} to begin with has changed")
+        check_same(file, _files(before.history), _files(self.settings.history))
         wanted = dataclasses.replace(self.settings, method=before.method, history=before.history)
         store.go_on(self.place, wanted)
         if wanted.weighted or not (work / mode.START).is_file():
@@ -517,6 +510,14 @@ def _entry(found: store.Fit, path: Path, name: str, rows: pd.DataFrame, seed: in
         "version": metadata.version("diffsoil"),
         "from": checksum_of(found.folder / "posterior.nc"),
     }
+
+
+def _files(history: Sequence[store.Entry]) -> dict[str, dict[str, str]]:
+    """Files that the last assimilation began with, by name, with their SHA-256."""
+    entry = history[-1] if history else {}
+    listed = (*entry.get("data", ()), *entry.get("drivers", ()))
+    files = {of["file"]: of["sha256"] for of in listed}
+    return {"files": files | {"posterior.nc": entry.get("from", "")}}
 
 
 def _complete(found: store.Fit, problem: Problem, new: int) -> list[store.Entry]:

@@ -31,6 +31,7 @@ from diffsoil.forward import GEOMETRY, Forward
 from diffsoil.io import InputError, nearest
 from diffsoil.time import Record
 from diffsoil.units import CM_PER_M
+from diffsoil.work.files import write_table, write_text
 from diffsoil.work.folder import Kind, OutputFolder
 from diffsoil.work.progress import Clock, Say
 
@@ -133,8 +134,8 @@ def _write(
 ) -> None:
     tables = (by_year, apart, scenario.described(asked))
     for name, content in zip(TABLES, tables, strict=True):
-        content.to_csv(work / f"{name}.csv", index=False)
-    (work / "scenario.toml").write_text(asked.text, encoding="utf-8")
+        write_table(work / f"{name}.csv", content)
+    write_text(work / "scenario.toml", asked.text)
     forecast_report.write(work, found, asked, result, by_year, apart)
 
 

@@ -18,7 +18,7 @@ from calibration.twin.scenario import Scenario
 from diffsoil.report import html
 from diffsoil.report.html import figure, heading, paragraph, section
 from diffsoil.report.pictures import CYCLE, GREY, Figure, save
-from diffsoil.work.files import replacing
+from diffsoil.work.files import write_text
 
 if TYPE_CHECKING:
     from calibration.twin.forecast import Forecast
@@ -52,8 +52,7 @@ def write(
         _beware(found, asked),
         _repeat(asked),
     ]
-    with replacing(folder / "report.html", overwrite=True) as part:
-        part.write_text(html.page(asked.file.title, sections), encoding="utf-8")
+    write_text(folder / "report.html", html.page(asked.file.title, sections))
 
 
 def _panels(table: pd.DataFrame) -> list[tuple[str, str, pd.DataFrame]]:

@@ -207,10 +207,15 @@ class OutputFile:
         return replacing(self.path, self.overwrite, self._part)
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a small JSON file whole."""
+def write_text(path: Path, text: str) -> None:
+    """Write a text whole, in the place of what is there."""
     with replacing(path, overwrite=True) as part:
-        part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        part.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """As :func:`write_text`, of JSON."""
+    write_text(path, json.dumps(content, indent=2) + "\n")
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -229,7 +234,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_table(path: Path, table: pd.DataFrame, index: bool = False, **how: Any) -> None:
-    """Write a CSV table whole; ``how`` as :meth:`pandas.DataFrame.to_csv` takes it."""
+    """As :func:`write_text`, of a CSV table; ``how`` as :meth:`pandas.DataFrame.to_csv`."""
     with replacing(path, overwrite=True) as part:
         table.to_csv(part, index=index, **how)
 

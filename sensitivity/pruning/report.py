@@ -10,6 +10,7 @@ import pandas as pd
 
 from diffsoil.report import html
 from diffsoil.report.pictures import BLUE, GREEN, GREY, ORANGE, Figure, save
+from diffsoil.work.files import write_table, write_text
 from sensitivity.options import PruneOptions
 from sensitivity.pruning.workflow import Pruned
 
@@ -55,13 +56,13 @@ def write_report(
     asked_for = {"worth": found.ablation, "posteriors": found.posteriors}
     tables |= {name: table for name, table in asked_for.items() if len(table)}
     for name, table in tables.items():
-        table.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g")
+        write_table(folder / f"{name}.csv", table, float_format="%.6g")
     figures = {"pareto": pareto(found.path, options.tolerance)}
     for case, own in found.ablation.groupby("case", sort=False):
         figures[f"worth_{case}"] = ablation_bars(own, f"{case}: what its processes are worth")
     for name, figure in figures.items():
         save(figure, folder / f"{name}.png")
-    (folder / "report.html").write_text(page(found, options, folder), encoding="utf-8")
+    write_text(folder / "report.html", page(found, options, folder))
 
 
 def pareto(path: pd.DataFrame, tolerance: float) -> Figure:

@@ -39,6 +39,7 @@ from diffsoil.studies.vandermeij2026.findings import (
 )
 from diffsoil.studies.vandermeij2026.suite import STORE
 from diffsoil.tables import Column, read_table
+from diffsoil.work.files import write_table, write_text
 from diffsoil.work.folder import Kind, OutputFolder
 from diffsoil.work.progress import say
 from diffsoil.work.store import Store
@@ -105,7 +106,7 @@ def write_report(runs: Path, output: Path, overwrite: bool = False) -> None:
         part = place.work
         for name, inside in TABLES.items():
             table: pd.DataFrame = getattr(results, name).drop(columns=inside)
-            table.to_csv(part / f"{name}.csv", index=False, float_format="%.7g")
+            write_table(part / f"{name}.csv", table, float_format="%.7g")
         if inputs is not None:
             shutil.copy(runs / INPUTS, part / INPUTS)
         pictures = figures.draw(
@@ -118,7 +119,7 @@ def write_report(runs: Path, output: Path, overwrite: bool = False) -> None:
             lambda text: say(f"report: {text}"),
         )
         text = page(results, pictures, suite, first, last)
-        (part / "report.html").write_text(text, encoding="utf-8")
+        write_text(part / "report.html", text)
     say(f"report: {place.path / 'report.html'} ({time.monotonic() - start:.0f} s)")
 
 
