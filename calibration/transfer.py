@@ -21,7 +21,7 @@ from diffsoil.cases.fingerprint import case_files
 from diffsoil.column import CHOICES, Column
 from diffsoil.io import InputError
 from diffsoil.parameters import Prior
-from diffsoil.work.files import OutputFile, table_with
+from diffsoil.work.output_file import OutputFile, table_with
 from diffsoil.work.progress import Clock, Say
 
 INPUT_FACTOR = "vegetation.input_factor."

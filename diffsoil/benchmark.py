@@ -28,7 +28,7 @@ from diffsoil.column import Column
 from diffsoil.io import data_path
 from diffsoil.output.simulation import Progress
 from diffsoil.time import Phase, Record
-from diffsoil.work.files import OutputFile, table_with
+from diffsoil.work.output_file import OutputFile, table_with
 
 CASE = "rothamsted"
 HISTORY_YEARS = 12_000

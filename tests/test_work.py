@@ -13,9 +13,10 @@ import pytest
 from calibration import store
 from diffsoil.io import InputError
 from diffsoil.options import Existing
-from diffsoil.work.files import OutputFile, is_case, netcdf_with, replacing, table_with
+from diffsoil.work.files import replacing
 from diffsoil.work.folder import MARKER, NEW, OLD, Kind, OutputFolder, settle
 from diffsoil.work.lock import Lock
+from diffsoil.work.output_file import OutputFile, is_case, netcdf_with, table_with
 
 PICTURES = Kind("pictures", "pictures", ("*.png", "kept/*.npz"))
 FIT = Kind("fit", "a fit", ("fit.json", "draws/*.npz", "*.png"), resumable=True)

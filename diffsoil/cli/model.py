@@ -64,7 +64,7 @@ def parameters(
 ) -> None:
     """Show the table of all parameters: default, unit, bounds, prior and source."""
     from diffsoil.cases import parameter_table
-    from diffsoil.work.files import OutputFile, table_with
+    from diffsoil.work.output_file import OutputFile, table_with
 
     table = parameter_table()
     if output is None:
@@ -104,7 +104,7 @@ def migrate(
     from diffsoil.cases import find_case, read_case
     from diffsoil.cases.formats import migrated
     from diffsoil.io import read_text
-    from diffsoil.work.files import OutputFile, is_case
+    from diffsoil.work.output_file import OutputFile, is_case
 
     path = find_case(case)
     text = read_text(path)

@@ -26,7 +26,8 @@ from diffsoil.quantities import STOCKS, layer_results
 from diffsoil.state import BUDGET, ELEMENTS, State
 from diffsoil.time import Phase, Record, advance
 from diffsoil.units import MM_PER_CM, MM_PER_M
-from diffsoil.work.files import OutputFile, netcdf_with, write_netcdf
+from diffsoil.work.files import write_netcdf
+from diffsoil.work.output_file import OutputFile, netcdf_with
 from diffsoil.work.progress import say
 
 WATER = (

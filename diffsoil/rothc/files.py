@@ -17,7 +17,7 @@ from diffsoil.rothc.official import is_official, read_official
 from diffsoil.rothc.tables import CONFIRMED, INPUT_COLUMNS, SITE_KEYS, read_inputs, read_site
 from diffsoil.state import ACTIVE, POOLS
 from diffsoil.tables import Meant
-from diffsoil.work.files import OutputFile, table_with
+from diffsoil.work.output_file import OutputFile, table_with
 
 
 def _forcing(table: pd.DataFrame) -> Forcing:

@@ -27,8 +27,8 @@ from diffsoil.cases.fingerprint import case_files, fingerprint
 from diffsoil.io import InputError
 from diffsoil.options import Existing, Workers
 from diffsoil.work.checkpoints import Checkpoints, beside
-from diffsoil.work.files import OutputFile, case_with_note
 from diffsoil.work.folder import Kind, OutputFolder
+from diffsoil.work.output_file import OutputFile, case_with_note
 from diffsoil.work.pool import cluster
 from diffsoil.work.progress import Say, say
 from sensitivity.options import PruneOptions

@@ -38,7 +38,8 @@ from diffsoil.studies.vandermeij2026.suite import (
 )
 from diffsoil.work.checkpoints import Checkpoints, beside
 from diffsoil.work.ensemble import Batch
-from diffsoil.work.files import OutputFile, case_with_note, check_output, write_table
+from diffsoil.work.files import check_output, write_table
+from diffsoil.work.output_file import OutputFile, case_with_note
 from diffsoil.work.pool import Pool, cluster, collect
 from diffsoil.work.progress import Say, say
 
