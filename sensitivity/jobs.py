@@ -232,7 +232,8 @@ class Job:
     def run(self, pool: Pool, run_seconds: float | None, workers: int | None) -> None:
         """Compute what is missing."""
         name = f"{self.problem.name}: {self.store_name}"
-        store = self._open()
+        how = {"overwrite": True} if self.overwrite else {"resume": True}
+        store = Store.open(self.path, self._template(), self.fingerprint, **how)
         for file in store.damaged:
             say(f"{name}: {file} is damaged; its runs are computed again")
         if store.damaged:
@@ -269,22 +270,6 @@ class Job:
                 self.folder.forget(name, case=self.problem.name)
         if self.overwrite:
             self.folder.forget("costs", case=self.problem.name, store=self.store_name)
-
-    def _open(self) -> Store:
-        """The store, made or made larger; rows that are there are kept."""
-        template = self._template()
-        if self.overwrite or not self.path.exists():
-            return Store.open(self.path, template, self.fingerprint, overwrite=self.overwrite)
-        store = Store.open(self.path, template, self.fingerprint, resume=True)
-        if store.done.size >= len(self.x):
-            return store
-        rows = np.flatnonzero(store.done)
-        with store.dataset() as there:
-            names = list(template.data_vars)
-            kept = {str(name): there[name].to_numpy()[rows] for name in names}
-        larger = Store.open(self.path, template, self.fingerprint, overwrite=True)
-        larger.write(rows.tolist(), kept)
-        return larger
 
     def _template(self) -> xr.Dataset:
         """What the store holds: names and coordinates; no values yet."""

@@ -124,6 +124,20 @@ def notes(tmp_path: Path) -> Path:
 # The store.
 
 
+def test_a_store_is_made_larger_and_keeps_its_rows(tmp_path: Path) -> None:
+    path, few = tmp_path / "runs.zarr", template().isel(scenario=slice(4))
+    for written in ((), (0, 1)):
+        store = Store.open(path, few, "a", overwrite=bool(written))
+        if written:
+            store.write(written, soil(written))
+        larger = Store.open(path, template(), "a", resume=True)
+        assert larger.rows == NAMES
+        assert np.flatnonzero(larger.done).tolist() == list(written)
+    np.testing.assert_array_equal(larger.dataset()["carbon"][:2], soil((0, 1))["carbon"])
+    with pytest.raises(InputError, match="its inputs have changed"):
+        Store.open(path, few, "b", resume=True)
+
+
 def test_a_user_opens_a_store_with_plain_xarray(expected: xr.Dataset, tmp_path: Path) -> None:
     store = Store.open(tmp_path / "new" / "runs.zarr", template(), "a")
     store.write([3, 0], soil((3, 0)))

@@ -28,6 +28,9 @@ DONE = "done"
 
 CHUNK_BYTES = 2**16
 
+type Rows = tuple[list[int], dict[str, np.ndarray]]
+"""Numbers of rows, and their values by variable."""
+
 
 class Store:
     """Results of an ensemble on disk, one row a column; one process may write.
@@ -77,7 +80,8 @@ class Store:
                 NaN is enough. Coordinates and attributes are written as they are.
             fingerprint: changes with everything that the results depend on, also with the
                 composition of batches; see :mod:`diffsoil.cases.fingerprint`.
-            resume: go on with the store if there is one.
+            resume: go on with the store if there is one. It is made larger if the template has
+                more rows, which follow those that are there.
             overwrite: replace the store if there is one; it stays until the new one is there.
 
         Raises:
@@ -100,7 +104,11 @@ class Store:
             raise InputError(f"{path}: cannot resume: {other}")
         if store._shapes != {str(name): v.shape[1:] for name, v in template.data_vars.items()}:
             raise InputError(f"{path}: cannot resume: the store is damaged")
-        store.damaged = store._drop_damaged() if resume else ()
+        damaged = store._drop_damaged() if resume else ()
+        if store.done.size < template[next(iter(template.data_vars))].shape[0]:
+            _create(path, template, fingerprint, store._finished())
+            store = cls(path)
+        store.damaged = damaged
         return store
 
     @classmethod
@@ -182,6 +190,11 @@ class Store:
                 raise InputError(f"{self.path}: cannot be written: {error.strerror}") from error
             self.done = done
 
+    def _finished(self) -> Rows:
+        """Finished rows, in memory."""
+        rows = np.flatnonzero(self.done)
+        return rows.tolist(), {n: np.asarray(self._group[n].oindex[rows]) for n in self._shapes}
+
     def dataset(self) -> xr.Dataset:
         """All rows, read when they are used."""
         return xr.open_zarr(self.path, chunks=None, consolidated=True)
@@ -200,12 +213,16 @@ def _is_store(path: Path) -> bool:
         return False
 
 
-def _create(path: Path, template: xr.Dataset, fingerprint: Fingerprint) -> None:
-    """Make an empty store beside its place, then put it there, whole."""
+def _create(
+    path: Path, template: xr.Dataset, fingerprint: Fingerprint, rows: Rows | None = None
+) -> None:
+    """Make a store, empty or with some rows, beside its place, then put it there, whole."""
     unfinished, old = temporary(path), temporary(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _write_empty(unfinished, template, fingerprint)
+        if rows is not None and rows[0]:
+            Store(unfinished).write(*rows)
         if path.exists():
             path.rename(old)
             unfinished.rename(path)
