@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import shlex
 from collections.abc import Mapping
-from html import escape
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -487,10 +486,10 @@ def _repeat(case: Case, settings: Settings) -> str:
     searched = f"; {starts} start(s) of the search for the best fit" if searches else ""
     return section(
         "How to repeat it",
-        f"<pre>{escape(command(settings))}</pre>",
+        html.code(command(settings)),
         paragraph(
             f"With diffsoil {settings.version}, the case below (SHA-256 {settings.case_sha256}) "
             f"and seed {settings.seed}{searched}."
         ),
-        f"<details><summary>The case file</summary><pre>{escape(case.text)}</pre></details>",
+        html.folded("The case file", case.text),
     )

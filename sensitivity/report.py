@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -238,7 +238,6 @@ def _summary(tables: dict[str, pd.DataFrame], against: pd.DataFrame) -> str:
     if indices.empty:
         return html.section("What matters", html.paragraph("No indices have been computed yet."))
     used = [NAMES[m] for m in GLOBAL if (indices["method"] == m).any()]
-    listed = "".join(html.paragraph(text) for text in sentences(indices))
     words = f"Found with {_and(used)}. "
     words += (
         "A local derivative tells of small changes around the values of the case, all other "
@@ -251,7 +250,7 @@ def _summary(tables: dict[str, pd.DataFrame], against: pd.DataFrame) -> str:
         "What matters",
         html.paragraph(words),
         html.paragraph(flags) if flags else "",
-        listed,
+        *[html.paragraph(text) for text in sentences(indices)],
         html.heading("The first inputs of each output"),
         html.table(what_matters(indices)),
         html.paragraph(
@@ -265,6 +264,10 @@ def _summary(tables: dict[str, pd.DataFrame], against: pd.DataFrame) -> str:
     )
 
 
+Picture = Callable[[Any, str, str], str]
+"""Puts a picture, if there is one, into a file of a name, and gives it with a caption."""
+
+
 def _case(
     folder: Path,
     name: str,
@@ -273,89 +276,103 @@ def _case(
     drawn: list[str],
 ) -> str:
     """Section of a case; files of its pictures are added to ``drawn``."""
-    indices = tables["indices"][tables["indices"]["case"] == name]
-    units = dict(zip(about["outputs"], about["units"], strict=True))
+    own = {key: table[table["case"] == name] for key, table in tables.items()}
     stem = re.sub(r"[^\w-]+", "_", name)
-    parts: list[str] = []
 
     def picture(figure: Any, kind: str, caption: str) -> str:
         if figure is None:
             return ""
-        drawn.append(f"{kind}.png")
+        drawn.append(f"{kind.format(stem)}.png")
         return html.figure(save(figure, folder / drawn[-1]), caption)
 
-    own = tables["elasticities"][tables["elasticities"]["case"] == name]
+    return html.section(
+        f"{name}: {about['title']}",
+        *_elasticities(name, own["elasticities"], picture),
+        *_indices(name, about, own, picture),
+        *_courses(name, own["indices"], picture),
+        *_kinks(name, own["ruling"], picture),
+        *_minimum(own["indices"], about.get("minimum", "hard")),
+    )
+
+
+def _elasticities(name: str, own: pd.DataFrame, picture: Picture) -> list[str]:
+    """Elasticities through time and depth."""
     plain = own[own["index"] == "elasticity"]
     course = plain[~plain["output"].str.startswith("soc[")]
-    parts.append(
+    return [
         picture(
             plots.elasticity_course(course, f"{name}: elasticity of the stock of 0-1 m and litter"),
-            f"elasticity_{stem}",
+            "elasticity_{}",
             "Elasticity of the stock through time, at the values of the case. Inputs that are 0 "
             "there have none.",
-        )
-    )
-    parts.append(
+        ),
         picture(
             plots.elasticity_depth(plain, f"{name}: elasticity of organic carbon by depth"),
-            f"depth_{stem}",
+            "depth_{}",
             "Elasticity of the organic carbon of layers.",
-        )
-    )
-    for number, (_, output, year, rows) in enumerate(outputs_of(indices)):
+        ),
+    ]
+
+
+def _indices(
+    name: str, about: dict[str, Any], own: dict[str, pd.DataFrame], picture: Picture
+) -> Iterator[str]:
+    """Indices of each output, and its active subspace."""
+    units = dict(zip(about["outputs"], about["units"], strict=True))
+    for number, (_, output, year, rows) in enumerate(outputs_of(own["indices"]), start=1):
         text = at(output, year)
         unit = units.get(text, "")
-        parts.append(
-            picture(
-                plots.bars(rows, f"{name}: {text} ({unit})"),
-                f"indices_{stem}_{number + 1}",
-                f"Indices of {text} with 95 % intervals, which may go on beyond the end of an "
-                "axis. A bound above 1 is drawn at 1, a circle above 1 is left out.",
-            )
+        yield picture(
+            plots.bars(rows, f"{name}: {text} ({unit})"),
+            f"indices_{{}}_{number}",
+            f"Indices of {text} with 95 % intervals, which may go on beyond the end of an "
+            "axis. A bound above 1 is drawn at 1, a circle above 1 is left out.",
         )
-        keys = tables["eigenvalues"], tables["active_variables"]
         spectrum, seen = (
-            t[(t["case"] == name) & (t["output"] == output) & _same_year(t["year"], year)]
-            for t in keys
+            t[(t["output"] == output) & _same_year(t["year"], year)]
+            for t in (own["eigenvalues"], own["active_variables"])
         )
-        parts.append(
-            picture(
-                plots.subspace(spectrum, seen, f"{name}: active subspace of {text}", unit),
-                f"subspace_{stem}_{number + 1}",
-                "Left: eigenvalues with 95 % bootstrap intervals. Right: the output against the "
-                "direction in which it varies most.",
-            )
+        yield picture(
+            plots.subspace(spectrum, seen, f"{name}: active subspace of {text}", unit),
+            f"subspace_{{}}_{number}",
+            "Left: eigenvalues with 95 % bootstrap intervals. Right: the output against the "
+            "direction in which it varies most.",
         )
-    for number, (quantity, rows) in enumerate(indices.groupby("output", sort=False)):
+
+
+def _courses(name: str, indices: pd.DataFrame, picture: Picture) -> Iterator[str]:
+    """Indices of each output through time, by each method."""
+    for number, (quantity, rows) in enumerate(indices.groupby("output", sort=False), start=1):
         for method in GLOBAL:
             figure = plots.indices_course(rows, method, f"{name}: {quantity} through time")
-            kind = f"course_{stem}_{number + 1}_{method}"
-            parts.append(picture(figure, kind, f"{NAMES[method]} through time, 95 % bands."))
-    parts.append(_kinks(name, stem, tables, picture))
+            kind = f"course_{{}}_{number}_{method}"
+            yield picture(figure, kind, f"{NAMES[method]} through time, 95 % bands.")
+
+
+def _minimum(indices: pd.DataFrame, kind: str) -> list[str]:
+    """Where elasticities depend on the minimum of the protection modifiers."""
     minimum = minimum_compared(indices)
-    if len(minimum):
-        kind = about.get("minimum", "hard")
-        parts.append(html.heading("Hard and soft minimum of the protection modifiers"))
-        parts.append(
-            html.paragraph(
-                f"The case has the {kind} minimum. Where elasticities differ between the two, a "
-                "local derivative depends on which modifier happens to limit. The largest "
-                "differences of each output:"
-            )
-        )
-        parts.append(html.table(minimum.drop(columns="case")))
-    return html.section(f"{name}: {about['title']}", *parts)
+    if minimum.empty:
+        return []
+    return [
+        html.heading("Hard and soft minimum of the protection modifiers"),
+        html.paragraph(
+            f"The case has the {kind} minimum. Where elasticities differ between the two, a "
+            "local derivative depends on which modifier happens to limit. The largest "
+            "differences of each output:"
+        ),
+        html.table(minimum.drop(columns="case")),
+    ]
 
 
 def _same_year(years: pd.Series, year: Any) -> pd.Series:
     return years.isna() if pd.isna(year) else (years == year).fillna(False).astype(bool)
 
 
-def _kinks(name: str, stem: str, tables: dict[str, pd.DataFrame], picture: Any) -> str:
+def _kinks(name: str, table: pd.DataFrame, picture: Picture) -> list[str]:
     """Which modifier limits decomposition, over the draws of the largest store."""
-    table = tables["ruling"][tables["ruling"]["case"] == name]
     if table.empty:
-        return ""
+        return []
     store = table.sort_values("n_runs")["store"].iloc[-1]
     own = table[table["store"] == store]
     figure = plots.limiting(own, f"{name}: which modifier limits")
@@ -368,17 +385,15 @@ def _kinks(name: str, stem: str, tables: dict[str, pd.DataFrame], picture: Any) 
             if share >= 0.005
         ]
         texts.append(f"{depth}: {', '.join(shares)}")
-    return "".join(
-        [
-            html.heading("Kinks: which modifier limits decomposition"),
-            html.paragraph(
-                "Protection is the lowest of the modifiers. Where another one becomes the lowest "
-                "the output has a kink, and a derivative tells of one side only. Share of layers "
-                f"and time, mean over {int(own['n_runs'].iloc[0])} draws: {'; '.join(texts)}."
-            ),
-            picture(figure, f"ruling_{stem}", "Share of the soil in which each modifier limits."),
-        ]
-    )
+    return [
+        html.heading("Kinks: which modifier limits decomposition"),
+        html.paragraph(
+            "Protection is the lowest of the modifiers. Where another one becomes the lowest "
+            "the output has a kink, and a derivative tells of one side only. Share of layers "
+            f"and time, mean over {int(own['n_runs'].iloc[0])} draws: {'; '.join(texts)}."
+        ),
+        picture(figure, "ruling_{}", "Share of the soil in which each modifier limits."),
+    ]
 
 
 def _disagreement_section(against: pd.DataFrame, indices: pd.DataFrame) -> str:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from html import escape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from markupsafe import escape
 
 from calibration import checks, plots, report, store
 from calibration.methods import MAP, NUTS, Laplace
@@ -101,7 +101,7 @@ def test_a_failed_check_is_marked_and_counted(case: Case, tmp_path: Path) -> Non
     failed = found[~found["passed"]]
     assert len(failed)
     assert f"{len(failed)} of {len(found)} checks failed" in text
-    assert text.count('<tr class="failed"><td >residual') == len(failed)
+    assert text.count('<tr class="failed"><td>residual') == len(failed)
 
 
 def test_a_report_states_misses_of_kept_out_observations_plainly(

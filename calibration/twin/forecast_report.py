@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -253,6 +252,6 @@ def _repeat(asked: Scenario) -> str:
     words = ["diffsoil", "forecast", "FIT", "--scenario", asked.path.name, "-o", "FORECAST"]
     return section(
         "How to repeat it",
-        f"<pre>{escape(shlex.join(words))}</pre>",
-        f"<details><summary>The options</summary><pre>{escape(asked.text)}</pre></details>",
+        html.code(shlex.join(words)),
+        html.folded("The options", asked.text),
     )

@@ -127,17 +127,58 @@ def _label(ax: Any, path: pd.DataFrame) -> float:
     return float(10.0 ** heights[-1])
 
 
-def page(
-    found: Pruned,
-    options: PruneOptions,
-    folder: Path,
-) -> str:
+def page(found: Pruned, options: PruneOptions, folder: Path) -> str:
     """The report; its pictures are in the folder."""
     quantile, tolerance = options.quantile, options.tolerance
+    caption = "Error after each removal against the time of a run."
+    return html.page(
+        "A pruned soil column",
+        [
+            _in_short(found, options),
+            html.section(
+                "Errors of the pruned column", html.table(summary(found, quantile, tolerance))
+            ),
+            html.section("Cost before and after", html.table(savings(found.cost))),
+            html.section("Error against cost", html.figure(folder / "pareto.png", caption)),
+            _candidates(found.decisions, quantile),
+            _ablation_section(found.ablation, folder),
+            _posterior_section(found.posteriors),
+        ],
+    )
+
+
+def _in_short(found: Pruned, options: PruneOptions) -> str:
     left = len(found.decisions) - len(found.removed)
-    rows = found.decisions.copy()
-    kinds = ["reproduced" if d in ("removed", "taken") else "" for d in rows["decision"]]
-    shown = rows.rename(
+    ways = found.decisions["name"][found.decisions["decision"] == "taken"]
+    return html.section(
+        "In short",
+        html.paragraph(
+            f"Gone: {', '.join(found.removed)}"
+            + (f"; cheaper ways are taken: {', '.join(ways)}" if len(ways) else "")
+            + f". {left} others were kept or not taken. Targets: "
+            f"{', '.join(options.target)}; tolerance {options.tolerance:g}."
+        ),
+        html.paragraph(
+            "The error of a run is the largest, over targets and years, of |pruned - full| "
+            "/ |full|; where |full| is below 1 % of its largest value in the run, that "
+            "1 % divides. A candidate goes if the error is within the tolerance on every "
+            f"case, and so is the {options.quantile:g} quantile (its upper 95 % limit, from order "
+            "statistics) of random draws of all parameters from their priors, for each "
+            "case.",
+            "note",
+        ),
+        html.paragraph(
+            f"The compiled column equals the one of strength 0 to "
+            f"{found.static_difference:.1g}. {found.failed} draws failed in the full "
+            f"column and are not counted. {found.runs} runs, {found.minutes:.1f} minutes.",
+            "note",
+        ),
+    )
+
+
+def _candidates(decisions: pd.DataFrame, quantile: float) -> str:
+    kinds = ["reproduced" if d in ("removed", "taken") else "" for d in decisions["decision"]]
+    shown = decisions.rename(
         columns={
             "name": "candidate",
             "worth": "error without it alone",
@@ -148,49 +189,7 @@ def page(
         }
     )
     shown["order"] = [str(o) if o else "" for o in shown["order"]]
-    ways = [d["name"] for d in rows.to_dict("records") if d["decision"] == "taken"]
-    return html.page(
-        "A pruned soil column",
-        [
-            html.section(
-                "In short",
-                html.paragraph(
-                    f"Gone: {', '.join(found.removed)}"
-                    + (f"; cheaper ways are taken: {', '.join(ways)}" if ways else "")
-                    + f". {left} others were kept or not taken. Targets: "
-                    f"{', '.join(options.target)}; tolerance {tolerance:g}."
-                ),
-                html.paragraph(
-                    "The error of a run is the largest, over targets and years, of |pruned - full| "
-                    "/ |full|; where |full| is below 1 % of its largest value in the run, that "
-                    "1 % divides. A candidate goes if the error is within the tolerance on every "
-                    f"case, and so is the {quantile:g} quantile (its upper 95 % limit, from order "
-                    "statistics) of random draws of all parameters from their priors, for each "
-                    "case.",
-                    "note",
-                ),
-                html.paragraph(
-                    f"The compiled column equals the one of strength 0 to "
-                    f"{found.static_difference:.1g}. {found.failed} draws failed in the full "
-                    f"column and are not counted. {found.runs} runs, {found.minutes:.1f} minutes.",
-                    "note",
-                ),
-            ),
-            html.section(
-                "Errors of the pruned column", html.table(summary(found, quantile, tolerance))
-            ),
-            html.section("Cost before and after", html.table(savings(found.cost))),
-            html.section(
-                "Error against cost",
-                html.figure(
-                    folder / "pareto.png", "Error after each removal against the time of a run."
-                ),
-            ),
-            html.section("Every candidate", html.table(shown, kinds)),
-            _ablation_section(found.ablation, folder),
-            _posterior_section(found.posteriors),
-        ],
-    )
+    return html.section("Every candidate", html.table(shown, kinds))
 
 
 def _ablation_section(worth: pd.DataFrame, folder: Path) -> str:

@@ -326,7 +326,7 @@ def _comparison(table: pd.DataFrame) -> str:
             own = own.drop(columns="before fit")
         if len(own):
             parts.append(heading(label) + _table(own, own["verdict"].tolist()))
-    return "".join(parts)
+    return html.joined(parts)
 
 
 def _table3(results: Results) -> str:
