@@ -26,6 +26,7 @@ from diffsoil.cases.fingerprint import case_files
 from diffsoil.column import Column
 from diffsoil.io import InputError
 from diffsoil.options import Existing
+from diffsoil.work.checkpoints import Checkpoints
 from diffsoil.work.folder import OutputFolder
 from diffsoil.work.progress import Clock, Say
 
@@ -192,6 +193,10 @@ def sampled(
     With a coarse problem that one is sampled; where weights cannot correct its draws, the
     problem itself is, from there.
     """
+
+    def kept(name: str) -> Checkpoints:
+        return Checkpoints(folder / name, resume, say)
+
     began = time.monotonic()
     method, first = wanted.method, coarse or problem
     start = (
@@ -199,22 +204,22 @@ def sampled(
         if method.needs_gradients
         else mode.wide(np.asarray(first.coordinates.unbounded(first.defaults)))
     )
-    drawn = method.draw(first, start, wanted.seed, folder, say, resume)
+    drawn = method.draw(first, start, wanted.seed, kept(method.name), say)
     facts: Facts = {"method": method.name, "seconds": time.monotonic() - began}
     facts |= {"gradients": drawn.gradients, "runs": drawn.runs, **drawn.facts}
     if drawn.log_evidence is not None:
         facts["log_evidence"] = [float(v) for v in drawn.log_evidence]
     if coarse is not None and drawn.log_proposal is None:
         drawn = drawn._replace(log_proposal=_densities(coarse.posterior, drawn.z))
-    predicted, weights = predictions(problem, drawn, folder, say, resume, prediction.NAME)
+    predicted, weights = predictions(problem, drawn, kept(prediction.NAME), say)
     if coarse is not None and weights is not None and not weights.trusted:
         say("the coarse slow step cannot be corrected by weights: sampling with the case's own")
         facts["coarse_k"] = weights.k
         warm = mode.moments(drawn.z, 1e-9)
-        drawn = method.draw(problem, warm, wanted.seed, folder / "fine", say, resume)
+        drawn = method.draw(problem, warm, wanted.seed, kept(f"fine/{method.name}"), say)
         facts["gradients"] += drawn.gradients
         facts["seconds"] = time.monotonic() - began
-        predicted, weights = predictions(problem, drawn, folder, say, resume, "predicted_fine")
+        predicted, weights = predictions(problem, drawn, kept("predicted_fine"), say)
     if weights is not None:
         facts |= {"pareto_k": weights.k, "effective": weights.effective}
     return drawn, predicted, weights, facts
@@ -230,14 +235,14 @@ def _densities(posterior: Posterior, z: np.ndarray) -> np.ndarray:
 
 
 def predictions(
-    problem: Problem, drawn: Draws, folder: Path, say: Say, resume: bool, name: str
+    problem: Problem, drawn: Draws, checkpoints: Checkpoints, say: Say
 ) -> tuple[prediction.Predicted, importance.Weights | None]:
     """Predictions of the draws that are carried into them, and their weights if they have any."""
     z = results.kept(drawn.z)
     flat = z.reshape(-1, z.shape[-1])
     say(f"predicting with {len(flat)} draws")
     x = problem.bounded(flat)
-    predicted = prediction.stream(problem, x, folder, say, resume, name)
+    predicted = prediction.stream(problem, x, checkpoints, say)
     if drawn.log_proposal is None:
         return predicted, None
     likelihood = predicted.rows("log_likelihood")[:, problem.table["fitted"].to_numpy()]
@@ -251,7 +256,7 @@ def predictions(
 
 def _keep_finished(problem: Problem, method: Method, folder: Path) -> None:
     """Make a posterior of the draws that an interrupted run has finished."""
-    finished = method.finished(folder)
+    finished = method.finished(Checkpoints(folder / method.name, resume=True))
     if finished is not None:
         groups = {"posterior": results.named(problem, problem.bounded(finished))}
         store.write_posterior(folder / "posterior.nc", groups)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -143,22 +142,17 @@ def in_memory(prediction: Prediction) -> Predicted:
 def stream(
     problem: Problem,
     x: Float[np.ndarray, "draw parameter"],
-    folder: Path,
+    checkpoints: Checkpoints,
     report: Say = print,
-    resume: bool = False,
-    name: str = NAME,
 ) -> Predicted:
     """Predictions of many draws, a file for each batch; memory does not grow with their number.
 
     Args:
         problem: what the parameters belong to.
         x: bounded parameter values, in the order of ``problem.names``.
-        folder: where the files go, in a folder of their own.
+        checkpoints: keep the batches.
         report: progress lines.
-        resume: go on after the batches that are there.
-        name: of that folder.
     """
-    checkpoints = Checkpoints(folder / name, resume, report)
     predictor = Predictor(problem)
     for batch in predictor.batches(x, report, done=checkpoints.done):
         checkpoints.append(batch._asdict(), ())

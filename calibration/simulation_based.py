@@ -65,17 +65,15 @@ class Replicates:
         self._density = jax.jit(lambda z, of, value: jax.lax.map(lambda one: of(one, value), z))
 
     def ranks(
-        self, count: int, folder: Path, report: Say, resume: bool = False
+        self, count: int, checkpoints: Checkpoints, report: Say
     ) -> Int[np.ndarray, "replicate parameter"]:
         """Ranks of the true parameters, 0 to :data:`RANKED`; a file for each replicate.
 
         Args:
             count: number of data sets.
-            folder: where the files go.
+            checkpoints: keep what is done.
             report: progress lines.
-            resume: go on after the replicates that are there.
         """
-        checkpoints = Checkpoints(folder / NAME, resume, report)
         while checkpoints.done < count:
             rank = self.rank(checkpoints.done)
             checkpoints.append({"rank": rank[None]}, ())
@@ -219,7 +217,7 @@ def check_case(
                 store.begin(place, wanted, read)
             names = problem.names
             say(f"{count} data sets simulated from the prior, {len(names)} parameters each")
-            ranks = replicates.ranks(count, place.work, say, begun)
+            ranks = replicates.ranks(count, Checkpoints(place.work / NAME, begun, say), say)
             _write(place.work, ranks, names)
             store.complete(place)
     results = checks.read(place.path)

@@ -116,7 +116,8 @@ class Settings:
     def content(self) -> dict[str, Any]:
         """What ``fit.json`` holds of it."""
         options = dataclasses.asdict(self.method)
-        return dataclasses.asdict(self) | {"method": self.method.name, "options": options}
+        known = {"checkpoints": CHECKPOINTS} | dataclasses.asdict(self)
+        return known | {"method": self.method.name, "options": options}
 
 
 def _older(path: Path) -> list[str] | None:
@@ -128,8 +129,11 @@ def _older(path: Path) -> list[str] | None:
     return list(content.get("files", {})) if "case_sha256" in content else None
 
 
-CHUNKS = (*METHODS, "chains", "particles", "variational", "sbc", "predicted", "predicted_fine")
-"""Folders of a fit in which methods and predictions keep their pieces."""
+CHECKPOINTS = 2
+"""Format of the checkpoints; of another one a fit is not resumed. 2 names folders by methods."""
+
+FOLDERS = (*METHODS, "chains", "particles", "variational", "sbc", "predicted", "predicted_fine")
+"""Folders of a fit in which methods and predictions keep checkpoints; some of format 1."""
 
 KIND = Kind(
     "fit",
@@ -144,7 +148,7 @@ KIND = Kind(
         "report.html",
         "laplace.npz",
         "weights.npz",
-        *(f"{name}/{'[0-9]' * 6}.npz" for of in CHUNKS for name in (of, f"fine/{of}")),
+        *(f"{name}/{'[0-9]' * 6}.npz" for of in FOLDERS for name in (of, f"fine/{of}")),
     ),
     older=_older,
     resumable=True,

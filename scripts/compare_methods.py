@@ -40,6 +40,7 @@ from calibration.methods import (  # noqa: E402
 from calibration.methods.posterior import Draws  # noqa: E402
 from calibration.problem import Problem  # noqa: E402
 from diffsoil.cases import load_case  # noqa: E402
+from diffsoil.work.checkpoints import Checkpoints  # noqa: E402
 
 TREATMENTS = ("broadbalk_nil", "broadbalk_fym_1843")
 FREE = (
@@ -109,14 +110,14 @@ def main(folder: Path, reference: int, draws: int) -> None:
         EnsembleSmoother(chains=2, draws=draws // 2),
     )
     long_run = NUTS(chains=2, warmup=250, draws=reference)
-    long = long_run.draw(problem, start, 0, folder, print, resume=True).z
+    long = long_run.draw(problem, start, 0, Checkpoints(folder / "long", True, print), print).z
     truth = long.reshape(-1, long.shape[-1])
     mean, sd = truth.mean(axis=0), truth.std(axis=0)
     rows = []
     for method in methods:
         began = time.monotonic()
         shutil.rmtree(folder / method.name, ignore_errors=True)
-        found = method.draw(problem, start, 1, folder / method.name, print)
+        found = method.draw(problem, start, 1, Checkpoints(folder / method.name), print)
         seconds = time.monotonic() - began
         flat, k, worth = found.z.reshape(-1, found.z.shape[-1]), np.nan, np.nan
         if found.log_proposal is not None:

@@ -23,6 +23,7 @@ from diffsoil.io import InputError
 from diffsoil.options import Existing
 from diffsoil.parameters import UNIFORM, Parameter, lognormal, normal
 from diffsoil.processes.pores import PrescribedPores
+from diffsoil.work.checkpoints import Checkpoints
 from tests import tiny_case
 
 # NumPyro and optax mix float types inside
@@ -135,10 +136,9 @@ QUICK = Laplace.sized(quick=True)
 
 
 @pytest.fixture(scope="module")
-def sampled(problem, laplace, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("chains")
+def sampled(problem, laplace):
     sampler = nuts.Sampler(problem, laplace, CHAINS, seed=3)
-    return sampler.run(folder, lambda line: None)
+    return sampler.run(Checkpoints(None), lambda line: None)
 
 
 def parameter(prior, lower=0.0, upper=1.0, default=0.5) -> Parameter:
@@ -316,11 +316,11 @@ def test_resumed_chains_equal_uninterrupted_ones(problem, laplace, sampled, tmp_
 
     sampler = nuts.Sampler(problem, laplace, CHAINS, seed=3)
     with pytest.raises(KeyboardInterrupt):
-        sampler.run(tmp_path, interrupted)
-    kept = CHAINS.finished(tmp_path)
+        sampler.run(Checkpoints(tmp_path), interrupted)
+    kept = CHAINS.finished(Checkpoints(tmp_path, resume=True))
     assert kept is not None
     np.testing.assert_array_equal(kept, sampled["z"][:, :25])
-    whole = sampler.run(tmp_path, lambda line: None, resume=True)
+    whole = sampler.run(Checkpoints(tmp_path, resume=True), lambda line: None)
     np.testing.assert_array_equal(whole["z"], sampled["z"])
 
 

@@ -31,7 +31,7 @@ class StudentT(Method):
     draws: int = 1000
     dof: float = 5.0
 
-    def draw(self, problem, start, seed, folder, report, resume=False):
+    def draw(self, problem, start, seed, checkpoints, report):
         wide = stats.multivariate_t(start.mean, start.covariance, self.dof, seed=seed)
         z = wide.rvs(self.draws)
         return Draws(z[None], log_proposal=wide.logpdf(z)[None])

@@ -10,6 +10,7 @@ import pytest
 from calibration.methods import nuts
 from calibration.methods.mode import Normal
 from calibration.problem import Problem
+from diffsoil.work.checkpoints import Checkpoints
 
 pytestmark = [pytest.mark.gpu, pytest.mark.mixed_types]
 
@@ -35,7 +36,7 @@ def test_posterior_and_gradient_equal_those_of_the_cpu(problem):
     np.testing.assert_allclose(gradient, expected_gradient, rtol=1e-6)
 
 
-def test_chains_are_vectorised_on_one_device(problem, tmp_path):
+def test_chains_are_vectorised_on_one_device(problem):
     size = len(problem.names)
     mean = np.asarray(problem.coordinates.unbounded(problem.defaults))
     start = Normal(mean, 0.01 * np.eye(size))
@@ -43,5 +44,5 @@ def test_chains_are_vectorised_on_one_device(problem, tmp_path):
         problem.posterior, start, nuts.NUTS(chains=4, warmup=25, draws=25, tree_depth=3), seed=0
     )
     assert not sampler.parallel
-    drawn = sampler.run(tmp_path, lambda line: None)
+    drawn = sampler.run(Checkpoints(None), lambda line: None)
     assert drawn["z"].shape == (4, 25, size)

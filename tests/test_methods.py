@@ -62,11 +62,11 @@ MADE = {
 
 
 @pytest.fixture(scope="module", params=list(MADE))
-def run(request, known, tmp_path_factory):
+def run(request, known):
     """A method, itself compiled, with what it found undisturbed."""
     kind, settings = MADE[request.param]
     method = kind(known.posterior, known.start, settings, seed=0)
-    return request.param, method, method.draw(tmp_path_factory.mktemp("whole"), silent)
+    return request.param, method, method.draw(Checkpoints(None), silent)
 
 
 def test_each_method_finds_the_mean_and_the_width(run, known):
@@ -92,10 +92,9 @@ def test_weights_and_particles_find_the_evidence(run, known):
 def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been(run, tmp_path):
     name, method, drawn = run
     with pytest.raises(Killed):
-        method.draw(tmp_path, killed_at(1 if name in ("svi", "flow") else 2))
-    (folder,) = tmp_path.iterdir()
-    (folder / ".000099-half.npz").write_bytes(b"a part that was being written")
-    again = method.draw(tmp_path, silent, resume=True)
+        method.draw(Checkpoints(tmp_path), killed_at(1 if name in ("svi", "flow") else 2))
+    (tmp_path / ".000099-half.npz").write_bytes(b"a part that was being written")
+    again = method.draw(Checkpoints(tmp_path, resume=True), silent)
     np.testing.assert_array_equal(again.z, drawn.z)
 
 

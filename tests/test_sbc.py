@@ -10,6 +10,7 @@ from calibration import plots, simulation_based
 from calibration.methods import MAP, NUTS, Laplace
 from calibration.problem import Problem
 from diffsoil.io import InputError
+from diffsoil.work.checkpoints import Checkpoints
 from tests.known_posterior import Known
 from tests.test_calibration import rows, write_case
 
@@ -25,7 +26,7 @@ def silent(line: str) -> None:
 
 def judged(problem, folder, count: int = COUNT) -> tuple[np.ndarray, pd.DataFrame]:
     replicates = simulation_based.Replicates(problem, Laplace(), seed=1)
-    ranks = replicates.ranks(count, folder, silent)
+    ranks = replicates.ranks(count, Checkpoints(folder), silent)
     return ranks, simulation_based.described(ranks, problem.names)
 
 
@@ -50,8 +51,8 @@ def test_a_posterior_that_is_too_narrow_fails(tmp_path):
 def test_ranks_go_on_where_they_were_stopped(tmp_path):
     whole, _ = judged(Known(), tmp_path / "whole", 6)
     replicates = simulation_based.Replicates(Known(), Laplace(), seed=1)
-    replicates.ranks(3, tmp_path / "part", silent)
-    again = replicates.ranks(6, tmp_path / "part", silent, resume=True)
+    replicates.ranks(3, Checkpoints(tmp_path / "part"), silent)
+    again = replicates.ranks(6, Checkpoints(tmp_path / "part", resume=True), silent)
     np.testing.assert_array_equal(again, whole)
 
 
@@ -63,6 +64,8 @@ def test_the_tiny_column_gets_its_parameters_back(tmp_path):
     replicates = simulation_based.Replicates(
         problem, NUTS(chains=2, warmup=50, draws=200, tree_depth=6), seed=2
     )
-    table = simulation_based.described(replicates.ranks(40, tmp_path, print), problem.names)
+    table = simulation_based.described(
+        replicates.ranks(40, Checkpoints(tmp_path), print), problem.names
+    )
     rows_ = simulation_based.verdict(table)
     assert all(row["passed"] for row in rows_), table.to_string()

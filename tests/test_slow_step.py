@@ -57,7 +57,7 @@ def test_draws_that_weights_cannot_correct_are_drawn_again_with_the_own_step(
 
         name = "twice"
 
-        def draw(self, problem, start, seed, folder, report, resume=False):
+        def draw(self, problem, start, seed, checkpoints, report):
             asked.append((problem, start, folder))
             return Draws(z, log_proposal=np.zeros((2, 200)), gradients=10.0)
 

@@ -480,12 +480,12 @@ def test_an_interrupted_refit_goes_on_to_the_same_draws(world, fit, tmp_path, mo
     assimilation.assimilate_case(fit, new, whole, method="refit")
     run = nuts.Sampler.draw
 
-    def interrupted(self, folder, report, resume=False):
+    def interrupted(self, checkpoints, report):
         def line(text):
             report(text)
             raise KeyboardInterrupt
 
-        return run(self, folder, line, resume)
+        return run(self, checkpoints, line)
 
     with monkeypatch.context() as patch:
         patch.setattr(nuts.Sampler, "draw", interrupted)

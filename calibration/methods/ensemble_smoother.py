@@ -12,7 +12,6 @@ member draws its error parameters anew, given how far it now lies from the obser
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -32,7 +31,6 @@ from calibration.problem import Problem
 from diffsoil.work.checkpoints import Checkpoints
 from diffsoil.work.progress import Say
 
-NAME = "ensemble"
 PASSES = 6
 ERROR_STEPS, ERROR_STRIDE = 60, 0.35
 """Metropolis steps of the error parameters after each pass, and their size."""
@@ -65,12 +63,11 @@ class EnsembleSmoother(Method):
         problem: Problem,
         start: Normal,
         seed: int,
-        folder: Path,
+        checkpoints: Checkpoints,
         report: Say,
-        resume: bool = False,
     ) -> Draws:
         """See :meth:`.method.Method.draw`."""
-        return Smoother(problem, self, seed).draw(folder, report, resume)
+        return Smoother(problem, self, seed).draw(checkpoints, report)
 
     def checks(self, tree: xr.DataTree) -> list[Row]:
         """See :meth:`.method.Method.checks`."""
@@ -97,15 +94,13 @@ class Smoother:
         self._bounded = jax.jit(jax.vmap(problem.coordinates.bounded))
         self._redraw = jax.jit(jax.vmap(self._redrawn))
 
-    def draw(self, folder: Path, report: Say, resume: bool = False) -> Draws:
-        """Smooth, writing a file in ``ensemble/`` of a folder after every pass.
+    def draw(self, checkpoints: Checkpoints, report: Say) -> Draws:
+        """Smooth, with a checkpoint after every pass.
 
         Args:
-            folder: where the passes are written.
+            checkpoints: keep what is done.
             report: called with a progress line after every pass.
-            resume: go on after the passes that are there.
         """
-        checkpoints = Checkpoints(folder / NAME, resume, report)
         count = self.chains * self.members
         prior = self.problem.priors.sample(jax.random.key(self._seed), count)
         z = np.asarray(jax.jit(jax.vmap(self.problem.coordinates.unbounded))(prior))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 
 from jaxtyping import Array
 
@@ -11,6 +10,7 @@ from calibration.methods.method import Method, Repeated
 from calibration.methods.mode import Normal
 from calibration.methods.posterior import Draws
 from calibration.problem import Problem
+from diffsoil.work.checkpoints import Checkpoints
 from diffsoil.work.progress import Say
 
 
@@ -36,9 +36,8 @@ class Laplace(Method):
         problem: Problem,
         start: Normal,
         seed: int,
-        folder: Path,
+        checkpoints: Checkpoints,
         report: Say,
-        resume: bool = False,
     ) -> Draws:
         """See :meth:`.method.Method.draw`."""
         return self._drawn(start, seed)

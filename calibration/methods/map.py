@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 
 from calibration.methods.method import Method
 from calibration.methods.mode import Normal
 from calibration.methods.posterior import Draws
 from calibration.problem import Problem
+from diffsoil.work.checkpoints import Checkpoints
 from diffsoil.work.progress import Say
 
 
@@ -25,9 +25,8 @@ class MAP(Method):
         problem: Problem,
         start: Normal,
         seed: int,
-        folder: Path,
+        checkpoints: Checkpoints,
         report: Say,
-        resume: bool = False,
     ) -> Draws:
         """See :meth:`.method.Method.draw`."""
         return Draws(start.mean[None, None])

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -18,6 +17,7 @@ from jaxtyping import Array, Float
 from calibration.methods.mode import Normal
 from calibration.methods.posterior import Draws
 from diffsoil.io import InputError
+from diffsoil.work.checkpoints import Checkpoints
 from diffsoil.work.progress import Say
 
 if TYPE_CHECKING:
@@ -89,9 +89,8 @@ class Method:
         problem: Problem,
         start: Normal,
         seed: int,
-        folder: Path,
+        checkpoints: Checkpoints,
         report: Say,
-        resume: bool = False,
     ) -> Draws:
         """Draw.
 
@@ -100,14 +99,14 @@ class Method:
             start: normal approximation at the best fit, or only as wide as the priors where the
                 method needs no gradients.
             seed: same seed, same draws.
-            folder: for pieces of work that can be gone on with, in a subfolder of the method's
-                own name.
+            checkpoints: keep finished parts, and have those of a run to resume.
             report: called with a line of progress now and then.
-            resume: go on after the pieces that are there.
         """
         raise NotImplementedError
 
-    def finished(self, folder: Path) -> Float[np.ndarray, "chain draw parameter"] | None:
+    def finished(
+        self, checkpoints: Checkpoints
+    ) -> Float[np.ndarray, "chain draw parameter"] | None:
         """Draws that an interrupted run has finished; None where there are none."""
         return None
 

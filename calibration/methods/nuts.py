@@ -8,8 +8,6 @@ file of their own, so an interrupted run goes on where it was and ends with the 
 from __future__ import annotations
 
 import dataclasses
-import tempfile
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Self
 
@@ -28,9 +26,6 @@ from calibration.problem import Problem
 from diffsoil._runtime import release_memory
 from diffsoil.work.checkpoints import Checkpoints
 from diffsoil.work.progress import Say
-
-NAME = "chains"
-"""Folder of the chunks."""
 
 CHUNK = 25
 """Transitions between two writes."""
@@ -81,20 +76,19 @@ class NUTS(Method):
         problem: Problem,
         start: Normal,
         seed: int,
-        folder: Path,
+        checkpoints: Checkpoints,
         report: Say,
-        resume: bool = False,
     ) -> Draws:
         """See :meth:`.method.Method.draw`."""
         release_memory()
         report(
             f"NUTS: {self.chains} chains, {self.warmup} warm-up steps and {self.draws} draws each"
         )
-        return Sampler(problem.posterior, start, self, seed).draw(folder, report, resume)
+        return Sampler(problem.posterior, start, self, seed).draw(checkpoints, report)
 
-    def finished(self, folder: Path) -> np.ndarray | None:
+    def finished(self, checkpoints: Checkpoints) -> np.ndarray | None:
         """See :meth:`.method.Method.finished`."""
-        return finished(folder).get("z")
+        return checkpoints.joined().get("z")
 
     def warm(self) -> Self:
         """See :meth:`.method.Method.warm`."""
@@ -108,8 +102,7 @@ class NUTS(Method):
 
         def draws(start: Normal, value: Array, seed: int) -> Draws:
             sampler.restart(start, seed, value)
-            with tempfile.TemporaryDirectory() as scratch:
-                return sampler.draw(Path(scratch), lambda line: None)
+            return sampler.draw(Checkpoints(None), lambda line: None)
 
         return draws
 
@@ -192,19 +185,17 @@ class Sampler:
 
         return jax.lax.scan(transition, state, None, length=CHUNK)
 
-    def run(self, folder: Path, report: Say, resume: bool = False) -> dict[str, np.ndarray]:
-        """Sample to the end, writing a file in ``chains/`` of a folder after every chunk.
+    def run(self, checkpoints: Checkpoints, report: Say) -> dict[str, np.ndarray]:
+        """Sample to the end, with a checkpoint after every chunk.
 
         Args:
-            folder: where the chunks are written.
+            checkpoints: keep what is done.
             report: called with a progress line after every chunk.
-            resume: go on after the chunks that are there.
 
         Returns:
             Arrays with leading axes chain and draw: ``z`` (unbounded parameters), ``diverging``,
             ``num_steps``, ``accept_prob``, ``energy``, ``potential_energy``.
         """
-        checkpoints = Checkpoints(folder / NAME, resume, report)
         keys = jax.random.split(jax.random.PRNGKey(self._seed), self.method.chains)
         size = (self.method.chains, self._target.size)
         spread = np.random.default_rng(self._seed).standard_normal(size)
@@ -216,9 +207,9 @@ class Sampler:
             report(self._progress(done + CHUNK, new))
         return checkpoints.joined()
 
-    def draw(self, folder: Path, report: Say, resume: bool = False) -> Draws:
+    def draw(self, checkpoints: Checkpoints, report: Say) -> Draws:
         """As :meth:`run`, as every method returns it."""
-        kept = self.run(folder, report, resume)
+        kept = self.run(checkpoints, report)
         statistics = {
             "diverging": kept["diverging"],
             "n_steps": kept["num_steps"],
@@ -238,8 +229,3 @@ class Sampler:
             f"  {phase} {count:5d} of {of}, {new['num_steps'].mean():5.1f} gradients a draw, "
             f"acceptance {new['accept_prob'].mean():.2f}, {int(new['diverging'].sum())} divergences"
         )
-
-
-def finished(folder: Path) -> dict[str, np.ndarray]:
-    """Draws that an interrupted run has finished, by name; nothing where there are none yet."""
-    return Checkpoints(folder / NAME, resume=True).joined()

@@ -11,7 +11,6 @@ log evidences say how far one can be trusted.
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -37,7 +36,6 @@ from diffsoil._runtime import release_memory
 from diffsoil.work.checkpoints import Checkpoints
 from diffsoil.work.progress import Say
 
-NAME = "particles"
 WIDER = 1.7
 KEPT = 0.6
 MOVES, LEAPS = 3, 5
@@ -75,14 +73,13 @@ class SMC(Method):
         problem: Problem,
         start: Normal,
         seed: int,
-        folder: Path,
+        checkpoints: Checkpoints,
         report: Say,
-        resume: bool = False,
     ) -> Draws:
         """See :meth:`.method.Method.draw`."""
         release_memory()
         report(f"tempered SMC: {self.chains} runs of {self.draws} particles")
-        return Tempered(problem.posterior, start, self, seed).draw(folder, report, resume)
+        return Tempered(problem.posterior, start, self, seed).draw(checkpoints, report)
 
     def checks(self, tree: xr.DataTree) -> list[Row]:
         """See :meth:`.method.Method.checks`."""
@@ -140,17 +137,15 @@ class Tempered:
         accepted = jnp.mean(info.update_info.acceptance_rate)
         return state, info.log_likelihood_increment, accepted
 
-    def draw(self, folder: Path, report: Say, resume: bool = False) -> Draws:
-        """Sample, writing a file in ``particles/`` of a folder after every temperature.
+    def draw(self, checkpoints: Checkpoints, report: Say) -> Draws:
+        """Sample, with a checkpoint after every temperature.
 
         Args:
-            folder: where the stages are written.
+            checkpoints: keep what is done.
             report: called with a progress line after every stage.
-            resume: go on after the stages that are there.
         """
         from blackjax.smc import tempered
 
-        checkpoints = Checkpoints(folder / NAME, resume, report)
         keys = jax.random.split(jax.random.PRNGKey(self._seed), self.chains)
         shape = (self.chains, self.particles, self._target.size)
         normal = np.random.default_rng(self._seed).standard_normal(shape)

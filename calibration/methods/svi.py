@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -37,7 +36,6 @@ from diffsoil._runtime import release_memory
 from diffsoil.work.checkpoints import Checkpoints
 from diffsoil.work.progress import Say
 
-NAME = "variational"
 CHUNK = 50
 """Steps of the optimiser between two writes."""
 
@@ -82,15 +80,14 @@ class SVI(Method):
         problem: Problem,
         start: Normal,
         seed: int,
-        folder: Path,
+        checkpoints: Checkpoints,
         report: Say,
-        resume: bool = False,
     ) -> Draws:
         """See :meth:`.method.Method.draw`."""
         release_memory()
         steps = STEPS_OF_WARMUP * self.warmup
         report(f"variational fit of a {self.family}: {self.chains} runs of {steps} steps")
-        return Variational(problem.posterior, start, self, seed).draw(folder, report, resume)
+        return Variational(problem.posterior, start, self, seed).draw(checkpoints, report)
 
     def checks(self, tree: xr.DataTree) -> list[Row]:
         """See :meth:`.method.Method.checks`."""
@@ -171,15 +168,13 @@ class Variational:
 
         return jax.lax.map(one, jax.random.split(key, self.draws))
 
-    def draw(self, folder: Path, report: Say, resume: bool = False) -> Draws:
-        """Fit and draw, writing a file in ``variational/`` of a folder after every chunk.
+    def draw(self, checkpoints: Checkpoints, report: Say) -> Draws:
+        """Fit and draw, with a checkpoint after every chunk.
 
         Args:
-            folder: where the chunks are written.
+            checkpoints: keep what is done.
             report: called with a progress line now and then.
-            resume: go on after the chunks that are there.
         """
-        checkpoints = Checkpoints(folder / NAME, resume, report)
         keys = jax.random.split(jax.random.PRNGKey(self._seed), 2 * self.chains)
         # the guide takes its shape from a model without a column, so nothing heavy runs here
         begun = stacked([self._svi.init(key, None) for key in keys[: self.chains]])

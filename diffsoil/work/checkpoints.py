@@ -33,7 +33,7 @@ class Checkpoints:
     """Parts of one run: each with a name, or numbered where each begins at the end of the last.
 
     Args:
-        folder: made with the first part; None to keep nothing.
+        folder: made with the first part; None for numbered parts in memory, and no named ones.
         resume: use the parts that are there; numbered ones are removed if not.
         report: given a line on each damaged file, whose part is computed again; if there is
             none, the first damaged file is an error.
@@ -47,6 +47,7 @@ class Checkpoints:
         self, folder: Path | None, resume: bool = False, report: Say | None = None
     ) -> None:
         self._folder, self._report = folder, report
+        self._memory: list[dict[str, np.ndarray]] = []
         there = folder.glob("*.npz") if resume and folder is not None else ()
         self._names = {path.stem for path in there}
         self.kept = len(self._names)
@@ -88,33 +89,39 @@ class Checkpoints:
         content = {f"{FOUND}{name}": np.asarray(value) for name, value in found.items()}
         leaves = jax.tree.leaves(state)
         content |= {f"{STATE}{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
-        self._save(self._path(self.done), content)
+        if self._folder is None:
+            self._memory.append(content)
+        else:
+            self._save(self._path(self.done), content)
         self.done += 1
 
     def state(self, start: Any) -> Any:
         """The state after the last numbered part, structured as ``start``, or else ``start``."""
         if not self.done:
             return start
-        path = self._path(self.done - 1)
-        file = arrays.load(path)
-        count = sum(name.startswith(STATE) for name in file)
-        leaves = [jnp.asarray(file[f"{STATE}{i}"]) for i in range(count)]
-        leaves_of, shape = jax.tree.flatten(start)
-        if len(leaves) != len(leaves_of):
-            raise InputError(f"{path}: holds {len(leaves)} arrays, {len(leaves_of)} are expected")
-        return jax.tree.unflatten(shape, leaves)
+        last = self._part(self.done - 1)
+        count = sum(name.startswith(STATE) for name in last)
+        expected, shape = jax.tree.flatten(start)
+        if count != len(expected):
+            raise InputError(
+                f"{self._path(self.done - 1)}: holds {count} arrays, {len(expected)} are expected"
+            )
+        return jax.tree.unflatten(shape, [jnp.asarray(last[f"{STATE}{i}"]) for i in range(count)])
 
     def each(self) -> Iterator[dict[str, np.ndarray]]:
         """Results of the numbered parts in order, one in memory at a time."""
-        for path in self._files():
-            file = arrays.load(path)
-            yield {n.removeprefix(FOUND): file[n] for n in file if n.startswith(FOUND)}
+        for number in range(self.done):
+            part = self._part(number)
+            yield {n.removeprefix(FOUND): part[n] for n in part if n.startswith(FOUND)}
 
     def joined(self, axis: int = 1) -> dict[str, np.ndarray]:
         """Results of all numbered parts, joined along an axis; nothing if there are none."""
         full = [part for part in self.each() if part]
         names = full[0] if full else ()
         return {name: np.concatenate([p[name] for p in full], axis=axis) for name in names}
+
+    def _part(self, number: int) -> dict[str, np.ndarray]:
+        return self._memory[number] if self._folder is None else arrays.load(self._path(number))
 
     def _good(self, files: Sequence[Path]) -> int:
         """How many numbered parts there are before the first damaged one."""
