@@ -42,6 +42,7 @@ from diffsoil.work.files import (
     read_json,
     reading_netcdf,
     replacing,
+    write_copy,
     write_json,
     write_netcdf,
     write_text,
@@ -183,10 +184,7 @@ def begin(folder: OutputFolder, settings: Settings, case: Case) -> None:
         taken[kept] = source
     folder.add(list(taken))
     for kept, source in taken.items():
-        target = work / kept
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(target, overwrite=True) as part:
-            shutil.copyfile(source, part)
+        write_copy(work / kept, source)
     write_text(work / "case.toml", tomlkit.dumps(document))
     files = {name: checksum_of(work / name) for name in ("case.toml", *taken)}
     write_json(work / "fit.json", settings.content() | {"complete": False, "files": files})
@@ -323,10 +321,7 @@ class Fit:
             place.add(list(read_json(self.file).get("files", {})))
             for source in self.folder.rglob("*"):
                 if source.is_file() and not source.name.startswith(".diffsoil"):
-                    target = place.work / source.relative_to(self.folder)
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    with replacing(target, overwrite=True) as part:
-                        shutil.copyfile(source, part)
+                    write_copy(place.work / source.relative_to(self.folder), source)
 
     @property
     def file(self) -> Path:

@@ -12,7 +12,7 @@ import pandas as pd
 from diffsoil.io import InputError
 from diffsoil.tables import read_written
 from diffsoil.work.files import read_json, write_json, write_table
-from diffsoil.work.folder import Kind, OutputFolder
+from diffsoil.work.folder import Kind, OutputFolder, having
 from sensitivity.indices import COLUMNS
 from sensitivity.options import METHODS
 
@@ -74,12 +74,9 @@ def read_table(folder: Path, name: str, columns: Sequence[str]) -> pd.DataFrame:
 STUDY = "study.json"
 
 
-def _older(path: Path) -> list[str] | None:
-    """Whether a folder holds a study, made before folders had markers."""
-    return [] if (path / STUDY).is_file() else None
-
-
-KIND = Kind("sensitivity", "a study of sensitivity", (), older=_older, resumable=True, grows=True)
+KIND = Kind(
+    "sensitivity", "a study of sensitivity", (), older=having(STUDY), resumable=True, grows=True
+)
 
 
 def read_study(path: Path) -> dict[str, Any]:

@@ -40,7 +40,7 @@ from diffsoil.io import InputError, nearest
 from diffsoil.tables import read_written
 from diffsoil.work.checkpoints import Checkpoints
 from diffsoil.work.files import read_json, write_json, write_table
-from diffsoil.work.folder import Kind, OutputFolder
+from diffsoil.work.folder import Kind, OutputFolder, having
 from diffsoil.work.progress import Say
 
 PRIOR_WEIGHT = 0.05
@@ -150,13 +150,8 @@ def calibrate(
         return Study(sites, settings, sizes, checkpoints, place.work, say).run()
 
 
-def _older(path: Path) -> list[str] | None:
-    """Whether a folder holds such a run, made before folders had markers."""
-    return [] if (path / SETTINGS).is_file() else None
-
-
 SETTINGS = "settings.json"
-KIND = Kind("many sites", "a fit of many sites", (), older=_older, resumable=True)
+KIND = Kind("many sites", "a fit of many sites", (), older=having(SETTINGS), resumable=True)
 
 
 class Study:

@@ -32,7 +32,7 @@ from diffsoil.io import InputError, nearest
 from diffsoil.time import Record
 from diffsoil.units import CM_PER_M
 from diffsoil.work.files import write_table, write_text
-from diffsoil.work.folder import Kind, OutputFolder
+from diffsoil.work.folder import Kind, OutputFolder, having
 from diffsoil.work.progress import Clock, Say
 
 MOST_DRAWS = PREDICTED_DRAWS
@@ -106,12 +106,6 @@ def forecast_case(
     say(f"done: open {place.path / 'report.html'}")
 
 
-def _older(path: Path) -> list[str] | None:
-    """Whether a folder is a forecast made before folders had markers."""
-    known = all((path / name).is_file() for name in ("forecast.csv", "scenario.toml"))
-    return [] if known else None
-
-
 TABLES = ("forecast", "differences", "options")
 KIND = Kind(
     "forecast",
@@ -120,7 +114,7 @@ KIND = Kind(
         *(f"{name}.csv" for name in TABLES),
         *("scenario.toml", "report.html", "forecast.png", "differences.png"),
     ),
-    older=_older,
+    older=having("forecast.csv", "scenario.toml"),
 )
 
 

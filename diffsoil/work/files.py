@@ -1,4 +1,4 @@
-"""Output files: they appear whole or not at all, and take the place of nothing but their like."""
+"""Files that appear whole or not at all, and the reading of those that were written so."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Iterator, Mapping
 from io import BytesIO
 from pathlib import Path
@@ -135,6 +136,13 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """As :func:`write_text`, of JSON."""
     write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def write_copy(path: Path, source: Path) -> None:
+    """As :func:`write_text`, of a file; its folder is made if it is not there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path, overwrite=True) as part:
+        shutil.copyfile(source, part)
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -59,6 +59,11 @@ class Kind:
     grows: bool = False
 
 
+def having(*names: str) -> Callable[[Path], Sequence[str] | None]:
+    """Tells folders without a marker by some of their files, as :attr:`Kind.older`."""
+    return lambda path: [] if all((path / name).exists() for name in names) else None
+
+
 class OutputFolder:
     """An output folder, from the check before a run to the results in their place.
 

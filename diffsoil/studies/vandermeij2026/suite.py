@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
-import shutil
 from collections.abc import Collection, Sequence
 from functools import partial
 from importlib import metadata
@@ -33,8 +32,8 @@ from diffsoil.studies.vandermeij2026.scenarios import Scenario, Study, load_stud
 from diffsoil.time import Phase, Record, advance
 from diffsoil.work import ensemble
 from diffsoil.work.ensemble import Batch
-from diffsoil.work.files import replacing
-from diffsoil.work.folder import Kind, OutputFolder
+from diffsoil.work.files import write_copy
+from diffsoil.work.folder import Kind, OutputFolder, having
 from diffsoil.work.pool import Pool, cluster
 from diffsoil.work.progress import say
 from diffsoil.work.store import Store
@@ -444,12 +443,7 @@ def fingerprint(study: Study) -> dict[str, Any]:
     }
 
 
-def _older(path: Path) -> list[str] | None:
-    """Whether a folder holds runs, made before folders had markers."""
-    return [] if (path / STORE).is_dir() else None
-
-
-KIND = Kind("study runs", "runs of the study", (), older=_older, resumable=True, grows=True)
+KIND = Kind("study runs", "runs of the study", (), older=having(STORE), resumable=True, grows=True)
 
 
 def run_study(
@@ -524,5 +518,4 @@ def _copy_fit(study: Study, output: Path) -> None:
     for name in ("targets.csv", "inputs.csv"):
         beside = study.base.path.with_name(f"{study.base.path.stem}_{name}")
         if beside.is_file():
-            with replacing(output / name, overwrite=True) as unfinished:
-                shutil.copyfile(beside, unfinished)
+            write_copy(output / name, beside)
