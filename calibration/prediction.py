@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Int
+from jaxtyping import Array, Float, Int
 
 from calibration.likelihood import SMALLEST_SD
 from calibration.posterior import Prediction
@@ -35,41 +36,30 @@ AT_ONCE = 4_000_000
 """Numbers of a table of predictions that are in memory together."""
 
 
-class Predictor:
-    """The compiled prediction of a problem, on all devices."""
+def batches(
+    run: Callable[[Float[Array, "device draw parameter"]], Any],
+    x: Float[np.ndarray, "draw parameter"],
+    report: Say = print,
+    done: int = 0,
+) -> Iterator[Any]:
+    """Results of a compiled program batch by batch, on all devices; the last may be shorter.
 
-    def __init__(self, problem: Problem) -> None:
-        self._lanes = jax.local_device_count()
-        self._run = problem.predict_many
-
-    @property
-    def size(self) -> int:
-        """Draws of one batch."""
-        return BATCH * self._lanes
-
-    def batches(
-        self, x: Float[np.ndarray, "draw parameter"], report: Say = print, done: int = 0
-    ) -> Iterator[Prediction]:
-        """Predictions batch by batch; the last one may be shorter.
-
-        Args:
-            x: bounded parameter values.
-            report: progress lines.
-            done: batches to leave out at the start.
-        """
-        for start in range(done * self.size, len(x), self.size):
-            some = x[start : start + self.size]
-            padded = np.concatenate([some, np.repeat(some[-1:], self.size - len(some), axis=0)])
-            batch = jnp.asarray(padded.reshape(self._lanes, BATCH, -1))
-            result = jax.tree.map(np.asarray, self._run(batch))
-            count = len(some)
-            yield jax.tree.map(lambda a, n=count: a.reshape(-1, *a.shape[2:])[:n], result)
-            if start // self.size % 10 == 9:
-                report(f"  predicted {start + len(some)} of {len(x)} draws")
-
-    def __call__(self, x: Float[np.ndarray, "draw parameter"], report: Say = print) -> Prediction:
-        """Predictions with a leading axis of draws, all in memory."""
-        return _joined(list(self.batches(x, report)))
+    Args:
+        run: the program; its results have leading axes device and draw.
+        x: bounded parameter values.
+        report: progress lines.
+        done: batches to leave out at the start.
+    """
+    lanes = jax.local_device_count()
+    size = BATCH * lanes
+    for start in range(done * size, len(x), size):
+        some = x[start : start + size]
+        padded = np.concatenate([some, np.repeat(some[-1:], size - len(some), axis=0)])
+        result = jax.tree.map(np.asarray, run(jnp.asarray(padded.reshape(lanes, BATCH, -1))))
+        count = len(some)
+        yield jax.tree.map(lambda a, n=count: a.reshape(-1, *a.shape[2:])[:n], result)
+        if start // size % 10 == 9:
+            report(f"  predicted {start + len(some)} of {len(x)} draws")
 
 
 def predict_draws(
@@ -84,11 +74,14 @@ def predict_draws(
         x: bounded parameter values, in the order of ``problem.names``.
         report: progress lines.
     """
-    return Predictor(problem)(x, report)
+    return jax.tree.map(lambda *a: np.concatenate(a), *_predicted(problem, x, report))
 
 
-def _joined(parts: list[Prediction]) -> Prediction:
-    return jax.tree.map(lambda *a: np.concatenate(a), *parts)
+def _predicted(
+    problem: Problem, x: Float[np.ndarray, "draw parameter"], report: Say, done: int = 0
+) -> Iterator[Prediction]:
+    """Predictions batch by batch; see :func:`batches`."""
+    return batches(problem.predict_many, x, report, done)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,8 +146,7 @@ def stream(
         checkpoints: keep the batches.
         report: progress lines.
     """
-    predictor = Predictor(problem)
-    for batch in predictor.batches(x, report, done=checkpoints.done):
+    for batch in _predicted(problem, x, report, checkpoints.done):
         checkpoints.append(batch._asdict(), ())
     return Predicted(checkpoints, np.arange(len(x)))
 

@@ -14,6 +14,7 @@ from calibration import plots, prediction, results, store
 from calibration.methods import NUTS, importance
 from calibration.problem import Problem
 from calibration.twin import assimilation, forecast, scenario
+from calibration.twin.assimilation import How
 from diffsoil.cases import load_case
 from diffsoil.cases.fingerprint import checksum, checksum_of
 from diffsoil.io import InputError
@@ -88,9 +89,8 @@ def world(tmp_path_factory):
     folder = tmp_path_factory.mktemp("twin")
     path = write_case(folder)
     problem = Problem(path)
-    predictor = prediction.Predictor(problem)
     truth = np.array([[TRUTH[name] for name in problem.names]])
-    latent = np.asarray(predictor(truth).latent[0])
+    latent = np.asarray(prediction.predict_draws(problem, truth).latent[0])
     table = pd.read_csv(folder / "observations.csv")
     noise = np.random.default_rng(3).standard_normal(len(table))
     table["value"] = latent * (1 + 0.03 * noise)
@@ -113,7 +113,8 @@ def world(tmp_path_factory):
     factor = np.linspace(0.85, 1.85, 40)
     error = np.full(40, 0.03)
     runs = {"vegetation.input_factor.crop": factor, "observation.error.field": error}
-    grid = np.asarray(predictor(np.stack([runs[n] for n in problem.names], axis=1)).latent)
+    every = np.stack([runs[n] for n in problem.names], axis=1)
+    grid = np.asarray(prediction.predict_draws(problem, every).latent)
     crop = by_name["vegetation.input_factor.crop"]
     stocks = np.stack([np.interp(crop, factor, grid[:, i]) for i in range(len(table))], axis=1)
     sd = by_name["observation.error.field"][:, None] * stocks
@@ -153,7 +154,7 @@ def updated(world, fit):
     """The fit with the first of the later samplings."""
     output = world["folder"] / "fit_1908"
     new = world["folder"] / "new_1908.csv"
-    assimilation.assimilate_case(fit, new, output, method="weights")
+    assimilation.assimilate_case(fit, new, output, How("weights"))
     return output
 
 
@@ -305,9 +306,8 @@ def test_years_after_the_last_one_come_with_their_drivers(fit, tmp_path):
     new = tmp_path / "new.csv"
     new.write_text(HEADER + row(1914, 40.6))
     drivers = longer_drivers(tmp_path / "longer", 1915)
-    assimilation.assimilate_case(
-        fit, assimilation.Monitoring(new, drivers), tmp_path / "fit2", method="weights"
-    )
+    monitoring = assimilation.Monitoring(new, drivers)
+    assimilation.assimilate_case(fit, monitoring, tmp_path / "fit2", How("weights"))
     found = store.load(tmp_path / "fit2")
     assert found.case().end_year == 1915
     entry = found.history[-1]
@@ -477,7 +477,7 @@ def test_an_interrupted_refit_goes_on_to_the_same_draws(world, fit, tmp_path, mo
 
     new = world["folder"] / "new_1908.csv"
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    assimilation.assimilate_case(fit, new, whole, method="refit")
+    assimilation.assimilate_case(fit, new, whole, How("refit"))
     run = nuts.Sampler.draw
 
     def interrupted(self, checkpoints, report):
@@ -490,9 +490,9 @@ def test_an_interrupted_refit_goes_on_to_the_same_draws(world, fit, tmp_path, mo
     with monkeypatch.context() as patch:
         patch.setattr(nuts.Sampler, "draw", interrupted)
         with pytest.raises(KeyboardInterrupt, match="--resume"):
-            assimilation.assimilate_case(fit, new, stopped, method="refit")
+            assimilation.assimilate_case(fit, new, stopped, How("refit"))
     assert not json.loads((stopped / "fit.json").read_text())["complete"]
-    assimilation.assimilate_case(fit, new, stopped, method="refit", existing=Existing(resume=True))
+    assimilation.assimilate_case(fit, new, stopped, How("refit"), existing=Existing(resume=True))
     for name in ("summary.csv", "predictions.csv"):
         assert (whole / name).read_bytes() == (stopped / name).read_bytes()
     assert store.load(stopped).history[-1]["method"] == "nuts"

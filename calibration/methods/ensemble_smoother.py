@@ -26,7 +26,7 @@ from calibration.likelihood import ERROR, MEMORY
 from calibration.methods.method import Method
 from calibration.methods.mode import Normal
 from calibration.methods.posterior import Draws
-from calibration.prediction import Predictor
+from calibration.prediction import predict_draws
 from calibration.problem import Problem
 from diffsoil.work.checkpoints import Checkpoints
 from diffsoil.work.progress import Say
@@ -88,7 +88,6 @@ class Smoother:
         self.chains = method.chains
         self.members = method.draws
         self._seed = seed
-        self._predict = Predictor(problem)
         names = problem.names
         self._of_errors = np.array([n.startswith((ERROR, MEMORY)) for n in names])
         self._bounded = jax.jit(jax.vmap(problem.coordinates.bounded))
@@ -107,7 +106,9 @@ class Smoother:
         z = np.asarray(checkpoints.state(z))
         while checkpoints.done < PASSES:
             number = checkpoints.done
-            predicted = self._predict(np.asarray(self._bounded(jnp.asarray(z))), report)
+            predicted = predict_draws(
+                self.problem, np.asarray(self._bounded(jnp.asarray(z))), report
+            )
             misfit = -np.asarray(predicted.log_likelihood)[:, self._fitted].sum(axis=1)
             key = jax.random.fold_in(jax.random.key(self._seed + 1), number)
             z = self._with_errors(key, z, predicted.latent)
@@ -116,7 +117,7 @@ class Smoother:
             z = np.concatenate([self._pass(rng, z[own], predicted.latent[own]) for own in parts])
             checkpoints.append({"misfit": misfit.reshape(self.chains, 1, self.members)}, z)
             report(f"  pass {number + 1} of {PASSES}: -log likelihood {np.median(misfit):.1f}")
-        predicted = self._predict(np.asarray(self._bounded(jnp.asarray(z))), report)
+        predicted = predict_draws(self.problem, np.asarray(self._bounded(jnp.asarray(z))), report)
         key = jax.random.fold_in(jax.random.key(self._seed + 1), PASSES)
         z = self._with_errors(key, z, predicted.latent)
         return Draws(z.reshape(self.chains, self.members, -1), runs=float((PASSES + 1) * count))

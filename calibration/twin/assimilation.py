@@ -43,8 +43,6 @@ from diffsoil.work.files import read_json
 from diffsoil.work.folder import OutputFolder
 from diffsoil.work.progress import Clock, Say
 
-How = Literal["auto", "weights", "refit"]
-
 MOST_DRAWS = prediction.PREDICTED_DRAWS
 """Draws that are weighted, if no other number is asked for."""
 
@@ -52,6 +50,28 @@ PLACE = ["site", "treatment", "year", "variable", "upper_cm", "lower_cm"]
 """What a measurement is of."""
 
 WEIGHTS = "weights.npz"
+
+
+@dataclasses.dataclass(frozen=True)
+class How:
+    """How new data enter a fit.
+
+    Args:
+        method: ``auto`` refits when weights fail; ``weights`` and ``refit`` do as they are told.
+        draws: draws that are weighted; 600 if not given, or all of a smaller fit.
+        seed: same seed, same result.
+
+    Raises:
+        InputError: fewer than two draws.
+    """
+
+    method: Literal["auto", "weights", "refit"] = "auto"
+    draws: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.draws is not None and self.draws < 2:
+            raise InputError(f"--draws {self.draws}: at least 2 are needed")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,10 +126,8 @@ def assimilate_case(
     fit: Path,
     new: Monitoring | Path,
     output: Path,
+    how: How = How(),
     *,
-    method: How = "auto",
-    draws: int | None = None,
-    seed: int = 0,
     existing: Existing = Existing(),
 ) -> pd.DataFrame:
     """Bring new observations into a fit, and write a whole fit to a folder.
@@ -118,9 +136,7 @@ def assimilate_case(
         fit: folder of a fit, of a calibration or of this function.
         new: the observations, or the file of them where they need nothing else.
         output: folder; made if it is not there.
-        method: ``auto`` refits when weights fail; ``weights`` and ``refit`` do as they are told.
-        draws: draws that are weighted; 600 if not given, or all of a smaller fit.
-        seed: same seed, same result.
+        how: the method, its draws and the seed.
         existing: what to do with a folder that holds something already.
 
     Returns:
@@ -130,8 +146,6 @@ def assimilate_case(
         InputError: the fit or the observations cannot be used, or have been used already.
     """
     say = Clock()
-    if draws is not None and draws < 2:
-        raise InputError(f"--draws {draws}: at least 2 are needed")
     found = store.load(fit)
     new = new if isinstance(new, Monitoring) else Monitoring(Path(new))
     inputs = [fit, new.observations, *([find_case(new.drivers)] if new.drivers else [])]
@@ -146,16 +160,16 @@ def assimilate_case(
         say(f"new: {_told(new_rows)}")
         case, name = with_file(old, new.observations, len(found.history), Path(folder))
         problem = Problem(case, column)
-        entry = _entry(found, new.observations, name, new_rows, seed)
+        entry = _entry(found, new.observations, name, new_rows, how.seed)
         if new.drivers is not None:
             entry["drivers"] = driving_files(old)
         settings = _settings(found, problem, len(new_rows), entry)
-        step = Step(found, problem, settings, len(new_rows), place, say, draws)
+        step = Step(found, problem, settings, len(new_rows), place, say, how)
         with place:
             if not place.resumed:
-                step.run(method)
+                step.run()
             elif not place.finished:
-                step.resume(method)
+                step.resume()
     say(f"done: open {place.path / 'report.html'}")
     return checks.read(place.path)
 
@@ -195,7 +209,7 @@ class Step:
         new: int,
         place: OutputFolder,
         say: Say,
-        draws: int | None,
+        how: How,
     ) -> None:
         self.found = found
         self.problem = problem
@@ -203,15 +217,19 @@ class Step:
         self.old_rows = len(problem.table) - new
         self.place = place
         self.say = say
-        self.draws = draws
+        self.how = how
 
-    def run(self, how: How) -> None:
+    def run(self) -> None:
         """Weight, judge the weights, and finish with them or refit."""
-        base, drawn_anew = base_draws(self.found, self.problem, self.draws, self.settings.seed)
+        base, drawn_anew = base_draws(self.found, self.problem, self.how.draws, self.settings.seed)
         if drawn_anew:
             self.say(f"not in the fit, drawn from their priors: {', '.join(drawn_anew)}")
-        if how == "refit" or len(base.draws) < 2:
-            why = "asked for" if how == "refit" else "a fit of one draw cannot be weighted"
+        if self.how.method == "refit" or len(base.draws) < 2:
+            why = (
+                "asked for"
+                if self.how.method == "refit"
+                else "a fit of one draw cannot be weighted"
+            )
             self._refit(base, {"remark": why}, drawn_anew)
             return
         learnt, predicted = self.learn(base)
@@ -223,25 +241,25 @@ class Step:
             f"{weights.effective:.0f} effective draws of {len(learnt)} (at least "
             f"{importance.LEAST_EFFECTIVE})"
         )
-        if hold(weights) or how == "weights":
+        if hold(weights) or self.how.method == "weights":
             self._weighted(base, weights, predicted, facts, drawn_anew)
         else:
             self.say("the weights fail: refitting to all data, from the posterior before")
             self._refit(base, facts | {"remark": "weights failed"}, drawn_anew)
 
-    def resume(self, how: How) -> None:
+    def resume(self) -> None:
         """Go on with an interrupted refit; what was stopped before one began is done again."""
         work = self.place.work
         file = work / "fit.json"
         if not file.is_file():
-            self.run(how)
+            self.run()
             return
         before = store.settings_in(file, read_json(file))
         check_same(file, _files(before.history), _files(self.settings.history))
         wanted = dataclasses.replace(self.settings, method=before.method, history=before.history)
         store.go_on(self.place, wanted)
         if wanted.weighted or not (work / mode.START).is_file():
-            self.run(how)
+            self.run()
             return
         fitting.draw(self.problem, wanted, self.place, self.say, resume=True)
 

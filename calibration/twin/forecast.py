@@ -21,7 +21,7 @@ import pandas as pd
 from jaxtyping import Array, Float
 
 from calibration import compatibility, store
-from calibration.prediction import PREDICTED_DRAWS, QUANTILES
+from calibration.prediction import PREDICTED_DRAWS, QUANTILES, batches
 from calibration.priors import Priors
 from calibration.twin import forecast_report, scenario
 from calibration.twin.scenario import Scenario
@@ -36,9 +36,6 @@ from diffsoil.work.folder import Kind, OutputFolder, having
 from diffsoil.work.progress import Clock, Say
 
 MOST_DRAWS = PREDICTED_DRAWS
-BATCH = 20
-"""Draws that one call of the compiled program works off on each device."""
-
 PAST_YEARS = 30
 """Years of the record that are drawn before the forecast."""
 
@@ -192,22 +189,13 @@ def simulate(
         return jnp.stack([*stocks, run.by_year("litter_stock", first)], axis=1)
 
     devices = jax.local_devices()
-    lanes = len(devices)
     some = jax.pmap(
         lambda forward, x: jax.lax.map(partial(one, forward), x),
         in_axes=(None, 0),
         devices=devices,
     )
-    size = BATCH * lanes
-    padded = np.concatenate([x, np.repeat(x[-1:], -len(x) % size, axis=0)])
-    parts = []
-    for start in range(0, len(padded), size):
-        batch = jnp.asarray(padded[start : start + size].reshape(lanes, BATCH, -1))
-        result = np.asarray(some(forward, batch))
-        parts.append(result.reshape(size, *result.shape[2:]))
-        if start // size % 10 == 9:
-            report(f"  {min(start + size, len(x))} of {len(x)} draws")
-    values = np.concatenate(parts)[: len(x)][:, of]
+    parts = list(batches(lambda batch: some(forward, batch), x, report))
+    values = np.concatenate(parts)[:, of]
     quantities: list[tuple[str, tuple[float, float] | None]] = [
         ("soc_stock", (u, v)) for u, v in asked.depths_cm
     ]

@@ -214,15 +214,13 @@ def assimilate(
 ) -> int | None:
     """Bring new monitoring into a fit; the result is a fit that can be updated again."""
     use_device(device, cpu_devices=_chains_of(fit))
-    from calibration.twin.assimilation import Monitoring, assimilate_case
+    from calibration.twin.assimilation import How, Monitoring, assimilate_case
 
     checks = assimilate_case(
         fit,
         Monitoring(observations, drivers, plausible),
         output,
-        method=method,
-        draws=draws,
-        seed=seed,
+        How(method, draws, seed),
         existing=Existing(overwrite, resume),
     )
     return 1 if strict and not checks["passed"].all() else 0
