@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from calibration.fitting import fit
     from calibration.problem import Problem
-    from calibration.store import load
+    from calibration.saved_fit import load
     from calibration.transfer import predict
     from calibration.twin.assimilation import assimilate
 
@@ -18,7 +18,7 @@ _PUBLIC = {
     "Problem": "calibration.problem:Problem",
     "assimilate": "calibration.twin.assimilation:assimilate",
     "fit": "calibration.fitting:fit",
-    "load": "calibration.store:load",
+    "load": "calibration.saved_fit:load",
     "predict": "calibration.transfer:predict",
 }
 

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from calibration import prediction, store
+from calibration import prediction, saved_fit
 from calibration.problem import Problem
 from diffsoil.io import InputError
 
@@ -21,14 +21,14 @@ TOLERANCE = 1e-6
 """Largest difference of a prediction, relative to it or to 1, that is still the same model."""
 
 
-def stored_draw(fit: store.Fit) -> tuple[Float[np.ndarray, " parameter"], np.ndarray]:
+def stored_draw(fit: saved_fit.Fit) -> tuple[Float[np.ndarray, " parameter"], np.ndarray]:
     """The first draw of a fit, and what is in the soil at each of its observations for it."""
     latent = fit.tree["posterior_predictive"]["latent"]
     return fit.draws[0], np.asarray(latent.isel(chain=0, draw=0).to_numpy(), float)
 
 
 def refuse_difference(
-    fit: store.Fit,
+    fit: saved_fit.Fit,
     table: pd.DataFrame,
     again: Float[np.ndarray, " obs"],
     new_drivers: bool = False,
@@ -68,7 +68,7 @@ def refuse_difference(
     )
 
 
-def check_same_model(fit: store.Fit) -> None:
+def check_same_model(fit: saved_fit.Fit) -> None:
     """Predict one stored draw again and compare, if another version of the program made the fit.
 
     Raises:
@@ -85,7 +85,7 @@ def check_same_model(fit: store.Fit) -> None:
 
 
 def in_order(
-    names: list[str], draws: np.ndarray, wanted: tuple[str, ...], fit: store.Fit
+    names: list[str], draws: np.ndarray, wanted: tuple[str, ...], fit: saved_fit.Fit
 ) -> np.ndarray:
     """Draws with their columns in the order that a problem wants.
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Array
 
-from calibration import checks, prediction, results, store
+from calibration import checks, prediction, results, saved_fit, store
 from calibration.methods import importance, mode
 from calibration.methods.method import Method
 from calibration.methods.nuts import NUTS
@@ -40,19 +40,19 @@ def fit(
     settings: dict[str, float] | None = None,
     slow_step: int | None = None,
     existing: Existing = Existing(),
-) -> store.Fit:
+) -> saved_fit.Fit:
     """Calibrate, and return what has come of it.
 
     Args:
         case, method, seed, settings, slow_step, existing: see :func:`calibrate_case`;
             NUTS with its full settings if no method is given.
         folder: where work is kept and results go; a temporary one, which lasts as long as the
-            fit is held, if not given. :meth:`calibration.store.Fit.save` copies it.
+            fit is held, if not given. :meth:`calibration.saved_fit.Fit.save` copies it.
 
     Raises:
         InputError: as :func:`calibrate_case`.
     """
-    scratch = store.Scratch() if folder is None else None
+    scratch = saved_fit.Scratch() if folder is None else None
     place = scratch.path / "fit" if scratch else Path(folder or "")
     calibrate_case(
         case,
@@ -63,7 +63,7 @@ def fit(
         slow_step=slow_step,
         existing=existing,
     )
-    return dataclasses.replace(store.load(place), scratch=scratch)
+    return dataclasses.replace(saved_fit.load(place), scratch=scratch)
 
 
 def calibrate_case(

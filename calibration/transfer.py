@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pandas as pd
 
-from calibration import compatibility, prediction, store
+from calibration import compatibility, prediction, saved_fit
 from calibration.likelihood import found_errors
 from calibration.observations import Known, read
 from calibration.problem import Problem
@@ -47,7 +47,7 @@ class Transfer:
     notes: tuple[str, ...]
 
 
-def transfer(fit: store.Fit, case: Case) -> Transfer:
+def transfer(fit: saved_fit.Fit, case: Case) -> Transfer:
     """Carry a fit to a case, perhaps of another site.
 
     The values that the fit kept fixed (``[set]`` of its case, ``--set``) are taken over. Its free
@@ -89,7 +89,7 @@ def _choices(fit: Case, case: Case) -> list[str]:
             if there != here]  # fmt: skip
 
 
-def _values(fit: store.Fit, of_fit: Case, case: Case, fixed: Mapping[str, float]) -> list[str]:
+def _values(fit: saved_fit.Fit, of_fit: Case, case: Case, fixed: Mapping[str, float]) -> list[str]:
     """Values that one of the two sets and the other does not."""
     taken = [f"{n} = {v:g}" for n, v in fixed.items() if n not in case.file.set]
     freed = [name for name in fixed if name in case.file.free]
@@ -112,7 +112,7 @@ def _values(fit: store.Fit, of_fit: Case, case: Case, fixed: Mapping[str, float]
 
 
 def predict(
-    fit: store.Fit,
+    fit: saved_fit.Fit,
     case: Case | Path | str,
     draws: int | None = None,
     seed: int = 0,
@@ -177,7 +177,7 @@ def predict_case(
         like=table_with("latent_mean", "latent_sd"),
         inputs=[*case_files(read), fit],
     )
-    found = store.load(fit)
+    found = saved_fit.load(fit)
     with target:
         table = predict(found, read, draws, seed, say)
         with target.writing() as part:

@@ -25,7 +25,7 @@ import pandas as pd  # noqa: E402
 import tomlkit  # noqa: E402
 from scipy.special import logsumexp  # noqa: E402
 
-from calibration import Problem, checks, store  # noqa: E402
+from calibration import Problem, checks, saved_fit  # noqa: E402
 from calibration.fitting import calibrate_case  # noqa: E402
 from calibration.methods import named  # noqa: E402
 from calibration.prediction import predict_draws, table  # noqa: E402
@@ -71,7 +71,7 @@ def main(folder: Path, method: str, models: list[str], seed: int) -> None:
         begun = (fit / "fit.json").is_file()
         if not begun or not read_json(fit / "fit.json").get("complete"):
             calibrate_case(path, fit, asked, seed=seed, existing=Existing(resume=begun))
-        found = store.load(fit)
+        found = saved_fit.load(fit)
         problem = Problem(path)
         x = drawn(found, problem)
         predicted = predict_draws(problem, x, lambda line: None)
@@ -121,13 +121,13 @@ def written(path: Path, case: str, mechanisms: tuple[str, ...]) -> Path:
     return path
 
 
-def drawn(found: store.Fit, problem: Problem) -> np.ndarray:
+def drawn(found: saved_fit.Fit, problem: Problem) -> np.ndarray:
     """Draws of a fit in the order of a problem, 300 at most."""
     chosen = np.linspace(0, len(found.draws) - 1, min(300, len(found.draws))).astype(int)
     return found.draws[chosen][:, [found.names.index(n) for n in problem.names]]
 
 
-def pareto_k(found: store.Fit) -> float:
+def pareto_k(found: saved_fit.Fit) -> float:
     """Pareto k of weighted draws; NaN for draws of NUTS."""
     rows = checks.read(found.folder).set_index("check")["value"]
     of_weights = rows[rows.index.str.startswith("importance weights")]

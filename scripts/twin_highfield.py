@@ -22,7 +22,7 @@ import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
 import tomlkit  # noqa: E402
 
-from calibration import Problem, store  # noqa: E402
+from calibration import Problem, saved_fit  # noqa: E402
 from calibration.compatibility import in_order  # noqa: E402
 from calibration.fitting import calibrate_case  # noqa: E402
 from calibration.methods import NUTS  # noqa: E402
@@ -67,7 +67,7 @@ def main(folder: Path, draws: int, seed: int) -> None:
             assimilate_case(before, new, fit, How(seed=seed), existing=existing)
         found.append(predicted(whole, fit, year, seed))
     narrowing = pd.concat(found)
-    steps = table_of_steps(store.load(fit))
+    steps = table_of_steps(saved_fit.load(fit))
     for name, content in (("narrowing", narrowing), ("steps", steps)):
         with replacing(folder / f"{name}.csv", overwrite=True) as part:
             content.to_csv(part, index=False)
@@ -124,7 +124,7 @@ def complete(fit: Path) -> bool:
 
 def predicted(whole: Problem, fit: Path, year: int, seed: int) -> pd.DataFrame:
     """What a fit says that would be measured in years that it has not seen."""
-    found = store.load(fit)
+    found = saved_fit.load(fit)
     chosen = np.linspace(0, len(found.draws) - 1, min(600, len(found.draws))).astype(int)
     x = in_order(found.names, found.draws[chosen], whole.names, found)
     rows = table(whole, predict_draws(whole, x, lambda line: None), seed)
@@ -134,7 +134,7 @@ def predicted(whole: Problem, fit: Path, year: int, seed: int) -> pd.DataFrame:
     return rows.assign(inside=(rows["value"] >= rows["q05"]) & (rows["value"] <= rows["q95"]))
 
 
-def table_of_steps(fit: store.Fit) -> pd.DataFrame:
+def table_of_steps(fit: saved_fit.Fit) -> pd.DataFrame:
     """What each step brought, and how it entered."""
     names = ("years", "rows", "fitted", "method", "k", "ess", "draws", "remark")
     return pd.DataFrame([{n: entry.get(n) for n in names} for entry in fit.history])

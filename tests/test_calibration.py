@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from calibration import fitting, identifiability, prediction, store
+from calibration import fitting, identifiability, prediction, saved_fit, store
 from calibration.methods import MAP, Laplace, nuts
 from calibration.methods import mode as approximation
 from calibration.operator import Operator
@@ -407,9 +407,9 @@ def elsewhere(tmp_path):
     return write
 
 
-def with_set(fit, text: str) -> store.Fit:
+def with_set(fit, text: str) -> saved_fit.Fit:
     """The fit as if its case had set something."""
-    found = store.load(fit)
+    found = saved_fit.load(fit)
     return dataclasses.replace(found, text=f"{found.text}\n[set]\n{text}\n")
 
 
@@ -447,7 +447,7 @@ def test_an_input_that_the_fit_does_not_know_is_drawn_and_one_that_it_knows_is_n
     other = [('input_group = "crop"', 'input_group = "barley"'), ("{ crop =", "{ barley =")]
     other += [('[free."vegetation.input_factor.crop"]', "")]
     case = elsewhere(*other)
-    carried = transfer(store.load(fit), case)
+    carried = transfer(saved_fit.load(fit), case)
     factor = "vegetation.input_factor."
     assert factor + "barley" in carried.free
     assert factor + "yield" not in carried.free
@@ -458,12 +458,12 @@ def test_an_input_that_the_fit_does_not_know_is_drawn_and_one_that_it_knows_is_n
     assert not table["fitted"].any()
     assert (table["latent_sd"] > 0.1 * table["latent_mean"]).all()
     fixed = elsewhere(*other, add=f'[set]\n"{factor}barley" = 1.2\n')
-    assert factor + "barley" not in transfer(store.load(fit), fixed).free
+    assert factor + "barley" not in transfer(saved_fit.load(fit), fixed).free
 
 
 def test_a_new_series_is_as_far_off_as_the_fitted_ones_of_its_variable(fit, elsewhere):
     def error(case: Case) -> tuple[Problem, np.ndarray]:
-        carried = transfer(store.load(fit), case)
+        carried = transfer(saved_fit.load(fit), case)
         found = Problem(case, carried.column, carried.free, carried.known)
         x = found.defaults.at[found.names.index("observation.error.field")].set(0.013)
         return found, np.asarray(found.spread(x, jnp.asarray([40.0, 40.0])).scatter)

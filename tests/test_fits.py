@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from calibration import fit, load
+from calibration import fit, load, saved_fit
 from calibration.methods import METHODS, Laplace
 from calibration.methods.method import Method
 from calibration.methods.posterior import Draws
@@ -70,9 +70,9 @@ def test_a_fit_is_saved_and_read_again(fitted, tmp_path):
 
 
 def test_a_temporary_fit_goes_with_the_last_who_holds_it(problem, monkeypatch):
-    from calibration import fitting, store
+    from calibration import fitting
 
-    made = [store.Scratch()]
+    made = [saved_fit.Scratch()]
     folder = made[0].path
     monkeypatch.setattr(fitting.store, "Scratch", lambda: made[0])
     with pytest.raises(InputError, match="has no density to weigh by"):

@@ -8,7 +8,7 @@ import shutil
 import numpy as np
 import pytest
 
-from calibration import store
+from calibration import saved_fit, store
 from calibration.methods import NUTS, Laplace
 from diffsoil.cases import load_case
 from diffsoil.cases.fingerprint import checksum
@@ -55,13 +55,13 @@ def change(folder, **entries) -> None:
 
 def refused(folder, says: str) -> None:
     with pytest.raises(InputError, match=says) as error:
-        store.load(folder)
+        saved_fit.load(folder)
     assert str(folder) in str(error.value)
     assert "\n" not in str(error.value)
 
 
 def test_a_fit_carries_all_files_of_its_case(copy):
-    found = store.load(copy)
+    found = saved_fit.load(copy)
     assert found.case().resolve("inputs/observations.csv") == copy / "inputs" / "observations.csv"
     assert found.case().resolve("weather.csv") == copy / "weather.csv"
     assert found.draws.shape == (50, 1)
@@ -112,7 +112,7 @@ def test_a_missing_setting_is_named(copy):
 def test_values_that_this_program_does_not_allow_are_refused(copy):
     draws = np.full((2, 25), 7.0)
     store.write_posterior(copy / "posterior.nc", {"posterior": {"carbon.k_hum": draws}})
-    found = store.load(copy)
+    found = saved_fit.load(copy)
     with pytest.raises(InputError, match=r"carbon.k_hum: the fit .* has values from 7 to 7, this"):
         found.column(found.case())
 
@@ -124,7 +124,7 @@ def test_a_fit_of_format_1_is_read_as_one_of_today(copy):
     for name in ("files", "history", "slow_step"):
         content.pop(name, None)
     (copy / "fit.json").write_text(json.dumps(content))
-    found = store.load(copy)
+    found = saved_fit.load(copy)
     assert found.settings.format == store.FORMAT
     assert [e["method"] for e in found.history] == ["nuts"]
     (copy / "case.toml").write_text(text + "# changed\n")
@@ -136,12 +136,12 @@ def test_a_fit_of_format_2_has_the_settings_that_its_method_used(copy):
     own = {"tree_depth": 4, "acceptance": 0.7}
     history = [{"step": 0, "method": "nuts"}, {"step": 1, "method": "weights"}]
     change(copy, format=2, method="weights", options=None, history=history, **sizes, **own)
-    found = store.load(copy).settings
+    found = saved_fit.load(copy).settings
     assert found.method == NUTS(**sizes, **own)
     assert found.weighted
     assert found.reported.name == "weights"
     change(copy, method="laplace", history=[])  # which had 1000 draws whatever was written there
-    assert store.load(copy).settings.method == Laplace(quick=True, starts=1)
+    assert saved_fit.load(copy).settings.method == Laplace(quick=True, starts=1)
 
 
 def test_a_method_that_this_program_has_not_is_named(copy):

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from calibration import plots, prediction, results, store
+from calibration import plots, prediction, results, saved_fit, store
 from calibration.methods import NUTS, importance
 from calibration.problem import Problem
 from calibration.twin import assimilation, forecast, scenario
@@ -160,7 +160,7 @@ def updated(world, fit):
 
 def step(world, fit, file: str):
     """Weights of the base draws of a fit with more data, without writing anything."""
-    found = store.load(fit)
+    found = saved_fit.load(fit)
     path = world["folder"] / file
     stage = world["folder"] / f"stage_{fit.name}_{file}"
     known = assimilation.staged(found, stage)
@@ -200,7 +200,7 @@ def test_assimilated_weights_are_the_posterior_of_all_data(world, updated):
     crop = world["names"].index("vegetation.input_factor.crop")
     mean = float(whole.weight @ world["x"][:, crop])
     sd = float(np.sqrt(whole.weight @ (world["x"][:, crop] - mean) ** 2))
-    found = store.load(updated)
+    found = saved_fit.load(updated)
     draws = found.draws[:, found.names.index("vegetation.input_factor.crop")]
     assert abs(draws.mean() - mean) < 4 * sd / np.sqrt(found.history[-1]["ess"])
     assert draws.std() == pytest.approx(sd, rel=0.25)
@@ -214,7 +214,7 @@ def test_two_steps_are_one(world, fit, updated):
 
 
 def test_the_history_says_what_entered_when(world, updated):
-    entries = store.load(updated).history
+    entries = saved_fit.load(updated).history
     assert [e["method"] for e in entries] == ["nuts", "weights"]
     assert (entries[0]["rows"], entries[0]["years"]) == (len(FITTED), "1900-1905")
     last = entries[-1]
@@ -232,7 +232,7 @@ def test_an_updated_fit_is_a_whole_fit_that_can_be_moved(updated, tmp_path):
     shutil.copytree(updated, moved)
     names = {p.name for p in moved.iterdir()}
     assert {"posterior.nc", "summary.csv", "predictions.csv", "checks.csv", "report.html"} <= names
-    case = store.load(moved).case()
+    case = saved_fit.load(moved).case()
     assert case.path.parent == moved
     assert len(case.file.observations.files) == 2
     assert len(pd.read_csv(moved / "predictions.csv")) == len(FITTED) + 1
@@ -271,7 +271,7 @@ def test_a_wrong_new_observation_is_one_line(wrong, fit, tmp_path):
 def test_a_series_that_the_fit_does_not_know_gets_an_error_from_its_prior(world, fit, tmp_path):
     file = tmp_path / "new.csv"
     file.write_text(HEADER + row(1909, 40, series="other"))
-    found = store.load(fit)
+    found = saved_fit.load(fit)
     case, _ = assimilation.with_file(assimilation.staged(found, tmp_path), file, 1, tmp_path)
     base, anew = assimilation.base_draws(found, Problem(case), None, 0)
     assert anew == ["observation.error.other"]
@@ -295,7 +295,7 @@ def longer_drivers(folder, until: int, swap: tuple[str, str] = ("", "")):
 
 
 def test_what_is_meant_stays_with_the_fit(fit, tmp_path):
-    found = store.load(fit)
+    found = saved_fit.load(fit)
     case = assimilation.staged(found, tmp_path, confirmed=["soc_stock"])
     assert case.file.plausible == ["soc_stock"]
     with pytest.raises(InputError, match=r"--plausible soc: .* did you mean 'soc_stock'"):
@@ -308,7 +308,7 @@ def test_years_after_the_last_one_come_with_their_drivers(fit, tmp_path):
     drivers = longer_drivers(tmp_path / "longer", 1915)
     monitoring = assimilation.Monitoring(new, drivers)
     assimilation.assimilate_case(fit, monitoring, tmp_path / "fit2", How("weights"))
-    found = store.load(tmp_path / "fit2")
+    found = saved_fit.load(tmp_path / "fit2")
     assert found.case().end_year == 1915
     entry = found.history[-1]
     assert {d["file"] for d in entry["drivers"]} == {"weather.csv", "management.csv"}
@@ -495,4 +495,4 @@ def test_an_interrupted_refit_goes_on_to_the_same_draws(world, fit, tmp_path, mo
     assimilation.assimilate_case(fit, new, stopped, How("refit"), existing=Existing(resume=True))
     for name in ("summary.csv", "predictions.csv"):
         assert (whole / name).read_bytes() == (stopped / name).read_bytes()
-    assert store.load(stopped).history[-1]["method"] == "nuts"
+    assert saved_fit.load(stopped).history[-1]["method"] == "nuts"

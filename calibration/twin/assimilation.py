@@ -26,7 +26,7 @@ import pandas as pd
 import tomlkit
 from jaxtyping import Float
 
-from calibration import checks, compatibility, fitting, prediction, results, store
+from calibration import checks, compatibility, fitting, prediction, results, saved_fit, store
 from calibration.methods import importance, mode
 from calibration.methods.method import Method
 from calibration.methods.reweighting import Reweighting
@@ -146,7 +146,7 @@ def assimilate_case(
         InputError: the fit or the observations cannot be used, or have been used already.
     """
     say = Clock()
-    found = store.load(fit)
+    found = saved_fit.load(fit)
     new = new if isinstance(new, Monitoring) else Monitoring(Path(new))
     inputs = [fit, new.observations, *([find_case(new.drivers)] if new.drivers else [])]
     place = store.folder_of(output, existing, inputs)
@@ -175,18 +175,20 @@ def assimilate_case(
 
 
 def assimilate(
-    fit: store.Fit | Path, new: Monitoring | Path, folder: Path, **how: Any
-) -> store.Fit:
+    fit: saved_fit.Fit | Path, new: Monitoring | Path, folder: Path, **how: Any
+) -> saved_fit.Fit:
     """Bring new observations into a fit, and return the fit to all of them.
 
     Args:
         fit, new, folder, how: as :func:`assimilate_case` takes them.
     """
     assimilate_case(fit if isinstance(fit, Path) else fit.folder, new, folder, **how)
-    return store.load(folder)
+    return saved_fit.load(folder)
 
 
-def _settings(found: store.Fit, problem: Problem, new: int, entry: store.Entry) -> store.Settings:
+def _settings(
+    found: saved_fit.Fit, problem: Problem, new: int, entry: store.Entry
+) -> store.Settings:
     """Settings of a fit with an entry more in its history."""
     return dataclasses.replace(
         found.settings,
@@ -203,7 +205,7 @@ class Step:
 
     def __init__(
         self,
-        found: store.Fit,
+        found: saved_fit.Fit,
         problem: Problem,
         settings: store.Settings,
         new: int,
@@ -254,7 +256,7 @@ class Step:
         if not file.is_file():
             self.run()
             return
-        before = store.settings_in(file, read_json(file))
+        before = saved_fit.settings_in(file, read_json(file))
         check_same(file, _files(before.history), _files(self.settings.history))
         wanted = dataclasses.replace(self.settings, method=before.method, history=before.history)
         store.go_on(self.place, wanted)
@@ -417,12 +419,12 @@ def _years(rows: pd.DataFrame) -> str:
     return str(first) if first == last else f"{first}-{last}"
 
 
-def _fitted_rows(found: store.Fit) -> np.ndarray:
+def _fitted_rows(found: saved_fit.Fit) -> np.ndarray:
     return np.asarray(found.tree["constant_data"]["fitted"].to_numpy(), bool)
 
 
 def staged(
-    found: store.Fit, folder: Path, drivers: Path | None = None, confirmed: Sequence[str] = ()
+    found: saved_fit.Fit, folder: Path, drivers: Path | None = None, confirmed: Sequence[str] = ()
 ) -> Case:
     """The case of a fit with all its files in a folder, and longer drivers if there are any.
 
@@ -516,7 +518,9 @@ def with_file(case: Case, path: Path, number: int, folder: Path) -> tuple[Case, 
 # History.
 
 
-def _entry(found: store.Fit, path: Path, name: str, rows: pd.DataFrame, seed: int) -> store.Entry:
+def _entry(
+    found: saved_fit.Fit, path: Path, name: str, rows: pd.DataFrame, seed: int
+) -> store.Entry:
     return {
         "step": len(found.history),
         "date": datetime.date.today().isoformat(),
@@ -538,7 +542,7 @@ def _files(history: Sequence[store.Entry]) -> dict[str, dict[str, str]]:
     return {"files": files | {"posterior.nc": entry.get("from", "")}}
 
 
-def _complete(found: store.Fit, problem: Problem, new: int) -> list[store.Entry]:
+def _complete(found: saved_fit.Fit, problem: Problem, new: int) -> list[store.Entry]:
     """The history of a fit; the counts of its calibration are filled in if they are missing."""
     history = [dict(entry) for entry in found.history]
     if "rows" not in history[0]:
@@ -556,7 +560,7 @@ def _complete(found: store.Fit, problem: Problem, new: int) -> list[store.Entry]
 
 
 def base_draws(
-    found: store.Fit, problem: Problem, most: int | None, seed: int
+    found: saved_fit.Fit, problem: Problem, most: int | None, seed: int
 ) -> tuple[Base, list[str]]:
     """The draws to weight, and the parameters that had to be drawn from their priors.
 
@@ -589,7 +593,7 @@ def base_draws(
     return Base(list(problem.names), joined, likelihood, efficiency), own
 
 
-def _predicted_draws(found: store.Fit) -> tuple[list[str], np.ndarray, np.ndarray | None]:
+def _predicted_draws(found: saved_fit.Fit) -> tuple[list[str], np.ndarray, np.ndarray | None]:
     """Draws of a fit whose likelihood it keeps, or else all of them."""
     if "joint" not in found.tree.children:
         return found.names, found.draws, None
@@ -601,14 +605,14 @@ def _predicted_draws(found: store.Fit) -> tuple[list[str], np.ndarray, np.ndarra
 
 
 def base_row(
-    found: store.Fit, draw: np.ndarray, problem: Problem, base: Base
+    found: saved_fit.Fit, draw: np.ndarray, problem: Problem, base: Base
 ) -> Float[np.ndarray, " parameter"]:
     """One draw of the fit in the order of a problem; what it does not know as in the base."""
     values = dict(zip(found.names, draw, strict=True))
     return np.array([values.get(n, base.draws[0, i]) for i, n in enumerate(problem.names)])
 
 
-def _efficiency(found: store.Fit, wanted: int) -> float:
+def _efficiency(found: saved_fit.Fit, wanted: int) -> float:
     """Independent draws per draw of those that are kept, mean over the parameters, at most 1."""
     facts = found.folder / "facts.json"
     if facts.is_file() and "effective" in (read := read_json(facts)):

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Array, Float
 
-from calibration import compatibility, store
+from calibration import compatibility, saved_fit
 from calibration.prediction import PREDICTED_DRAWS, QUANTILES, batches
 from calibration.priors import Priors
 from calibration.twin import forecast_report, scenario
@@ -83,7 +83,7 @@ def forecast_case(
     place = OutputFolder(output, KIND, overwrite=overwrite, inputs=[fit, asked_of])
     if draws is not None and draws < 1:
         raise InputError(f"--draws {draws}: at least 1 is needed")
-    found = store.load(fit)
+    found = saved_fit.load(fit)
     case = found.case()
     column = found.column(case)
     asked = scenario.read(asked_of, case)
@@ -117,7 +117,7 @@ KIND = Kind(
 
 def _write(
     work: Path,
-    found: store.Fit,
+    found: saved_fit.Fit,
     asked: Scenario,
     result: Forecast,
     by_year: pd.DataFrame,
@@ -131,7 +131,7 @@ def _write(
 
 
 def parameters(
-    found: store.Fit, column: Column, asked: Scenario, draws: int | None, seed: int
+    found: saved_fit.Fit, column: Column, asked: Scenario, draws: int | None, seed: int
 ) -> tuple[list[str], Float[np.ndarray, "draw parameter"]]:
     """Values of the column's parameters by draw: of the fit, and of priors that are asked for.
 

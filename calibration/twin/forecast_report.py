@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from calibration import store
+from calibration import saved_fit
 from calibration.twin import scenario
 from calibration.twin.scenario import Scenario
 from diffsoil.report import html
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 def write(
     folder: Path,
-    found: store.Fit,
+    found: saved_fit.Fit,
     asked: Scenario,
     result: Forecast,
     by_year: pd.DataFrame,
@@ -147,7 +147,7 @@ def bars(asked: Scenario, apart: pd.DataFrame) -> Figure | None:
     return picture
 
 
-def _asked(found: store.Fit, asked: Scenario, draws: int) -> str:
+def _asked(found: saved_fit.Fit, asked: Scenario, draws: int) -> str:
     last, method = found.history[-1], found.settings.method.name
     rows = {
         "fit": f"{found.settings.case}, {method}, {len(found.history) - 1} later "
@@ -231,7 +231,7 @@ def _differences(asked: Scenario, apart: pd.DataFrame, pictures: dict[str, Path]
     )
 
 
-def _beware(found: store.Fit, asked: Scenario) -> str:
+def _beware(found: saved_fit.Fit, asked: Scenario) -> str:
     texts = [
         "The spread is that of the parameters in one model and one weather: it holds neither "
         "another model, nor other weather, nor that an option is done differently than planned.",
