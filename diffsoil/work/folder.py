@@ -136,7 +136,7 @@ class OutputFolder:
         others = foreign(self.path, self.kind)
         if others:
             raise InputError(
-                f"{self.given}: holds {_some(others)}, which diffsoil did not make; move it "
+                f"{self.given}: holds {some(others)}, which diffsoil did not make; move it "
                 "elsewhere, or choose another folder"
             )
 
@@ -257,7 +257,8 @@ def _place(path: Path | str, inputs: Sequence[Path | str]) -> Path:
     return place
 
 
-def _some(names: Sequence[str]) -> str:
+def some(names: Sequence[str]) -> str:
+    """The first of some names."""
     return ", ".join(names[:MOST_NAMES]) + (", ..." if len(names) > MOST_NAMES else "")
 
 
@@ -278,7 +279,7 @@ def _state_of(given: Path, path: Path, kind: Kind) -> State:
     marker = _read_marker(path)
     if marker is None:
         if kind.older(path) is None:
-            shown = _some(sorted(p.name for p in path.iterdir() if p.name != LOCK))
+            shown = some(sorted(p.name for p in path.iterdir() if p.name != LOCK))
             raise InputError(
                 f"{given}: holds {shown}, and was not made by diffsoil for {kind.words}; choose "
                 "another folder"

@@ -22,9 +22,8 @@ from diffsoil.io import InputError
 from diffsoil.report.pictures import BLUE, GREEN, GREY, ORANGE, PINK, Figure, save
 from diffsoil.studies.vandermeij2026 import analysis
 from diffsoil.studies.vandermeij2026.analysis import BORDERS, END, LABELS
-from diffsoil.studies.vandermeij2026.suite import STORE
+from diffsoil.studies.vandermeij2026.suite import read_runs
 from diffsoil.work.files import check_output, replacing
-from diffsoil.work.store import Store
 from sensitivity.shapley import from_subsets
 
 FACTORS = ("bioclimate", "protection", "land_use", "erosion")
@@ -127,26 +126,11 @@ def read(runs_folder: Path) -> xr.Dataset:
     Raises:
         diffsoil.io.InputError: there is no suite, or some of these runs are missing.
     """
-    path = runs_folder / STORE
-    if not path.exists():
-        raise InputError(
-            f"{path}: does not exist; make it with: diffsoil study run -o {path.parent}"
-        )
-    store = Store.read(path)
-    with store.dataset() as dataset:
-        for name in (STOCK, *LABELS):
-            if name not in dataset.variables:
-                raise InputError(f"{path}: is no suite of the study, it has no {name}")
-        runs = analysis.histories(dataset)
-        wanted = analysis.find(runs, recovery="")
-        missing = wanted[~np.asarray(store.done)[wanted]]
-        if missing.size:
-            raise InputError(
-                f"{path}: {missing.size} of the {wanted.size} runs to year {END} are missing "
-                f"(such as {runs.index[missing[0]]}); "
-                f"go on with: diffsoil study run -o {runs_folder} --resume"
-            )
-        return dataset[[STOCK]].isel(scenario=wanted, year=slice(END)).load()
+
+    def chosen(dataset: xr.Dataset) -> np.ndarray:
+        return analysis.find(analysis.histories(dataset), recovery="")
+
+    return read_runs(runs_folder, [STOCK, *LABELS], chosen).isel(year=slice(END))
 
 
 def analyse(suite: xr.Dataset, source: Path) -> Drivers:

@@ -37,12 +37,11 @@ from diffsoil.studies.vandermeij2026.findings import (
     g,
     recovery_notes,
 )
-from diffsoil.studies.vandermeij2026.suite import STORE
+from diffsoil.studies.vandermeij2026.suite import read_runs
 from diffsoil.tables import Column, read_table
 from diffsoil.work.files import write_table, write_text
 from diffsoil.work.folder import Kind, OutputFolder
 from diffsoil.work.progress import say
-from diffsoil.work.store import Store
 
 TARGETS = "targets.csv"
 """What a fit writes beside its runs: the numbers before it, and which it was made to meet."""
@@ -76,8 +75,6 @@ FILES = (
     "report.html",
 )
 
-MOST_NAMES = 3
-
 
 def write_report(runs: Path, output: Path, overwrite: bool = False) -> None:
     """Write the tables, figures and verdicts of a suite into a folder, whole or not at all.
@@ -95,7 +92,7 @@ def write_report(runs: Path, output: Path, overwrite: bool = False) -> None:
     runs = Path(runs)
     place = OutputFolder(output, KIND, overwrite=overwrite, inputs=[runs])
     start = time.monotonic()
-    suite = read_suite(runs)
+    suite = read_runs(runs, (*NEEDED, *analysis.LABELS))
     before, fitted = read_targets(runs / TARGETS)
     inputs = read_inputs(runs / INPUTS)
     say(f"report: {suite.sizes['scenario']} runs read; regression and comparison")
@@ -129,30 +126,6 @@ def _older(path: Path) -> list[str] | None:
 
 
 KIND = Kind("study report", "a report of the study", (*FILES, INPUTS), older=_older)
-
-
-def read_suite(runs: Path) -> xr.Dataset:
-    """What a report needs of the runs, in memory.
-
-    Raises:
-        diffsoil.io.InputError: there are none, or some are missing.
-    """
-    path = runs / STORE
-    if not path.exists():
-        raise InputError(f"{path}: does not exist; make it with: diffsoil study run -o {runs}")
-    store = Store(path)
-    missing = [name for name, done in zip(store.rows, store.done, strict=True) if not done]
-    if missing:
-        names = ", ".join(missing[:MOST_NAMES]) + (", ..." if len(missing) > MOST_NAMES else "")
-        raise InputError(
-            f"{path}: {len(missing)} of {len(store.rows)} runs are missing ({names}); "
-            f"go on with: diffsoil study run -o {runs} --resume"
-        )
-    with store.dataset() as dataset:
-        lacking = [n for n in (*NEEDED, *analysis.LABELS) if n not in dataset.variables]
-        if lacking:
-            raise InputError(f"{path}: is no suite of the study, it has no {lacking[0]}")
-        return dataset[list(NEEDED)].load()
 
 
 def read_targets(path: Path) -> tuple[dict[str, float], list[str]]:

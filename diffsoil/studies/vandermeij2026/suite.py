@@ -5,16 +5,17 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import xarray as xr
 from jaxtyping import Array, Float
 
 from diffsoil.cases import set_parameters
@@ -33,13 +34,10 @@ from diffsoil.time import Phase, Record, advance
 from diffsoil.work import ensemble
 from diffsoil.work.ensemble import Batch
 from diffsoil.work.files import write_copy
-from diffsoil.work.folder import Kind, OutputFolder, having
+from diffsoil.work.folder import Kind, OutputFolder, having, some
 from diffsoil.work.pool import Pool, cluster
 from diffsoil.work.progress import say
 from diffsoil.work.store import Store
-
-if TYPE_CHECKING:
-    import xarray as xr
 
 OUTPUT_INTERVAL = 100
 """Years between two profiles that are kept."""
@@ -393,8 +391,6 @@ def column(study: Study, protection: str) -> Column:
 
 def template(study: Study, scenarios: Sequence[Scenario]) -> xr.Dataset:
     """What the store of some runs holds: names, units, coordinates; no values yet."""
-    import xarray as xr
-
     years = study.description.recovery_until
     grid = study.base.file.grid
     size = {"scenario": len(scenarios), "year": years, "depth_m": grid.layers}
@@ -489,6 +485,39 @@ def run_study(
         _copy_fit(study, place.path)
         _compute(study, made, chosen, pool)
     say(f"study: {made.progress()} in {output / STORE}")
+
+
+def read_runs(
+    folder: Path,
+    names: Sequence[str],
+    chosen: Callable[[xr.Dataset], np.ndarray] | None = None,
+) -> xr.Dataset:
+    """Results of the runs in a folder, in memory.
+
+    Args:
+        folder: that :func:`run_study` wrote.
+        names: variables and labels that are needed.
+        chosen: tells the numbers of the runs that are needed; all if not given.
+
+    Raises:
+        diffsoil.io.InputError: there are none, or some of them are missing.
+    """
+    path, again = folder / STORE, f"diffsoil study run -o {folder}"
+    if not path.exists():
+        raise InputError(f"{path}: does not exist; make it with: {again}")
+    store = Store(path)
+    with store.dataset() as dataset:
+        lacking = [n for n in names if n not in dataset.variables]
+        if lacking:
+            raise InputError(f"{path}: is no suite of the study, it has no {lacking[0]}")
+        wanted = np.arange(store.done.size) if chosen is None else chosen(dataset)
+        missing = [store.rows[row] for row in wanted if not store.done[row]]
+        if missing:
+            raise InputError(
+                f"{path}: {len(missing)} of {wanted.size} runs are missing ({some(missing)}); "
+                f"go on with: {again} --resume"
+            )
+        return dataset[list(names)].isel(scenario=wanted).load()
 
 
 def _left(study: Study, store: Store, chosen: Sequence[Scenario]) -> list[Scenario]:
