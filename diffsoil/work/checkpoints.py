@@ -165,6 +165,11 @@ ASKED = "asked.json"
 KIND = Kind("progress", "an interrupted run", (ASKED, f"{'[0-9a-f]' * 32}.npz"), resumable=True)
 
 
+def progress_of(output: Path) -> Path:
+    """The folder beside an output in which its checkpoints are kept."""
+    return output.with_name(f"{output.stem}_progress")
+
+
 @contextlib.contextmanager
 def beside(
     output: Path, asked: Mapping[str, Any], existing: Existing, report: Say, discard: bool = True
@@ -184,7 +189,7 @@ def beside(
         InputError: the folder is there and neither is said, is not ours, is of another run, or
             other inputs.
     """
-    path = output.with_name(f"{output.stem}_progress")
+    path = progress_of(output)
     resume = existing.resume and (path / MARKER).exists()
     with OutputFolder(path, KIND, overwrite=existing.overwrite, resume=resume) as place:
         file = place.work / ASKED

@@ -36,7 +36,7 @@ from diffsoil.studies.vandermeij2026.suite import (
     stocks,
     stocks_and_slopes,
 )
-from diffsoil.work.checkpoints import Checkpoints, beside
+from diffsoil.work.checkpoints import Checkpoints, beside, progress_of
 from diffsoil.work.ensemble import Batch
 from diffsoil.work.files import check_output, write_table
 from diffsoil.work.output_file import OutputFile, case_with_note
@@ -430,6 +430,9 @@ def fit_study(
     target = OutputFile(output, again, like=case_with_note("fit"), inputs=case_files(study.base))
     for path in files.values():
         check_output(path, again)
+    before = output.with_name(f"{output.stem}_steps.json")
+    if existing.resume and before.exists() and not progress_of(output).exists():
+        raise InputError(f"{before}: cannot resume: it was begun by another version of diffsoil")
     inputs = load_inputs(data_path("study", "inputs.toml"))
     key = {
         "study": fingerprint(study),
