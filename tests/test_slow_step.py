@@ -58,25 +58,26 @@ def test_draws_that_weights_cannot_correct_are_drawn_again_with_the_own_step(
         name = "twice"
 
         def draw(self, problem, start, seed, checkpoints, report):
-            asked.append((problem, start, folder))
+            asked.append((problem, start, checkpoints._folder))
             return Draws(z, log_proposal=np.zeros((2, 200)), gradients=10.0)
 
-    def weighted(problem, drawn, folder, say, resume, name):
+    def weighted(problem, drawn, checkpoints, say):
         assert problem is fine  # predictions are those of the case's own step
-        return "predicted", Weights(np.full(400, 1 / 400), 0.2 if name.endswith("fine") else k, 300)
+        of_fine = checkpoints._folder.name.endswith("fine")
+        return "predicted", Weights(np.full(400, 1 / 400), 0.2 if of_fine else k, 300)
 
     monkeypatch.setattr(fitting.mode, "start", lambda problem, *_: problem)
     monkeypatch.setattr(fitting, "predictions", weighted)
     wanted = SimpleNamespace(method=Twice(), seed=0)
     _, _, weights, facts = fitting.sampled(fine, coarse, wanted, tmp_path, silent, False)
-    assert asked[0] == (coarse, coarse, tmp_path)
+    assert asked[0] == (coarse, coarse, tmp_path / "twice")
     assert len(asked) == 1 + again
     assert facts["pareto_k"] == weights.k == (0.2 if again else k)
     assert facts.get("coarse_k") == (k if again else None)
     assert facts["gradients"] == 10.0 * len(asked)
     if again:
         problem, start, folder = asked[1]
-        assert (problem, folder) == (fine, tmp_path / "fine")
+        assert (problem, folder) == (fine, tmp_path / "fine" / "twice")
         flat = z.reshape(-1, 2)
         np.testing.assert_allclose(start.mean, flat.mean(axis=0))
         np.testing.assert_allclose(start.covariance, np.cov(flat.T))
