@@ -202,7 +202,7 @@ def sampled(
     start = (
         mode.start(first, method.starts, wanted.seed, folder, say, resume)
         if method.needs_gradients
-        else mode.wide(np.asarray(first.coordinates.unbounded(first.defaults)))
+        else mode.wide(np.asarray(first.reparameterization.unbounded(first.defaults)))
     )
     drawn = method.draw(first, start, wanted.seed, kept(method.name), say)
     facts: Facts = {"method": method.name, "seconds": time.monotonic() - began}

@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float
 from calibration.likelihood import ERROR, MEMORY, METHOD, ErrorModel, Spread
 from calibration.operator import Operator, decomposition_rates
 from calibration.priors import Priors
-from calibration.reparameterization import Coordinates
+from calibration.reparameterization import Reparameterization
 from diffsoil.forward import Forward
 
 
@@ -128,12 +128,12 @@ class Posterior(eqx.Module):
 
     Attributes:
         likelihood: of bounded parameters.
-        coordinates: from unbounded parameters to bounded ones.
+        reparameterization: from unbounded parameters to bounded ones.
         priors: of bounded parameters.
     """
 
     likelihood: Likelihood
-    coordinates: Coordinates
+    reparameterization: Reparameterization
     priors: Priors = eqx.field(static=True)
 
     def __call__(
@@ -145,10 +145,10 @@ class Posterior(eqx.Module):
             z: unbounded parameters.
             value: what was measured; that of the table if not given.
         """
-        terms = self.likelihood.predict(self.coordinates.bounded(z), value).log_likelihood
+        terms = self.likelihood.predict(self.reparameterization.bounded(z), value).log_likelihood
         return self.log_prior(z) + self.likelihood.joint(terms)
 
     def log_prior(self, z: Float[Array, " parameter"]) -> Float[Array, ""]:
         """Logarithm of the prior density of unbounded parameters."""
-        x = self.coordinates.bounded(z)
-        return self.priors.log_density(x) + self.coordinates.log_jacobian(z)
+        x = self.reparameterization.bounded(z)
+        return self.priors.log_density(x) + self.reparameterization.log_jacobian(z)

@@ -17,7 +17,7 @@ from calibration.observations import Known, read, topsoil_cm
 from calibration.operator import LAYERS, first_observed, operator, recorded, refuse_unmoved
 from calibration.posterior import Likelihood, Posterior, Prediction
 from calibration.priors import Priors
-from calibration.reparameterization import Coordinates, coordinates
+from calibration.reparameterization import Reparameterization, reparameterization
 from diffsoil.cases import Case, load_case
 from diffsoil.cases.arrays import Plan, build, check
 from diffsoil.column import Column
@@ -134,15 +134,15 @@ class Problem:
         return list({**chosen, **{n: p for n, p in of_errors.items() if n not in chosen}}.values())
 
     @functools.cached_property
-    def coordinates(self) -> Coordinates:
+    def reparameterization(self) -> Reparameterization:
         """Unbounded coordinates of the free parameters: only a search or a sampler needs them."""
         with jax.ensure_compile_time_eval():  # it may be in the midst of being compiled
-            return coordinates(self.parameters, self.column, self._given)
+            return reparameterization(self.parameters, self.column, self._given)
 
     @functools.cached_property
     def posterior(self) -> Posterior:
         """Density of unbounded parameters."""
-        return Posterior(self.likelihood, self.coordinates, self.priors)
+        return Posterior(self.likelihood, self.reparameterization, self.priors)
 
     @property
     def members(self) -> tuple[str, ...]:
@@ -161,7 +161,7 @@ class Problem:
 
     def bounded(self, z: Float[np.ndarray, "... parameter"]) -> Float[np.ndarray, "... parameter"]:
         """Parameter values of unbounded parameters, with any leading axes."""
-        flat = jax.vmap(self.coordinates.bounded)(jnp.asarray(z.reshape(-1, z.shape[-1])))
+        flat = jax.vmap(self.reparameterization.bounded)(jnp.asarray(z.reshape(-1, z.shape[-1])))
         return np.asarray(flat).reshape(z.shape)
 
     def predict_many(self, x: Float[Array, "device draw parameter"]) -> Prediction:

@@ -38,7 +38,7 @@ LOAM_CLAY = 23.4
 RATES = ("carbon.k_rpm", "carbon.k_bio", "carbon.k_hum")
 
 
-class Coordinates(eqx.Module):
+class Reparameterization(eqx.Module):
     """Unbounded coordinates of the free parameters."""
 
     transform: Transform
@@ -114,7 +114,9 @@ class Shear(eqx.Module):
         return jax.vmap(overall)(self.surface)
 
 
-def coordinates(parameters: list[Parameter], column: Column, plan: Plan) -> Coordinates:
+def reparameterization(
+    parameters: list[Parameter], column: Column, plan: Plan
+) -> Reparameterization:
     """Coordinates of some free parameters.
 
     A developed soil is simulated here, with the default parameters.
@@ -129,7 +131,7 @@ def coordinates(parameters: list[Parameter], column: Column, plan: Plan) -> Coor
     protection = [p for p in column.processes if isinstance(p, Protection)]
     moving = any(name.startswith("protection.") for name in names)
     if not (protection and moving) or plan.experiment is None:
-        return Coordinates(transform, None)
+        return Reparameterization(transform, None)
     state = jax.tree.map(lambda leaf: leaf[0], initial_state(column, plan))
     values = column.values()
     fixed = {name: values[name] for name in RATES}
@@ -145,7 +147,7 @@ def coordinates(parameters: list[Parameter], column: Column, plan: Plan) -> Coor
         of_member=jnp.asarray(of_member),
         default_turnover=jnp.log(_turnover_time(names, fixed, defaults)),
     )
-    return Coordinates(transform, shear)
+    return Reparameterization(transform, shear)
 
 
 def _turnover_time(

@@ -87,8 +87,8 @@ class Replicates:
         of_truth, of_data = jax.random.split(key)
         truth = self.problem.priors.sample(of_truth, 1)[0]
         value = self._simulate(of_data, truth, self.problem.likelihood)
-        z = self._posterior(self.problem.coordinates.unbounded(truth), value, number)
-        x = np.asarray(jax.vmap(self.problem.coordinates.bounded)(jnp.asarray(z)))
+        z = self._posterior(self.problem.reparameterization.unbounded(truth), value, number)
+        x = np.asarray(jax.vmap(self.problem.reparameterization.bounded)(jnp.asarray(z)))
         return (x < np.asarray(truth)).sum(axis=0)
 
     def _posterior(self, truth: Array, value: Array, number: int) -> np.ndarray:

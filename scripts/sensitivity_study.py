@@ -33,7 +33,7 @@ from diffsoil.work.files import replacing
 from diffsoil.work.progress import say
 from diffsoil.work.store import Store
 from sensitivity import derivative, variance
-from sensitivity.distributions import law
+from sensitivity.distributions import distribution
 from sensitivity.folder import COLUMNS_OF, Folder, read_table
 from sensitivity.indices import outlying
 from sensitivity.jobs import Draws
@@ -76,7 +76,7 @@ def agreement(folder: Path, name: str) -> pd.DataFrame:
     """
     told = Folder(folder).told[name]
     problem = Problem(told["case"], told["outputs"], [of["name"] for of in told["inputs"]])
-    draws = Draws([law(of.parameter) for of in problem.inputs], samples=BASE_POINTS)
+    draws = Draws([distribution(of.parameter) for of in problem.inputs], samples=BASE_POINTS)
     design = draws.points("sobol")[1]
     assert design is not None
     stores = {}
@@ -98,7 +98,7 @@ def agreement(folder: Path, name: str) -> pd.DataFrame:
         for n in (n for n in SIZES if n <= len(slopes["x"])):
             found = derivative.dgsm(
                 slopes["x"][:n], slopes["gradient"][:n, place], slopes["value"][:n, place],
-                draws.laws, resamples=2,
+                draws.distributions, resamples=2,
             )  # fmt: skip
             first = np.argsort(-found.estimates["mu_star"].value)[:FIRST]
             missed = [problem.names[i] for i in order if i not in first]

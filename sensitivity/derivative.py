@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sensitivity.distributions import Law
+from sensitivity.distributions import Distribution
 from sensitivity.indices import (
     CONSTANT,
     RESAMPLES,
@@ -39,7 +39,7 @@ def dgsm(
     x: np.ndarray,
     gradient: np.ndarray,
     y: np.ndarray,
-    laws: Sequence[Law] | None,
+    distributions: Sequence[Distribution] | None,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Result:
@@ -57,29 +57,39 @@ def dgsm(
       share of the variance if the output is a straight line in each input.
     - ``ST_bound``: ``nu`` times the Poincare constant over the variance of the output, which
       the total Sobol index cannot exceed (Lamboni et al. 2013; Roustant, Barthe & Iooss 2017).
-      For a lognormal law the smaller of two such bounds, with the derivative by the value and
-      by its logarithm. It is a bound of independent inputs only and may be above 1.
+      For a lognormal distribution the smaller of two such bounds, with the derivative by the value
+      and by its logarithm. It is a bound of independent inputs only and may be above 1.
 
     Args:
-        x: values of the inputs, drawn from their laws, [n, input].
+        x: values of the inputs, drawn from their distributions, [n, input].
         gradient: exact derivative of the output by each input, [n, input].
         y: output, [n]. A run with anything that is not finite is left out and counted.
-        laws: of the inputs; None for inputs that depend on each other: without ``ST_bound``, and
+        distributions: of the inputs; None for inputs that depend on each other: without
+            ``ST_bound``, and
             with derivatives by the input over its standard deviation in ``mu_star``.
         resamples, seed: of the bootstrap.
     """
     kept = usable(y, x, gradient)
     x, gradient, y, dropped = x[kept], gradient[kept], y[kept], int((~kept).sum())
     n, k = gradient.shape
-    names = ("mu_star", "mu_scaled", "nu", "nu_scaled", *(() if laws is None else ("ST_bound",)))
+    names = (
+        "mu_star",
+        "mu_scaled",
+        "nu",
+        "nu_scaled",
+        *(() if distributions is None else ("ST_bound",)),
+    )
     if note := _useless(y):
         empty = {name: nothing(k) for name in names}
         return Result("dgsm", empty, n, dropped, note == CONSTANT, note)
 
     weights = np.vstack([np.full((1, n), 1.0 / n), resampling(n, resamples, seed)])
-    found = _measures(weights, x, gradient, _variance(weights, y)[:, None], laws)
+    found = _measures(weights, x, gradient, _variance(weights, y)[:, None], distributions)
     estimates = {name: interval(values[0], values[1:]) for name, values in found.items()}
-    notes = [told_outlying(y), "" if laws is None else _told_too_small(estimates["ST_bound"])]
+    notes = [
+        told_outlying(y),
+        "" if distributions is None else _told_too_small(estimates["ST_bound"]),
+    ]
     return Result("dgsm", estimates, n, dropped, note="; ".join(filter(None, notes)))
 
 
@@ -99,12 +109,12 @@ def _measures(
     x: np.ndarray,
     gradient: np.ndarray,
     variance: np.ndarray,
-    laws: Sequence[Law] | None,
+    distributions: Sequence[Distribution] | None,
 ) -> dict[str, np.ndarray]:
     """The measures of :func:`dgsm` in each resample, [resample, input]."""
     nu = weights @ gradient**2
-    spread = x.std(axis=0) if laws is None else np.array([law.sd for law in laws])
-    stretch = spread if laws is None else _stretch(laws, x)
+    spread = x.std(axis=0) if distributions is None else np.array([of.sd for of in distributions])
+    stretch = spread if distributions is None else _stretch(distributions, x)
     mu_star = weights @ np.abs(gradient * stretch)
     found = {
         "mu_star": mu_star,
@@ -112,17 +122,17 @@ def _measures(
         "nu": nu,
         "nu_scaled": nu * spread**2 / variance,
     }
-    if laws is not None:
-        constant = np.array([law.poincare() for law in laws])
-        log_constant = np.array([law.log_poincare() for law in laws])
+    if distributions is not None:
+        constant = np.array([of.poincare() for of in distributions])
+        log_constant = np.array([of.log_poincare() for of in distributions])
         by_logarithm = weights @ (x**2 * gradient**2)
         found["ST_bound"] = np.fmin(constant * nu, log_constant * by_logarithm) / variance
     return found
 
 
-def _stretch(laws: Sequence[Law], x: np.ndarray) -> np.ndarray:
+def _stretch(distributions: Sequence[Distribution], x: np.ndarray) -> np.ndarray:
     """Change of each input by that of its normal score, [n, input]."""
-    return np.stack([law.stretch(x[:, i]) for i, law in enumerate(laws)], axis=1)
+    return np.stack([of.stretch(x[:, i]) for i, of in enumerate(distributions)], axis=1)
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -168,7 +178,7 @@ def active_subspace(
 
     Args:
         x, gradient, y: as in :func:`dgsm`.
-        centre, spread: mean and standard deviation of each input, of its law or posterior,
+        centre, spread: mean and standard deviation of each input, of its distribution or posterior,
             [input]. They make directions comparable; another scale is another subspace.
         resamples, seed: of the bootstrap.
         dimension: taken instead of the one that the eigenvalues suggest.

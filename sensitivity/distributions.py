@@ -1,4 +1,4 @@
-"""What the inputs of a study are drawn from: independent laws, or draws that belong together."""
+"""What the inputs of a study are drawn from: independent of each other, or joint draws."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CLOSEST = 5e-5  # of the range; nodes that are closer would only add rounding er
 
 
 @dataclasses.dataclass(frozen=True)
-class Law:
+class Distribution:
     """Distribution of one input, independent of the others, truncated to ``[lower, upper]``.
 
     ``uniform`` uses the bounds alone; ``normal`` has the mean ``location`` and the standard
@@ -61,9 +61,9 @@ class Law:
     def stretch(self, x: ArrayLike) -> np.ndarray:
         """Change of the value by that of its normal score, any shape, in the unit of the value.
 
-        The normal score z of a value has the same probability in the standard normal law; dx/dz
-        is the standard deviation of a normal law, and ``scale * x`` of a lognormal one, if they
-        are not truncated.
+        The normal score z of a value has the same probability in the standard normal distribution.
+        Where nothing is truncated dx/dz is the standard deviation of a normal distribution, and
+        ``scale * x`` of a lognormal one.
         """
         density = self.density(x)
         score = stats.norm.ppf(self.probability(x))
@@ -85,10 +85,10 @@ class Law:
 
         In the square of the unit of the value; the derivative is by the value itself.
 
-        ``(upper - lower)^2 / pi^2`` for the uniform law. For the others one over the smallest
-        non-zero eigenvalue of ``-(f' p)' = lambda f p`` with ``f' = 0`` at the bounds, p the
-        density, by finite elements (Roustant, Barthe & Iooss 2017, section 4). The wider a
-        lognormal law reaches, the larger is its constant, without end: see
+        ``(upper - lower)^2 / pi^2`` for the uniform distribution. For the others one over the
+        smallest non-zero eigenvalue of ``-(f' p)' = lambda f p`` with ``f' = 0`` at the bounds, p
+        the density, by finite elements (Roustant, Barthe & Iooss 2017, section 4). The wider a
+        lognormal distribution reaches, the larger is its constant, without end: see
         :meth:`log_poincare`.
         """
         if self.kind == "uniform":
@@ -96,10 +96,10 @@ class Law:
         return self._constant
 
     def log_poincare(self) -> float:
-        """Least C with Var f(X) <= C E[(X f'(X))^2], for a lognormal law; otherwise NaN.
+        """Least C with Var f(X) <= C E[(X f'(X))^2], for a lognormal distribution; otherwise NaN.
 
-        That is the inequality of the normal law of the logarithm, whose constant is never above
-        ``scale^2`` however wide the bounds are.
+        That is the inequality of the normal distribution of the logarithm, whose constant is never
+        above ``scale^2`` however wide the bounds are.
         """
         if self.kind != "lognormal":
             return math.nan
@@ -110,13 +110,13 @@ class Law:
         return _spectral_constant(self)
 
     @cached_property
-    def _log(self) -> Law:
-        """Law of the logarithm of a lognormal value."""
+    def _log(self) -> Distribution:
+        """Distribution of the logarithm of a lognormal value."""
         lower, upper = (float(self._outer(x)) for x in (self.lower, self.upper))
         middle = math.log(self.location)
         # no more than 40 standard deviations: nothing is left out there, and the grid stays finite
         lower = max(lower, min(middle, upper) - 40.0 * self.scale)
-        return Law(self.name, "normal", lower, upper, middle, self.scale)
+        return Distribution(self.name, "normal", lower, upper, middle, self.scale)
 
     @cached_property
     def _frozen(self) -> Any:
@@ -132,7 +132,7 @@ class Law:
     def _moments(self) -> tuple[float, float]:
         if self.kind != "lognormal":
             return float(self._frozen.mean()), float(self._frozen.std())
-        # moments of a truncated lognormal law: a normal law that is shifted by the variance
+        # a truncated lognormal distribution has those of a normal one shifted by the variance
         s, middle = self.scale, math.log(self.location)
         ends = (np.array([self._outer(self.lower), self._outer(self.upper)]) - middle) / s
 
@@ -144,7 +144,7 @@ class Law:
         return mean, math.sqrt(max(raw(2) - mean**2, 0.0))
 
     def _outer(self, x: ArrayLike) -> np.ndarray:
-        """The value as the normal law knows it: the logarithm of a lognormal one."""
+        """The value as the normal distribution knows it: the logarithm of a lognormal one."""
         x = np.asarray(x, float)
         if self.kind != "lognormal":
             return x
@@ -161,16 +161,16 @@ class Law:
         return -0.5 * ((z - middle) / self.scale) ** 2 - (z if self.kind == "lognormal" else 0.0)
 
 
-def _spectral_constant(law: Law) -> float:
-    """One over the smallest non-zero eigenvalue of a truncated law.
+def _spectral_constant(distribution: Distribution) -> float:
+    """One over the smallest non-zero eigenvalue of a truncated distribution.
 
     Linear elements, mass lumped to the nodes; only ratios of densities matter, so that nothing
     underflows far out in a tail.
     """
-    x = _nodes(law)
+    x = _nodes(distribution)
     width = np.diff(x)
     middle = 0.5 * (x[1:] + x[:-1])
-    log_density = law._log_density(middle)
+    log_density = distribution._log_density(middle)
     log_mass = np.full(len(x), -np.inf)
     half = log_density + np.log(0.5 * width)
     log_mass[:-1] = half
@@ -185,17 +185,17 @@ def _spectral_constant(law: Law) -> float:
     return 1.0 / float(gap[0])
 
 
-def _nodes(law: Law) -> np.ndarray:
-    """Nodes from bound to bound, dense where the law has its mass."""
-    lower, upper = law.lower, law.upper
-    if law.kind == "lognormal":
-        smallest = law.location * math.exp(-8.0 * law.scale)
+def _nodes(distribution: Distribution) -> np.ndarray:
+    """Nodes from bound to bound, dense where the distribution has its mass."""
+    lower, upper = distribution.lower, distribution.upper
+    if distribution.kind == "lognormal":
+        smallest = distribution.location * math.exp(-8.0 * distribution.scale)
         dense = np.geomspace(max(lower, min(smallest, 1e-3 * upper)), upper, NODES)
     else:
-        reach = 12.0 * law.scale
-        near = min(max(law.location, lower), upper)  # where the density is highest
+        reach = 12.0 * distribution.scale
+        near = min(max(distribution.location, lower), upper)  # where the density is highest
         lower, upper = max(lower, near - reach), min(upper, near + reach)
-        dense = law.location + np.linspace(-reach, reach, NODES)
+        dense = distribution.location + np.linspace(-reach, reach, NODES)
     dense = dense[(dense > lower) & (dense < upper)]
     x = np.union1d(np.linspace(lower, upper, NODES), dense)
     closest = CLOSEST * (upper - lower)
@@ -205,22 +205,22 @@ def _nodes(law: Law) -> np.ndarray:
     return x
 
 
-def law(parameter: Parameter, kind: Literal["prior", "uniform"] = "prior") -> Law:
-    """Law of a parameter: its prior, or all its range evenly.
+def distribution(parameter: Parameter, kind: Literal["prior", "uniform"] = "prior") -> Distribution:
+    """Distribution of a parameter: its prior, or all its range evenly.
 
     Args:
         parameter: from the parameter table.
         kind: ``prior``, or ``uniform`` between the bounds.
 
     Raises:
-        diffsoil.io.InputError: the law would have no finite range. A prior without a bound has
-            one: all but ``TAIL`` of its probability.
+        diffsoil.io.InputError: the distribution would have no finite range. A prior without a
+            bound has one: all but ``TAIL`` of its probability.
     """
     p, prior = parameter, parameter.prior
     shape = "uniform" if kind == "uniform" else prior.kind
     lower, upper = p.lower, p.upper
     if shape != "uniform":
-        free = Law(p.name, shape, lower, upper, prior.location, prior.scale)
+        free = Distribution(p.name, shape, lower, upper, prior.location, prior.scale)
         lower = lower if math.isfinite(lower) else float(free.quantile(TAIL))
         upper = upper if math.isfinite(upper) else float(free.quantile(1.0 - TAIL))
     if not (math.isfinite(lower) and math.isfinite(upper)):
@@ -232,25 +232,28 @@ def law(parameter: Parameter, kind: Literal["prior", "uniform"] = "prior") -> La
     if not lower < upper:
         raise InputError(f"parameter {p.name} has no range (bounds {p.lower:g} to {p.upper:g})")
     if shape == "uniform":
-        return Law(p.name, "uniform", lower, upper)
-    return Law(p.name, shape, lower, upper, prior.location, prior.scale)
+        return Distribution(p.name, "uniform", lower, upper)
+    return Distribution(p.name, shape, lower, upper, prior.location, prior.scale)
 
 
 def sample(
-    laws: Sequence[Law], n: int, seed: int, kind: Literal["sobol", "random"] = "sobol"
+    distributions: Sequence[Distribution],
+    n: int,
+    seed: int,
+    kind: Literal["sobol", "random"] = "sobol",
 ) -> np.ndarray:
-    """Points drawn from independent laws, [n, input].
+    """Points drawn from independent distributions, [n, input].
 
     The same for the same seed, and the first m of n points are the m points: a study can be
     made larger without losing what it has.
 
     Args:
-        laws: of each input.
+        distributions: of each input.
         n: number of points.
         seed: of the random numbers.
         kind: a scrambled Sobol sequence (evenest for n a power of two), or independent points.
     """
-    return quantiles(laws, unit_sample(len(laws), n, seed, kind))
+    return quantiles(distributions, unit_sample(len(distributions), n, seed, kind))
 
 
 def unit_sample(
@@ -264,14 +267,14 @@ def unit_sample(
         return np.asarray(qmc.Sobol(k, rng=np.random.default_rng(seed)).random(n))
 
 
-def quantiles(laws: Sequence[Law], u: np.ndarray) -> np.ndarray:
+def quantiles(distributions: Sequence[Distribution], u: np.ndarray) -> np.ndarray:
     """Points of the unit cube, [n, input], as values of the inputs."""
-    return np.stack([law.quantile(u[:, i]) for i, law in enumerate(laws)], axis=-1)
+    return np.stack([of.quantile(u[:, i]) for i, of in enumerate(distributions)], axis=-1)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Posterior:
-    """Inputs that belong together: joint draws, used instead of laws.
+    """Inputs that belong together: joint draws, used instead of distributions.
 
     Attributes:
         names: of the inputs.

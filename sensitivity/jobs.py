@@ -25,7 +25,7 @@ from diffsoil.work.pool import Pool, cores
 from diffsoil.work.progress import say
 from diffsoil.work.store import DONE, Store
 from sensitivity import variance
-from sensitivity.distributions import Law, Posterior, sample
+from sensitivity.distributions import Distribution, Posterior, sample
 from sensitivity.folder import COLUMNS_OF, Folder
 from sensitivity.options import Method
 from sensitivity.problem import (
@@ -61,15 +61,15 @@ class Draws:
     """What the inputs of a problem are drawn from, and how many times.
 
     Attributes:
-        laws: of each input, independent of each other; those of the marginals' bounds and priors
-            where there is a posterior.
-        posterior: joint draws, used instead of laws; None if there are none.
+        distributions: of each input, independent of each other; those of the marginals' bounds and
+            priors where there is a posterior.
+        posterior: joint draws, used instead of distributions; None if there are none.
         samples: draws, trajectories or base points; None for those of :data:`SAMPLES`.
         seed: of the random numbers.
         second: whether Sobol indices of second order are wanted.
     """
 
-    laws: list[Law]
+    distributions: list[Distribution]
     posterior: Posterior | None = None
     samples: int | None = None
     seed: int = 0
@@ -81,11 +81,11 @@ class Draws:
         if store == "gradients":
             if self.posterior is not None:
                 return self.posterior.sample(n, self.seed), None
-            return sample(self.laws, n, self.seed), None
+            return sample(self.distributions, n, self.seed), None
         if store == "morris":
-            design = variance.morris_design(self.laws, n, self.seed)
+            design = variance.morris_design(self.distributions, n, self.seed)
         else:
-            design = variance.sobol_design(self.laws, n, self.seed, self.second)
+            design = variance.sobol_design(self.distributions, n, self.seed, self.second)
         return design.x, design
 
     @property
@@ -93,14 +93,14 @@ class Draws:
         """Mean of each input."""
         if self.posterior is not None:
             return self.posterior.mean
-        return np.array([of.mean for of in self.laws])
+        return np.array([of.mean for of in self.distributions])
 
     @property
     def spread(self) -> np.ndarray:
         """Standard deviation of each input."""
         if self.posterior is not None:
             return self.posterior.sd
-        return np.array([of.sd for of in self.laws])
+        return np.array([of.sd for of in self.distributions])
 
 
 def computation(store: str) -> Callable[..., dict[str, np.ndarray]]:
@@ -120,9 +120,11 @@ def description(
     problem: Problem, kind: Kind, draws: Draws, posterior: Path | None
 ) -> dict[str, Any]:
     """What is asked of a case, as it is written down."""
-    laws = [str(dataclasses.asdict(of)) for of in draws.laws]
+    distributions = [str(dataclasses.asdict(of)) for of in draws.distributions]
     if draws.posterior is not None:
-        laws = [hashlib.sha256(np.ascontiguousarray(draws.posterior.draws).tobytes()).hexdigest()]
+        distributions = [
+            hashlib.sha256(np.ascontiguousarray(draws.posterior.draws).tobytes()).hexdigest()
+        ]
     return {
         "case": str(problem.case.path),
         "title": problem.case.file.title,
@@ -146,7 +148,7 @@ def description(
         ],
         "prior": kind,
         "posterior": None if posterior is None else str(posterior),
-        "laws": laws,
+        "distributions": distributions,
         "mechanisms": list(problem.case.file.protection),
         "minimum": problem.case.file.minimum,
     }
@@ -160,7 +162,7 @@ def _windows(problem: Problem) -> np.ndarray:
 
 def difference(before: dict[str, Any], content: dict[str, Any]) -> str:
     """In what two studies of a case differ that cannot go together, in words, or nothing."""
-    keys = ("content", "outputs", "inputs", "prior", "laws")
+    keys = ("content", "outputs", "inputs", "prior", "distributions")
     return changed(*({key: of.get(key) for key in keys} for of in (before, content)))
 
 
@@ -200,7 +202,7 @@ class Job:
         told = description(self.problem, "prior", self.draws, None)
         key = told["content"] | {
             "outputs": told["outputs"],
-            "distributions": told["laws"],
+            "distributions": told["distributions"],
             "inputs": [of["keys"] for of in told["inputs"]],
             "seed": self.draws.seed,
             "second": self.draws.second,

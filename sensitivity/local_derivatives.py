@@ -11,7 +11,7 @@ import pandas as pd
 
 from diffsoil.forward import Forward
 from diffsoil.work.pool import Pool, cluster, collect
-from sensitivity.distributions import Law, law
+from sensitivity.distributions import Distribution, distribution
 from sensitivity.indices import Result
 from sensitivity.outputs import Output, ages, parse
 from sensitivity.problem import Problem, gradients, with_outputs
@@ -31,8 +31,8 @@ class Local:
         indices: of the outputs of the problem: ``derivative`` (unit of the output / unit of the
             input), ``elasticity`` (relative change of the output per relative change of the
             input; none where the input or the output is 0), ``relative_to_sd`` (relative change
-            of the output by one standard deviation of the input's law), and the elasticity with
-            the other minimum of the protection modifiers, ``elasticity_soft`` or
+            of the output by one standard deviation of the input's distribution), and the
+            elasticity with the other minimum of the protection modifiers, ``elasticity_soft`` or
             ``elasticity_hard``.
         course: elasticities of a stock through time, and of carbon by depth.
     """
@@ -44,7 +44,7 @@ class Local:
 def local(
     problem: Problem,
     pool: Pool | None = None,
-    laws: Sequence[Law] | None = None,
+    distributions: Sequence[Distribution] | None = None,
     courses: bool = True,
 ) -> Local:
     """Derivatives of all outputs by all inputs at the values that the case has.
@@ -52,10 +52,10 @@ def local(
     Args:
         problem: what is differentiated.
         pool: who computes; this process if not given.
-        laws: of the inputs; their priors if not given.
+        distributions: of the inputs; their priors if not given.
         courses: also follow elasticities through time and depth.
     """
-    laws = laws or [law(of.parameter) for of in problem.inputs]
+    distributions = distributions or [distribution(of.parameter) for of in problem.inputs]
     more = _courses(problem) if courses else []
     outputs = (*problem.outputs, *more)
     models = {"": with_outputs(problem.model, outputs)}
@@ -73,7 +73,7 @@ def local(
     courses_found: list[pd.DataFrame] = []
     for suffix, (y, slope) in zip(models, found, strict=True):
         for i, output in enumerate(outputs):
-            measures = _measures(y[i], slope[i], problem.defaults, laws)
+            measures = _measures(y[i], slope[i], problem.defaults, distributions)
             chosen = measures if not suffix and i < own else {"elasticity": measures["elasticity"]}
             into = tables if i < own else courses_found
             result = Result.exact("local", {k + suffix: v for k, v in chosen.items()}, 1)
@@ -92,9 +92,9 @@ def _at(argument: tuple[Forward, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _measures(
-    y: float, slope: np.ndarray, x: np.ndarray, laws: Sequence[Law]
+    y: float, slope: np.ndarray, x: np.ndarray, distributions: Sequence[Distribution]
 ) -> dict[str, np.ndarray]:
-    sd = np.array([of.sd for of in laws])
+    sd = np.array([of.sd for of in distributions])
     with np.errstate(divide="ignore", invalid="ignore"):
         relative = slope / y if y != 0.0 else np.full_like(slope, np.nan)
         elasticity = np.where(x == 0.0, np.nan, relative * x)

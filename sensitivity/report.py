@@ -492,4 +492,4 @@ def _inputs(told: dict[str, Any]) -> str:
             parts.append(html.paragraph(f"Joint draws of {about['posterior']} instead of priors."))
         columns = ["name", "value", "unit", "lower", "upper", "prior", "description", "source"]
         parts.append(html.table(table[columns], write=lambda v: f"{v:.4g}"))
-    return html.section("Inputs and their laws", *parts)
+    return html.section("Inputs and their distributions", *parts)

@@ -21,7 +21,7 @@ import numpy as np
 from scipy import linalg, stats
 from scipy.interpolate import PchipInterpolator
 
-from sensitivity.distributions import Law, Posterior, unit_sample
+from sensitivity.distributions import Distribution, Posterior, unit_sample
 from sensitivity.indices import (
     CONSTANT,
     TOO_FEW,
@@ -93,18 +93,27 @@ class Copula:
         return cls(posterior.names, _positive(correlation), scores, values)
 
     @classmethod
-    def of_laws(cls, laws: Sequence[Law], correlation: np.ndarray | None = None) -> Copula:
+    def of_distributions(
+        cls, distributions: Sequence[Distribution], correlation: np.ndarray | None = None
+    ) -> Copula:
         """A copula of given marginals.
 
         Args:
-            laws: of the inputs.
+            distributions: of the inputs.
             correlation: of their normal scores, [input, input]; None for independent inputs.
         """
         scores = np.linspace(-8.0, 8.0, 1601)
         u = stats.norm.cdf(scores)
-        values = np.stack([law.quantile(u) for law in laws], axis=-1)
-        given = np.eye(len(laws)) if correlation is None else np.asarray(correlation, float)
-        return cls(tuple(law.name for law in laws), _positive(given), scores, values)
+        values = np.stack([of.quantile(u) for of in distributions], axis=-1)
+        given = (
+            np.eye(len(distributions)) if correlation is None else np.asarray(correlation, float)
+        )
+        return cls(
+            tuple(of.name for of in distributions),
+            _positive(given),
+            scores,
+            values,
+        )
 
     def sample(self, n: int, seed: int) -> np.ndarray:
         """Values of the inputs, [n, input]; the first m of n are the m values."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from sensitivity.distributions import Law, quantiles
+from sensitivity.distributions import Distribution, quantiles
 from sensitivity.indices import (
     CONSTANT,
     RESAMPLES,
@@ -59,23 +59,25 @@ class Design:
         return len(self.unit) // self.size
 
 
-def morris_design(laws: Sequence[Law], n: int, seed: int, levels: int = LEVELS) -> Design:
+def morris_design(
+    distributions: Sequence[Distribution], n: int, seed: int, levels: int = LEVELS
+) -> Design:
     """Trajectories of Morris (1991) on a grid of probabilities.
 
-    With 4 levels an input takes the 5, 35, 65 and 95 % quantiles of its law, never the ends,
-    which a law with a tail hardly ever reaches.
+    With 4 levels an input takes the 5, 35, 65 and 95 % quantiles of its distribution, never the
+    ends, which a distribution with a tail hardly ever reaches.
 
     Args:
-        laws: of the inputs.
+        distributions: of the inputs.
         n: number of trajectories; each has one point more than there are inputs.
         seed: of the random numbers.
         levels: number of quantiles, even.
     """
     from SALib.sample.morris import sample
 
-    ends = sample(_problem(len(laws)), n, num_levels=levels, seed=seed)
+    ends = sample(_problem(len(distributions)), n, num_levels=levels, seed=seed)
     unit = EDGE + (1.0 - 2.0 * EDGE) * ends
-    return Design(unit, quantiles(laws, unit), len(laws) + 1)
+    return Design(unit, quantiles(distributions, unit), len(distributions) + 1)
 
 
 def morris(design: Design, y: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) -> Result:
@@ -112,11 +114,13 @@ def morris(design: Design, y: np.ndarray, resamples: int = RESAMPLES, seed: int 
     return Result("morris", estimates, y.size, dropped, note=told_outlying(y.ravel()))
 
 
-def sobol_design(laws: Sequence[Law], n: int, seed: int, second: bool = False) -> Design:
+def sobol_design(
+    distributions: Sequence[Distribution], n: int, seed: int, second: bool = False
+) -> Design:
     """Points for Sobol indices (Saltelli et al. 2010), made of a scrambled Sobol sequence.
 
     Args:
-        laws: of the inputs.
+        distributions: of the inputs.
         n: number of base points, best a power of two. Each needs ``inputs + 2`` runs, or
             ``2 inputs + 2`` for second-order indices as well.
         seed: of the scrambling.
@@ -128,10 +132,13 @@ def sobol_design(laws: Sequence[Law], n: int, seed: int, second: bool = False) -
         # fewer points than a power of two are good enough; SciPy renames an argument
         warnings.simplefilter("ignore")
         unit = sample(
-            _problem(len(laws)), n, calc_second_order=second, seed=np.random.default_rng(seed)
+            _problem(len(distributions)),
+            n,
+            calc_second_order=second,
+            seed=np.random.default_rng(seed),
         )
-    size = (2 * len(laws) if second else len(laws)) + 2
-    return Design(unit, quantiles(laws, unit), size, second)
+    size = (2 * len(distributions) if second else len(distributions)) + 2
+    return Design(unit, quantiles(distributions, unit), size, second)
 
 
 def sobol(design: Design, y: np.ndarray, resamples: int = SOBOL_RESAMPLES, seed: int = 0) -> Result:

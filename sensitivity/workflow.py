@@ -26,7 +26,7 @@ from diffsoil.work.files import reading_netcdf
 from diffsoil.work.pool import cluster, collect
 from diffsoil.work.progress import say
 from sensitivity import derivative, report, shapley, variance
-from sensitivity.distributions import Posterior, law
+from sensitivity.distributions import Posterior, distribution
 from sensitivity.folder import Folder
 from sensitivity.indices import Result
 from sensitivity.jobs import (
@@ -118,14 +118,14 @@ def _by_gradient(
     about: dict[str, Any],
 ) -> tuple[Result, dict[str, pd.DataFrame]]:
     """Indices of one output from its derivatives, and tables for pictures."""
-    independent = None if draws.posterior is not None else draws.laws
+    independent = None if draws.posterior is not None else draws.distributions
     if method == "dgsm":
         return derivative.dgsm(x, slope, y, independent, seed=draws.seed), {}
     if method == "shapley":
         if draws.posterior is not None:
             copula = shapley.Copula.of_draws(draws.posterior)
         else:
-            copula = shapley.Copula.of_laws(draws.laws)
+            copula = shapley.Copula.of_distributions(draws.distributions)
         effects = shapley.shapley(copula, x, y, slope, seed=draws.seed)
         return effects.result, {}
     found = derivative.active_subspace(x, slope, y, draws.centre, draws.spread, seed=draws.seed)
@@ -229,9 +229,9 @@ def _draws(
 ) -> Draws:
     if samples is not None and samples < 2:
         raise InputError(f"--samples {samples}: at least 2 are needed")
-    laws = [law(of.parameter, prior) for of in problem.inputs]
+    distributions = [distribution(of.parameter, prior) for of in problem.inputs]
     chosen = None if posterior is None else posterior.choose(problem.names)
-    return Draws(laws, chosen, samples, seed, second)
+    return Draws(distributions, chosen, samples, seed, second)
 
 
 # A study in a folder.
@@ -281,7 +281,7 @@ def run_sensitivity(
         for of in asked:
             if "local" in options.method:
                 say(f"{of.problem.name}: local derivatives")
-                exact = local(of.problem, pool, of.draws.laws)
+                exact = local(of.problem, pool, of.draws.distributions)
                 folder.add({"indices": exact.indices, "elasticities": exact.course})
             for job in (job for job in jobs if job.problem is of.problem):
                 job.run(pool, seconds.get(of.problem.name), workers.workers)

@@ -51,7 +51,7 @@ class Known:
         self.posterior = Linear(jnp.asarray(self.matrix), jnp.asarray(self.data), SD * claimed)
         self.likelihood = self.posterior
         self.errors = SimpleNamespace(value=jnp.asarray(self.data))
-        self.coordinates = SimpleNamespace(bounded=lambda z: z, unbounded=lambda x: x)
+        self.reparameterization = SimpleNamespace(bounded=lambda z: z, unbounded=lambda x: x)
         self.priors = SimpleNamespace(
             sample=lambda key, draws: jax.random.normal(key, (draws, SIZE))
         )

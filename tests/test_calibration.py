@@ -173,10 +173,12 @@ def test_transform_and_its_inverse_cancel_and_the_jacobian_is_its_derivative():
 
 def test_sheared_coordinates_invert_and_keep_volumes(problem):
     z = jnp.asarray(np.random.default_rng(1).standard_normal(len(problem.names)))
-    x = problem.coordinates.bounded(z)
-    np.testing.assert_allclose(problem.coordinates.unbounded(x), z, rtol=1e-10)
-    derivative = jnp.linalg.slogdet(jax.jacfwd(problem.coordinates.bounded)(z))[1]
-    assert float(problem.coordinates.log_jacobian(z)) == pytest.approx(float(derivative), abs=1e-10)
+    x = problem.reparameterization.bounded(z)
+    np.testing.assert_allclose(problem.reparameterization.unbounded(x), z, rtol=1e-10)
+    derivative = jnp.linalg.slogdet(jax.jacfwd(problem.reparameterization.bounded)(z))[1]
+    assert float(problem.reparameterization.log_jacobian(z)) == pytest.approx(
+        float(derivative), abs=1e-10
+    )
 
 
 def operator(**changes) -> Operator:
@@ -214,7 +216,10 @@ def test_percent_is_carbon_in_the_soil_that_was_weighed():
 def test_the_gradient_of_the_posterior_is_that_of_finite_differences(problem):
     function = problem.value_and_gradient()
     # off the defaults, where two protection mechanisms tie and the hard minimum has a kink
-    z = problem.coordinates.unbounded(jnp.asarray([TRUTH[name] for name in problem.names])) + 0.1
+    z = (
+        problem.reparameterization.unbounded(jnp.asarray([TRUTH[name] for name in problem.names]))
+        + 0.1
+    )
     gradient = np.asarray(function(z)[1])
     step = 1e-5
     for i in range(z.size):
@@ -227,11 +232,11 @@ def test_estimated_and_kept_out_observations_do_not_move_the_posterior(problem):
     fitted = problem.table["fitted"]
     assert not fitted[problem.table["estimated"] == 1].any()
     assert not fitted[problem.table["series"] == "hill"].any()
-    value, _ = problem.value_and_gradient()(problem.coordinates.unbounded(problem.defaults))
+    value, _ = problem.value_and_gradient()(problem.reparameterization.unbounded(problem.defaults))
     moved = Problem(problem.case)
     odd = jnp.where(jnp.asarray(~fitted.to_numpy()), 1e6, moved.errors.value)
     object.__setattr__(moved.errors, "value", odd)
-    other, _ = moved.value_and_gradient()(moved.coordinates.unbounded(moved.defaults))
+    other, _ = moved.value_and_gradient()(moved.reparameterization.unbounded(moved.defaults))
     assert float(value) == float(other)
 
 
@@ -242,7 +247,7 @@ def test_the_spectrum_knows_of_the_inputs_what_a_few_runs_tell_of_them(problem):
     # carbon is linear in its inputs, but percent count it in the soil too: a small step
     more = [np.where(np.arange(len(x)) == i, 1.001 * x, x) for i in at]
     found = prediction.predict_draws(problem, np.stack([x, *more]))
-    transform = problem.coordinates.transform
+    transform = problem.reparameterization.transform
     slope = jax.jacfwd(transform.forward)(transform.inverse(jnp.asarray(x)))
     prior = problem.priors.sample(jax.random.key(0), identifiability.PRIOR_DRAWS)
     wide = np.std(np.asarray(jax.vmap(transform.inverse)(prior)), axis=0)
@@ -291,7 +296,7 @@ def test_a_search_that_starts_nowhere_finite_is_refused(problem, monkeypatch):
 def test_the_best_fit_comes_back_to_the_truth_from_far_away(problem, best):
     starts = approximation.maximum(problem, 2, 7, report=lambda line: None)
     np.testing.assert_allclose([s.value for s in starts], best.value, atol=0.05)
-    x = np.asarray(problem.coordinates.bounded(jnp.asarray(best.z)))
+    x = np.asarray(problem.reparameterization.bounded(jnp.asarray(best.z)))
     predicted = problem.likelihood.predict(jnp.asarray(x)).latent
     truth = jnp.asarray([TRUTH[name] for name in problem.names])
     expected = problem.likelihood.predict(truth).latent
@@ -300,7 +305,7 @@ def test_the_best_fit_comes_back_to_the_truth_from_far_away(problem, best):
 
 def test_the_posterior_covers_the_truth_and_narrows_the_input(problem, sampled):
     draws = sampled["z"].reshape(-1, len(problem.names))
-    x = np.asarray(jax.vmap(problem.coordinates.bounded)(jnp.asarray(draws)))
+    x = np.asarray(jax.vmap(problem.reparameterization.bounded)(jnp.asarray(draws)))
     for i, name in enumerate(problem.names):
         low, high = np.quantile(x[:, i], [0.005, 0.995])
         assert low < TRUTH[name] < high, name

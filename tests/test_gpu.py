@@ -25,12 +25,12 @@ def test_float64_holds_on_the_gpu():
 
 
 def test_posterior_and_gradient_equal_those_of_the_cpu(problem):
-    z = problem.coordinates.unbounded(problem.defaults)
+    z = problem.reparameterization.unbounded(problem.defaults)
     value, gradient = problem.value_and_gradient()(z)
     with jax.default_device(jax.devices("cpu")[0]):
         there = Problem("rothamsted")
         expected, expected_gradient = there.value_and_gradient()(
-            there.coordinates.unbounded(there.defaults)
+            there.reparameterization.unbounded(there.defaults)
         )
     assert float(value) == pytest.approx(float(expected), rel=1e-9)
     np.testing.assert_allclose(gradient, expected_gradient, rtol=1e-6)
@@ -38,7 +38,7 @@ def test_posterior_and_gradient_equal_those_of_the_cpu(problem):
 
 def test_chains_are_vectorised_on_one_device(problem):
     size = len(problem.names)
-    mean = np.asarray(problem.coordinates.unbounded(problem.defaults))
+    mean = np.asarray(problem.reparameterization.unbounded(problem.defaults))
     start = Normal(mean, 0.01 * np.eye(size))
     sampler = nuts.Sampler(
         problem.posterior, start, nuts.NUTS(chains=4, warmup=25, draws=25, tree_depth=3), seed=0

@@ -13,18 +13,18 @@ import pytest
 from diffsoil.io import InputError
 from diffsoil.parameters import UNIFORM, Parameter, Prior, lognormal, normal
 from sensitivity import derivative, indices, variance
-from sensitivity.distributions import Law, Posterior, law, sample
+from sensitivity.distributions import Distribution, Posterior, distribution, sample
 from sensitivity.indices import Estimate, Result
 from sensitivity.shapley import Copula, from_subsets, shapley
 
-ISHIGAMI = [Law(name, "uniform", -math.pi, math.pi) for name in "abc"]
+ISHIGAMI = [Distribution(name, "uniform", -math.pi, math.pi) for name in "abc"]
 G = np.array([0.0, 1.0, 4.5, 9.0, 99.0, 99.0])
-UNIT = [Law(f"x{i}", "uniform", 0.0, 1.0) for i in range(len(G))]
-NORMAL = [Law(name, "normal", m - 9.0 * s, m + 9.0 * s, m, s)
+UNIT = [Distribution(f"x{i}", "uniform", 0.0, 1.0) for i in range(len(G))]
+NORMAL = [Distribution(name, "normal", m - 9.0 * s, m + 9.0 * s, m, s)
           for name, m, s in (("a", 1.0, 1.0), ("b", -2.0, 1.5), ("c", 0.0, 0.7))]  # fmt: skip
 LOGNORMAL = [
-    Law("a", "lognormal", 0.0, 400.0, 1.0, 0.8),
-    Law("b", "lognormal", 0.5, 40.0, 3.0, 0.4),
+    Distribution("a", "lognormal", 0.0, 400.0, 1.0, 0.8),
+    Distribution("b", "lognormal", 0.5, 40.0, 3.0, 0.4),
 ]
 
 
@@ -70,7 +70,7 @@ def inside(estimate: Estimate, truth: np.ndarray, slack: float = 0.0) -> None:
     assert (truth <= estimate.high + slack).all(), (estimate, truth)
 
 
-# Laws.
+# Distributions.
 
 
 def test_published_indices_of_ishigami_follow_from_the_closed_form() -> None:
@@ -80,8 +80,8 @@ def test_published_indices_of_ishigami_follow_from_the_closed_form() -> None:
 
 
 @pytest.mark.parametrize("law_", [ISHIGAMI[0], NORMAL[1], *LOGNORMAL,
-                                  Law("a", "normal", 1.0, 2.0, 0.0, 1.0)])  # fmt: skip
-def test_density_quantiles_and_moments_of_a_law_agree(law_: Law) -> None:
+                                  Distribution("a", "normal", 1.0, 2.0, 0.0, 1.0)])  # fmt: skip
+def test_density_quantiles_and_moments_of_a_law_agree(law_: Distribution) -> None:
     u = (np.arange(20000) + 0.5) / 20000
     x = law_.quantile(u)
     np.testing.assert_allclose(law_.probability(x), u, atol=1e-9)
@@ -96,24 +96,30 @@ def test_density_quantiles_and_moments_of_a_law_agree(law_: Law) -> None:
 
 
 def test_poincare_constant_of_a_uniform_law_is_exact() -> None:
-    assert Law("a", "uniform", 1.0, 3.0).poincare() == pytest.approx(4.0 / math.pi**2, rel=1e-12)
+    assert Distribution("a", "uniform", 1.0, 3.0).poincare() == pytest.approx(
+        4.0 / math.pi**2, rel=1e-12
+    )
 
 
 def test_poincare_constant_of_a_wide_normal_law_is_its_variance() -> None:
-    assert Law("a", "normal", -30.0, 50.0, 4.0, 2.0).poincare() == pytest.approx(4.0, rel=1e-4)
+    assert Distribution("a", "normal", -30.0, 50.0, 4.0, 2.0).poincare() == pytest.approx(
+        4.0, rel=1e-4
+    )
 
 
 def test_poincare_constant_of_half_a_normal_law_is_half_its_variance() -> None:
     # the eigenfunctions are the even Hermite polynomials, the first of which has eigenvalue 2
-    assert Law("a", "normal", 3.0, 30.0, 3.0, 2.0).poincare() == pytest.approx(2.0, rel=1e-4)
+    assert Distribution("a", "normal", 3.0, 30.0, 3.0, 2.0).poincare() == pytest.approx(
+        2.0, rel=1e-4
+    )
 
 
 def test_poincare_constant_of_an_almost_flat_normal_law_is_that_of_the_uniform_one() -> None:
-    flat = Law("a", "normal", 1.0, 3.0, 0.0, 1e4)
+    flat = Distribution("a", "normal", 1.0, 3.0, 0.0, 1e4)
     assert flat.poincare() == pytest.approx(4.0 / math.pi**2, rel=1e-6)
 
 
-def spectral_poincare(law_: Law, order: int = 40) -> float:
+def spectral_poincare(law_: Distribution, order: int = 40) -> float:
     """Galerkin with Legendre polynomials of the logarithm and Gauss quadrature."""
     from numpy.polynomial import legendre
     from scipy.linalg import eigh
@@ -136,7 +142,7 @@ def spectral_poincare(law_: Law, order: int = 40) -> float:
 def test_poincare_constant_of_a_lognormal_law_agrees_with_a_spectral_method(
     lower: float, upper: float, median: float, sigma: float
 ) -> None:
-    law_ = Law("a", "lognormal", lower, upper, median, sigma)
+    law_ = Distribution("a", "lognormal", lower, upper, median, sigma)
     assert law_.poincare() == pytest.approx(spectral_poincare(law_), rel=1e-4)
     assert law_.poincare() > law_.sd**2
     assert law_.log_poincare() <= sigma**2 * (1 + 1e-4)
@@ -151,17 +157,17 @@ PARAMETER = Parameter("x.y", 1.0, "1", 0.0, math.inf, UNIFORM, "none", "none")
 ])  # fmt: skip
 def test_a_parameter_without_range_is_refused(prior: Prior, kind: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        law(dataclasses.replace(PARAMETER, prior=prior), kind)  # type: ignore[arg-type]
+        distribution(dataclasses.replace(PARAMETER, prior=prior), kind)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="no range"):
-        law(dataclasses.replace(PARAMETER, lower=1.0, upper=1.0))
+        distribution(dataclasses.replace(PARAMETER, lower=1.0, upper=1.0))
 
 
 def test_an_open_prior_loses_its_outermost_tail_only() -> None:
     open_ = dataclasses.replace(PARAMETER, prior=lognormal(1.0, 0.4))
-    assert law(open_).upper == pytest.approx(math.exp(0.4 * 3.719), rel=1e-3)
+    assert distribution(open_).upper == pytest.approx(math.exp(0.4 * 3.719), rel=1e-3)
     bounded = dataclasses.replace(PARAMETER, upper=3.0, prior=normal(1.0, 0.5))
-    assert law(bounded) == Law("x.y", "normal", 0.0, 3.0, 1.0, 0.5)
-    even = law(bounded, "uniform")
+    assert distribution(bounded) == Distribution("x.y", "normal", 0.0, 3.0, 1.0, 0.5)
+    even = distribution(bounded, "uniform")
     assert (even.kind, even.lower, even.upper) == ("uniform", 0.0, 3.0)
 
 
@@ -231,12 +237,12 @@ def test_the_bound_is_reached_by_lines_and_products_of_normal_inputs() -> None:
     x = sample(NORMAL, 512, 3)
     slope = np.array([1.0, 0.5, -2.0])
     linear = derivative.dgsm(x, np.tile(slope, (512, 1)), x @ slope, NORMAL)
-    spread = np.array([law.sd for law in NORMAL])
+    spread = np.array([of.sd for of in NORMAL])
     share = (slope * spread) ** 2 / ((slope * spread) ** 2).sum()
     inside(linear.estimates["ST_bound"], share)
     np.testing.assert_allclose(linear.estimates["ST_bound"].value, share, rtol=0.03)
 
-    z = x - [law.mean for law in NORMAL]
+    z = x - [of.mean for of in NORMAL]
     product = np.stack([z[:, 1], z[:, 0], 0.0 * z[:, 0]], axis=1)
     both = derivative.dgsm(x, product, z[:, 0] * z[:, 1], NORMAL)
     inside(both.estimates["ST_bound"], np.array([1.0, 1.0, 0.0]))
@@ -266,15 +272,18 @@ def test_the_mean_slope_is_exact_on_lines_of_normal_scores_and_never_above_first
     slope = np.array([1.0, 3.0])
     x = sample(LOGNORMAL, 512, 4)
     line = derivative.dgsm(x, slope / x, np.log(x) @ slope, LOGNORMAL)
-    sd = slope * [law.scale for law in LOGNORMAL]
+    sd = slope * [of.scale for of in LOGNORMAL]
     np.testing.assert_allclose(line.estimates["mu_star"].value, sd, rtol=0.02)
     np.testing.assert_allclose(line.estimates["mu_scaled"].value, sd**2 / (sd @ sd), rtol=0.04)
 
     # f = a^2 + b rises in both: shares of the variance are 4/45 and 1 over their sum
-    laws = [Law("a", "uniform", 0.0, 1.0), Law("b", "normal", -8.0, 8.0, 0.0, 1.0)]
-    x = sample(laws, 4096, 1)
+    distributions = [
+        Distribution("a", "uniform", 0.0, 1.0),
+        Distribution("b", "normal", -8.0, 8.0, 0.0, 1.0),
+    ]
+    x = sample(distributions, 4096, 1)
     gradient = np.stack([2.0 * x[:, 0], np.ones(4096)], axis=1)
-    found = derivative.dgsm(x, gradient, x[:, 0] ** 2 + x[:, 1], laws)
+    found = derivative.dgsm(x, gradient, x[:, 0] ** 2 + x[:, 1], distributions)
     share = np.array([4.0 / 45.0, 1.0]) / (4.0 / 45.0 + 1.0)
     # a = Phi(z): E[da^2/dz] = 2 E[Phi phi] = 1 / (2 sqrt(pi))
     exact = np.array([0.25 / math.pi, 1.0]) / (4.0 / 45.0 + 1.0)
@@ -283,12 +292,12 @@ def test_the_mean_slope_is_exact_on_lines_of_normal_scores_and_never_above_first
 
 
 def test_one_steep_place_turns_the_mean_square_and_not_the_mean_slope() -> None:
-    laws = [Law(n, "normal", -8.0, 8.0, 0.0, 1.0) for n in "ab"]
-    x = sample(laws, 256, 3)
-    step = np.tanh(x[:, 1] / 0.01)  # of 1 % of the width of the law
+    distributions = [Distribution(n, "normal", -8.0, 8.0, 0.0, 1.0) for n in "ab"]
+    x = sample(distributions, 256, 3)
+    step = np.tanh(x[:, 1] / 0.01)  # of 1 % of the width of the distribution
     y = x[:, 0] + 0.2 * step
     gradient = np.stack([np.ones(256), 20.0 * (1.0 - step**2)], axis=1)
-    found = derivative.dgsm(x, gradient, y, laws).estimates
+    found = derivative.dgsm(x, gradient, y, distributions).estimates
     assert found["nu_scaled"].value[1] > found["nu_scaled"].value[0]
     assert found["mu_scaled"].value[1] < 0.1 * found["mu_scaled"].value[0]
 
@@ -334,7 +343,7 @@ def test_a_ridge_function_has_one_active_direction() -> None:
 
 def test_all_activity_together_is_the_scaled_dgsm() -> None:
     x = sample(ISHIGAMI, 256, 1)
-    spread = np.array([law.sd for law in ISHIGAMI])
+    spread = np.array([of.sd for of in ISHIGAMI])
     arguments = x, d_ishigami(x), ishigami(x)
     found = derivative.active_subspace(*arguments, np.zeros(3), spread, dimension=3)
     scaled = derivative.dgsm(*arguments, ISHIGAMI).estimates["nu_scaled"]
@@ -343,16 +352,19 @@ def test_all_activity_together_is_the_scaled_dgsm() -> None:
 
 
 def test_a_resampled_interval_holds_the_truth_as_often_as_it_says() -> None:
-    laws = [Law("a", "uniform", 0.0, 1.0), Law("b", "normal", -8.0, 8.0, 0.0, 1.0)]
+    distributions = [
+        Distribution("a", "uniform", 0.0, 1.0),
+        Distribution("b", "normal", -8.0, 8.0, 0.0, 1.0),
+    ]
     truth = {"nu": np.array([4.0 / 3.0, 1.0]), "ST_bound": np.array([4.0 / 3.0 / math.pi**2, 1.0])}
     truth["ST_bound"] /= 4.0 / 45.0 + 1.0  # f = a^2 + b
     held = {name: np.zeros(2) for name in truth}
     repeats = 300
     for seed in range(repeats):
-        x = sample(laws, 120, seed, "random")
+        x = sample(distributions, 120, seed, "random")
         gradient = np.stack([2.0 * x[:, 0], np.ones(120)], axis=1)
         y = x[:, 0] ** 2 + x[:, 1]
-        result = derivative.dgsm(x, gradient, y, laws, resamples=200, seed=seed)
+        result = derivative.dgsm(x, gradient, y, distributions, resamples=200, seed=seed)
         for name, value in truth.items():
             low, high = result.estimates[name].low, result.estimates[name].high
             held[name] += (low - 1e-12 <= value) & (value <= high + 1e-12)
@@ -440,11 +452,11 @@ def test_a_group_with_a_failed_run_is_left_out_and_counted(method: str) -> None:
 def every_method(y_of: Callable[[np.ndarray], np.ndarray]) -> dict[str, Result]:
     x = sample(NORMAL, 32, 1)
     flat = np.zeros_like(x)
-    spread = np.array([law.sd for law in NORMAL])
+    spread = np.array([of.sd for of in NORMAL])
     found = {
         "dgsm": derivative.dgsm(x, flat, y_of(x), NORMAL),
         "subspace": derivative.active_subspace(x, flat, y_of(x), 0.0 * spread, spread).result,
-        "shapley": shapley(Copula.of_laws(NORMAL), x, y_of(x), flat).result,
+        "shapley": shapley(Copula.of_distributions(NORMAL), x, y_of(x), flat).result,
     }
     for method in ("morris", "sobol"):
         design = getattr(variance, f"{method}_design")(NORMAL, 8, 1)
@@ -527,7 +539,7 @@ def test_the_closed_forms_of_correlated_lines_agree() -> None:
 
 @pytest.mark.parametrize("rho", [-0.9, 0.0, 0.5, 0.99])
 def test_shapley_effects_of_two_correlated_inputs(rho: float) -> None:
-    copula = Copula.of_laws(NORMAL[:2], np.array([[1.0, rho], [rho, 1.0]]))
+    copula = Copula.of_distributions(NORMAL[:2], np.array([[1.0, rho], [rho, 1.0]]))
     x = copula.sample(64, 1)
     slope = np.array([2.0, 0.5])
     found = shapley(copula, x, x @ slope, np.tile(slope, (64, 1)))
@@ -558,8 +570,8 @@ def test_shapley_effects_of_a_curved_function_of_correlated_inputs() -> None:
     # f = a^2 + b of standard normal inputs with correlation r: Var E[f | a] = 2 + r^2,
     # Var E[f | b] = 1 + 2 r^4, Var f = 3
     r = 0.6
-    laws = [Law(name, "normal", -9.0, 9.0, 0.0, 1.0) for name in "ab"]
-    copula = Copula.of_laws(laws, np.array([[1.0, r], [r, 1.0]]))
+    distributions = [Distribution(name, "normal", -9.0, 9.0, 0.0, 1.0) for name in "ab"]
+    copula = Copula.of_distributions(distributions, np.array([[1.0, r], [r, 1.0]]))
     x = copula.sample(100, 2)
     gradient = np.stack([2.0 * x[:, 0], np.ones(100)], axis=1)
     found = shapley(copula, x, x[:, 0] ** 2 + x[:, 1], gradient)
@@ -571,8 +583,10 @@ def test_shapley_effects_of_a_curved_function_of_correlated_inputs() -> None:
 
 def test_shapley_effects_through_curved_marginals() -> None:
     # the logarithm of lognormal inputs is a line of their normal scores
-    laws = [Law(name, "lognormal", 1e-6, 1e6, 2.0, s) for name, s in (("a", 0.5), ("b", 1.0))]
-    copula = Copula.of_laws(laws, np.array([[1.0, 0.7], [0.7, 1.0]]))
+    distributions = [
+        Distribution(name, "lognormal", 1e-6, 1e6, 2.0, s) for name, s in (("a", 0.5), ("b", 1.0))
+    ]
+    copula = Copula.of_distributions(distributions, np.array([[1.0, 0.7], [0.7, 1.0]]))
     x = copula.sample(100, 3)
     found = shapley(copula, x, np.log(x) @ [1.0, 2.0], np.array([1.0, 2.0]) / x)
     np.testing.assert_allclose(
@@ -584,10 +598,10 @@ def test_random_orders_agree_with_all_subsets(monkeypatch: pytest.MonkeyPatch) -
     from sensitivity import shapley as module
 
     random = np.random.default_rng(3)
-    laws = [Law(f"x{i}", "normal", -9.0, 9.0, 0.0, 1.0) for i in range(8)]
+    distributions = [Distribution(f"x{i}", "normal", -9.0, 9.0, 0.0, 1.0) for i in range(8)]
     root = random.normal(size=(8, 8))
     size = np.sqrt(np.diag(root @ root.T))
-    copula = Copula.of_laws(laws, root @ root.T / np.outer(size, size))
+    copula = Copula.of_distributions(distributions, root @ root.T / np.outer(size, size))
     x = copula.sample(60, 1)
     slope = random.normal(size=8)
     y, gradient = x @ slope + x[:, 0] * x[:, 1], np.tile(slope, (60, 1))
@@ -603,7 +617,7 @@ def test_random_orders_agree_with_all_subsets(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_surrogate_that_explains_too_little_is_refused() -> None:
-    copula = Copula.of_laws(ISHIGAMI)
+    copula = Copula.of_distributions(ISHIGAMI)
     x = copula.sample(256, 1)
     found = shapley(copula, x, ishigami(x), d_ishigami(x))
     assert found.explained < 0.9
@@ -612,7 +626,7 @@ def test_a_surrogate_that_explains_too_little_is_refused() -> None:
 
 
 def test_too_few_runs_for_the_surrogate_are_told() -> None:
-    copula = Copula.of_laws(NORMAL)
+    copula = Copula.of_distributions(NORMAL)
     x = copula.sample(12, 1)
     found = shapley(copula, x, x.sum(axis=1))
     assert (

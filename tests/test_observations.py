@@ -506,13 +506,13 @@ def test_a_soil_that_develops_is_predicted_and_moved_by_its_protection(developin
     assert after > before + 0.05  # lime in between
     less = np.asarray(predict(x.at[b1].set(0.5), developing.likelihood))
     assert less[0] > carbon
-    z = developing.coordinates.unbounded(x)
-    np.testing.assert_allclose(developing.coordinates.bounded(z), x, rtol=1e-9)
+    z = developing.reparameterization.unbounded(x)
+    np.testing.assert_allclose(developing.reparameterization.bounded(z), x, rtol=1e-9)
 
 
 @pytest.mark.slow
 def test_the_posterior_of_a_soil_that_develops_has_exact_derivatives(developing):
-    z = developing.coordinates.unbounded(developing.defaults)
+    z = developing.reparameterization.unbounded(developing.defaults)
     at = developing.value_and_gradient()
     with jax.numpy_dtype_promotion("standard"):  # NumPyro's truncated priors mix types inside
         _, gradient = at(z)

@@ -90,7 +90,7 @@ class Smoother:
         self._seed = seed
         names = problem.names
         self._of_errors = np.array([n.startswith((ERROR, MEMORY)) for n in names])
-        self._bounded = jax.jit(jax.vmap(problem.coordinates.bounded))
+        self._bounded = jax.jit(jax.vmap(problem.reparameterization.bounded))
         self._redraw = jax.jit(jax.vmap(self._redrawn))
 
     def draw(self, checkpoints: Checkpoints, report: Say) -> Draws:
@@ -102,7 +102,7 @@ class Smoother:
         """
         count = self.chains * self.members
         prior = self.problem.priors.sample(jax.random.key(self._seed), count)
-        z = np.asarray(jax.jit(jax.vmap(self.problem.coordinates.unbounded))(prior))
+        z = np.asarray(jax.jit(jax.vmap(self.problem.reparameterization.unbounded))(prior))
         z = np.asarray(checkpoints.state(z))
         while checkpoints.done < PASSES:
             number = checkpoints.done
@@ -160,7 +160,7 @@ class Smoother:
         """Error parameters of one member, given its distance from the observations."""
 
         def density(z: Array) -> Array:
-            terms, _ = self._compared(self.problem.coordinates.bounded(z), latent)
+            terms, _ = self._compared(self.problem.reparameterization.bounded(z), latent)
             posterior = self.problem.posterior
             return posterior.likelihood.joint(terms) + posterior.log_prior(z)
 

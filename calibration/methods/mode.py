@@ -121,7 +121,7 @@ def maximum(problem: Problem, starts: int, seed: int, report: Say = print) -> li
     points = [problem.defaults, *drawn[: starts - 1]]
     found = []
     for number, x in enumerate(points):
-        result = search(problem, problem.coordinates.unbounded(x), report=report)
+        result = search(problem, problem.reparameterization.unbounded(x), report=report)
         report(
             f"  start {number + 1} of {starts}: -log posterior {result.value:.2f}, "
             f"{result.evaluations} evaluations"

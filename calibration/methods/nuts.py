@@ -21,7 +21,7 @@ from numpyro import infer
 from calibration.checks import Row, sampler_checks
 from calibration.methods.method import Method, Repeated
 from calibration.methods.mode import Normal
-from calibration.methods.posterior import Density, Draws, Whitened, side_by_side
+from calibration.methods.posterior import Density, Draws, StandardPosterior, side_by_side
 from calibration.problem import Problem
 from diffsoil._runtime import release_memory
 from diffsoil.work.checkpoints import Checkpoints
@@ -31,7 +31,7 @@ CHUNK = 25
 """Transitions between two writes."""
 
 FIRST_STEP = 0.4
-"""Step size to begin with; whitened coordinates of some twenty parameters take about this."""
+"""Step size to begin with; standard coordinates of some twenty parameters take about this."""
 
 LONG_WARMUP = 250
 """Warm-up from which scales are learnt anew; in a shorter one the Laplace scales are better."""
@@ -46,7 +46,7 @@ FIELDS = ("diverging", "num_steps", "accept_prob", "energy", "potential_energy")
 class NUTS(Method):
     """Hamiltonian Monte Carlo that chooses the length of its paths.
 
-    In whitened coordinates seven leapfrog steps (depth 3) go about a quarter of a period, enough
+    In standard coordinates seven leapfrog steps (depth 3) go about a quarter of a period, enough
     for nearly independent draws; the full setting lets NUTS decide.
 
     Args:
@@ -145,17 +145,17 @@ class Sampler:
         self.method = method
         self.warmup = -(-method.warmup // CHUNK) * CHUNK
         self.draws = -(-method.draws // CHUNK) * CHUNK
-        self._target = Whitened(density, start, value)
+        self._target = StandardPosterior(density, start, value)
         self._seed = seed
         self._begin = side_by_side(self._start, method.chains, 2)
         self._step = side_by_side(self._chunk, method.chains, 1)
 
     def restart(self, start: Normal, seed: int, value: Array | None = None) -> None:
         """Sample other data, or from another start, with the same compiled program."""
-        self._target = Whitened(self._density, start, value)
+        self._target = StandardPosterior(self._density, start, value)
         self._seed = seed
 
-    def _kernel(self, target: Whitened) -> infer.NUTS:
+    def _kernel(self, target: StandardPosterior) -> infer.NUTS:
         def potential(u: Array) -> Array:
             return -target(u)
 
@@ -167,13 +167,13 @@ class Sampler:
             adapt_mass_matrix=self.warmup >= LONG_WARMUP,
         )
 
-    def _start(self, key: Array, u: Array, target: Whitened) -> Any:
+    def _start(self, key: Array, u: Array, target: StandardPosterior) -> Any:
         return self._start_with(self._kernel(target), key, u)
 
     def _start_with(self, kernel: infer.NUTS, key: Array, u: Array) -> Any:
         return kernel.init(key, self.warmup, init_params=u, model_args=(), model_kwargs={})
 
-    def _chunk(self, state: Any, target: Whitened) -> tuple[Any, dict[str, Array]]:
+    def _chunk(self, state: Any, target: StandardPosterior) -> tuple[Any, dict[str, Array]]:
         kernel = self._kernel(target)
         # A kernel learns its warm-up schedule when it starts; the state made here is thrown away.
         jax.eval_shape(lambda: self._start_with(kernel, jax.random.PRNGKey(0), target.mean))

@@ -47,8 +47,8 @@ class Draws(NamedTuple):
     facts: Mapping[str, Any] = MappingProxyType({})
 
 
-class Whitened(eqx.Module):
-    """A posterior in coordinates whitened by a normal approximation.
+class StandardPosterior(eqx.Module):
+    """A posterior in standard coordinates of a normal approximation.
 
     Attributes:
         density: of unbounded parameters.
@@ -80,7 +80,7 @@ class Whitened(eqx.Module):
         return self.mean + self.factor @ u
 
     def __call__(self, u: Float[Array, " parameter"]) -> Float[Array, ""]:
-        """Logarithm of the posterior density in whitened coordinates; integrates to the evidence.
+        """Logarithm of the posterior density in standard coordinates; integrates to the evidence.
 
         A point where the model has no answer has a density of zero.
         """

@@ -27,7 +27,7 @@ from calibration.methods.posterior import (
     NOWHERE,
     Density,
     Draws,
-    Whitened,
+    StandardPosterior,
     side_by_side,
     stacked,
 )
@@ -42,7 +42,7 @@ MOVES, LEAPS = 3, 5
 """HMC transitions at each temperature, and leapfrog steps in each."""
 
 STEP = 0.8
-"""Leapfrog step in whitened coordinates, times the fourth root of the number of parameters."""
+"""Leapfrog step in standard coordinates, times the fourth root of the number of parameters."""
 
 MOST_STAGES = 60
 
@@ -97,13 +97,13 @@ class Tempered:
     """
 
     def __init__(self, density: Density, start: Normal, method: SMC, seed: int) -> None:
-        self._target = Whitened(density, start)
+        self._target = StandardPosterior(density, start)
         self.chains = method.chains
         self.particles = method.draws
         self._seed = seed
         self._step = side_by_side(self._stage, self.chains, 2)
 
-    def _stage(self, key: Array, state: Any, target: Whitened) -> tuple[Any, Array, Array]:
+    def _stage(self, key: Array, state: Any, target: StandardPosterior) -> tuple[Any, Array, Array]:
         # importing it starts JAX, whose devices may not be settled when this module is loaded
         import blackjax
         from blackjax.smc import extend_params, resampling

@@ -1,7 +1,7 @@
 """Variational inference: the nearest distribution of a family, by climbing the evidence bound.
 
 The family is a multivariate normal or, for posteriors that bend, an inverse autoregressive flow
-(NumPyro's automatic guides), in whitened coordinates where both begin as about the Laplace
+(NumPyro's automatic guides), in standard coordinates where both begin as about the Laplace
 approximation. Draws come with their density, so that importance weights can correct what the
 family cannot follow and say when it cannot (Pareto k).
 """
@@ -30,7 +30,7 @@ from numpyro.optim import optax_to_numpyro
 from calibration.checks import Row, agreement_check
 from calibration.methods.method import Method
 from calibration.methods.mode import Normal
-from calibration.methods.posterior import Density, Draws, Whitened, side_by_side, stacked
+from calibration.methods.posterior import Density, Draws, StandardPosterior, side_by_side, stacked
 from calibration.problem import Problem
 from diffsoil._runtime import release_memory
 from diffsoil.work.checkpoints import Checkpoints
@@ -43,7 +43,7 @@ PARTICLES = 4
 """Draws from which each step estimates the gradient of the bound."""
 
 RATE = 0.02
-"""Step of Adam at the start, in whitened coordinates; it falls to a hundredth of it."""
+"""Step of Adam at the start, in standard coordinates; it falls to a hundredth of it."""
 
 STEPS_OF_WARMUP = 10
 
@@ -121,14 +121,14 @@ class Variational:
     """
 
     def __init__(self, density: Density, start: Normal, method: SVI, seed: int) -> None:
-        self._target = Whitened(density, start)
+        self._target = StandardPosterior(density, start)
         self.chains = method.chains
         self.steps = -(-STEPS_OF_WARMUP * method.warmup // CHUNK) * CHUNK
         self.draws = method.draws
         self._seed = seed
         size = self._target.size
 
-        def model(target: Whitened | None) -> None:
+        def model(target: StandardPosterior | None) -> None:
             u = numpyro.sample("u", dist.ImproperUniform(constraints.real_vector, (), (size,)))
             if target is not None:  # None: a shape to build the guide on, without a column
                 # numpyro.factor, which does not find its own module where ArviZ came first
@@ -149,13 +149,13 @@ class Variational:
         self._step = side_by_side(self._chunk, self.chains, 1)
         self._sample = side_by_side(self._drawn, self.chains, 2)
 
-    def _chunk(self, state: Any, target: Whitened) -> tuple[Any, Array]:
+    def _chunk(self, state: Any, target: StandardPosterior) -> tuple[Any, Array]:
         def one(state: Any, _: None) -> tuple[Any, Array]:
             return self._svi.stable_update(state, target)
 
         return jax.lax.scan(one, state, None, length=CHUNK)
 
-    def _drawn(self, params: Any, key: Array, target: Whitened) -> tuple[Array, Array]:
+    def _drawn(self, params: Any, key: Array, target: StandardPosterior) -> tuple[Array, Array]:
         """Draws of unbounded parameters, and their density there."""
         transform = self._guide.get_transform(params)
         base = self._guide.get_base_dist()

@@ -362,7 +362,7 @@ class Hierarchy:
         warmup: int = 500,
         draws: int = 1000,
     ) -> Draws:
-        """NUTS in coordinates whitened at the mode."""
+        """NUTS in standard coordinates at the mode."""
         factor = np.linalg.cholesky(mode.covariance)
         keys = jax.random.split(jax.random.PRNGKey(seed), chains + 1)
         start = 0.5 * jax.random.normal(keys[0], (chains, len(self.names)))

@@ -650,7 +650,7 @@ def warm_start(problem: Problem, base: Base) -> mode.Normal:
 
     Too few draws for a covariance (a best fit alone) give the prior's, a standard logistic.
     """
-    z = np.asarray(jax.vmap(problem.coordinates.unbounded)(jnp.asarray(base.draws)))
+    z = np.asarray(jax.vmap(problem.reparameterization.unbounded)(jnp.asarray(base.draws)))
     if len(z) <= 2 * z.shape[1]:
         return mode.wide(z.mean(axis=0))
     return mode.moments(z, 1e-6)  # a direction without spread would never be left

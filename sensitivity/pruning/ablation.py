@@ -27,7 +27,7 @@ from diffsoil.quantities import STOCKS
 from diffsoil.work.pool import Pool, collect
 from diffsoil.work.progress import Say
 from sensitivity import indices, variance
-from sensitivity.distributions import Law
+from sensitivity.distributions import Distribution
 from sensitivity.outputs import Output, Stock, ages, check_computed, parse
 from sensitivity.pruning.measurements import Measurements
 
@@ -293,8 +293,8 @@ def total_indices(
     Returns:
         Indices of each of ``read``.
     """
-    laws = [Law(name, "uniform", 0.0, 1.0) for name in switches_of(runs)]
-    design = variance.sobol_design(laws, n, seed)
+    distributions = [Distribution(name, "uniform", 0.0, 1.0) for name in switches_of(runs)]
+    design = variance.sobol_design(distributions, n, seed)
     (values,) = compute([runs], [(0, at_strengths(defaults(runs), design.x))], pool)
     return [variance.sobol(design, values[:, i], seed=seed) for i in read]
 

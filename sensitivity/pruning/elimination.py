@@ -101,7 +101,7 @@ class Search:
         if n == 0:
             return [np.empty((0, len(point))) for point in self.points]
         found = distributions.sample(
-            [distributions.law(p) for p in self.table.values()], n, seed, kind
+            [distributions.distribution(p) for p in self.table.values()], n, seed, kind
         )
         by_name = dict(zip(self.table, found.T, strict=True))
         return [np.stack([by_name[n] for n in parameters_of(runs)], axis=1) for runs in self.full]

@@ -87,11 +87,16 @@ def posterior(
     """
     runs = dataclasses.replace(runs, keys=tuple((name,) for name in names))
     table = runs.column.parameters()
-    found = [distributions.law(table[name]) for name in names]
+    found = [distributions.distribution(table[name]) for name in names]
 
     def at(u: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        x = np.array([law.quantile(stats.norm.cdf(v)) for law, v in zip(found, u, strict=True)])
-        stretch = np.array([law.stretch(v) for law, v in zip(found, x, strict=True)])
+        x = np.array(
+            [
+                distribution.quantile(stats.norm.cdf(v))
+                for distribution, v in zip(found, u, strict=True)
+            ]
+        )
+        stretch = np.array([of.stretch(v) for of, v in zip(found, x, strict=True)])
         y, slopes = _with_slopes(runs, jnp.asarray(x))
         return np.asarray(y), np.asarray(slopes) * stretch, x, stretch
 
@@ -142,7 +147,7 @@ def check_free(case: Case, names: Sequence[str]) -> None:
             raise InputError(
                 f"--calibrate {name}: {case.name} has no such parameter{nearest(name, there)}"
             )
-        distributions.law(there[name])
+        distributions.distribution(there[name])
 
 
 def of_cases(
