@@ -148,7 +148,7 @@ def description(
         ],
         "prior": kind,
         "posterior": None if posterior is None else str(posterior),
-        "distributions": distributions,
+        "laws": distributions,
         "mechanisms": list(problem.case.file.protection),
         "minimum": problem.case.file.minimum,
     }
@@ -162,7 +162,7 @@ def _windows(problem: Problem) -> np.ndarray:
 
 def difference(before: dict[str, Any], content: dict[str, Any]) -> str:
     """In what two studies of a case differ that cannot go together, in words, or nothing."""
-    keys = ("content", "outputs", "inputs", "prior", "distributions")
+    keys = ("content", "outputs", "inputs", "prior", "laws")
     return changed(*({key: of.get(key) for key in keys} for of in (before, content)))
 
 
@@ -202,7 +202,7 @@ class Job:
         told = description(self.problem, "prior", self.draws, None)
         key = told["content"] | {
             "outputs": told["outputs"],
-            "distributions": told["distributions"],
+            "distributions": told["laws"],
             "inputs": [of["keys"] for of in told["inputs"]],
             "seed": self.draws.seed,
             "second": self.draws.second,
