@@ -74,7 +74,7 @@ def test_a_temporary_fit_goes_with_the_last_who_holds_it(problem, monkeypatch):
 
     made = [saved_fit.Scratch()]
     folder = made[0].path
-    monkeypatch.setattr(fitting.store, "Scratch", lambda: made[0])
+    monkeypatch.setattr(fitting.saved_fit, "Scratch", lambda: made[0])
     with pytest.raises(InputError, match="has no density to weigh by"):
         fit(problem, METHODS["map"](), slow_step=50)
     assert folder.is_dir()

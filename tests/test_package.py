@@ -57,7 +57,8 @@ def test_wheel_holds_the_packages_and_the_data_and_nothing_else(wheel):
     content = {n for n in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in n}
     modules = set().union(*(files(ROOT / package, "*.py") for package in PACKAGES))
     data = {f"diffsoil/{name}" for name in files(ROOT / "data", "*")}
-    assert content == modules | data
+    pages = files(ROOT / "diffsoil" / "report" / "templates", "*")
+    assert content == modules | data | pages
 
 
 def test_wheel_carries_the_license(wheel):

@@ -39,6 +39,7 @@ class Checkpoints:
             none, the first damaged file is an error.
 
     Attributes:
+        folder: where the parts are.
         kept: number of parts that were there.
         done: number of numbered parts.
     """
@@ -46,7 +47,7 @@ class Checkpoints:
     def __init__(
         self, folder: Path | None, resume: bool = False, report: Say | None = None
     ) -> None:
-        self._folder, self._report = folder, report
+        self.folder, self._report = folder, report
         self._memory: list[dict[str, np.ndarray]] = []
         there = folder.glob("*.npz") if resume and folder is not None else ()
         self._names = {path.stem for path in there}
@@ -65,10 +66,10 @@ class Checkpoints:
             key: name of the part, or JSON that tells it from others.
             compute: called if the part is not there.
         """
-        if self._folder is None:
+        if self.folder is None:
             return {name: np.asarray(value) for name, value in compute().items()}
         name = key if isinstance(key, str) else _digest(key)
-        path = self._folder / f"{name}.npz"
+        path = self.folder / f"{name}.npz"
         if name in self._names:
             try:
                 return arrays.load(path)
@@ -89,7 +90,7 @@ class Checkpoints:
         content = {f"{FOUND}{name}": np.asarray(value) for name, value in found.items()}
         leaves = jax.tree.leaves(state)
         content |= {f"{STATE}{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
-        if self._folder is None:
+        if self.folder is None:
             self._memory.append(content)
         else:
             self._save(self._path(self.done), content)
@@ -121,7 +122,7 @@ class Checkpoints:
         return {name: np.concatenate([p[name] for p in full], axis=axis) for name in names}
 
     def _part(self, number: int) -> dict[str, np.ndarray]:
-        return self._memory[number] if self._folder is None else arrays.load(self._path(number))
+        return self._memory[number] if self.folder is None else arrays.load(self._path(number))
 
     def _good(self, files: Sequence[Path]) -> int:
         """How many numbered parts there are before the first damaged one."""
@@ -141,13 +142,13 @@ class Checkpoints:
     def _files(self) -> list[Path]:
         """Files of the numbered parts in order; one after a gap does not count."""
         found: list[Path] = []
-        while self._folder is not None and (path := self._path(len(found))).is_file():
+        while self.folder is not None and (path := self._path(len(found))).is_file():
             found.append(path)
         return found
 
     def _path(self, number: int) -> Path:
-        assert self._folder is not None
-        return self._folder / f"{number:06d}.npz"
+        assert self.folder is not None
+        return self.folder / f"{number:06d}.npz"
 
     def _save(self, path: Path, content: Mapping[str, np.ndarray]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
