@@ -27,8 +27,9 @@ from calibration.compatibility import in_order  # noqa: E402
 from calibration.fitting import calibrate_case  # noqa: E402
 from calibration.methods import NUTS  # noqa: E402
 from calibration.methods.mode import START  # noqa: E402
+from calibration.options import Update  # noqa: E402
 from calibration.prediction import predict_draws, table  # noqa: E402
-from calibration.twin.assimilation import How, assimilate_case  # noqa: E402
+from calibration.twin.assimilation import assimilate_case  # noqa: E402
 from diffsoil.io import data_path  # noqa: E402
 from diffsoil.options import Existing  # noqa: E402
 from diffsoil.report.pictures import BLUE, ORANGE, Figure, save  # noqa: E402
@@ -64,7 +65,7 @@ def main(folder: Path, draws: int, seed: int) -> None:
             # a step by weights is over in seconds, a refit that was stopped goes on
             stopped = (fit / START).is_file()
             existing = Existing(overwrite=not stopped, resume=stopped)
-            assimilate_case(before, new, fit, How(seed=seed), existing=existing)
+            assimilate_case(before, new, fit, Update(seed=seed), existing=existing)
         found.append(predicted(whole, fit, year, seed))
     narrowing = pd.concat(found)
     steps = table_of_steps(saved_fit.load(fit))

@@ -12,9 +12,9 @@ import pytest
 
 from calibration import plots, prediction, results, saved_fit, store
 from calibration.methods import NUTS, importance
+from calibration.options import Update
 from calibration.problem import Problem
 from calibration.twin import assimilation, forecast, scenario
-from calibration.twin.assimilation import How
 from diffsoil.cases import load_case
 from diffsoil.cases.fingerprint import checksum, checksum_of
 from diffsoil.io import InputError
@@ -154,7 +154,7 @@ def updated(world, fit):
     """The fit with the first of the later samplings."""
     output = world["folder"] / "fit_1908"
     new = world["folder"] / "new_1908.csv"
-    assimilation.assimilate_case(fit, new, output, How("weights"))
+    assimilation.assimilate_case(fit, new, output, Update(method="weights"))
     return output
 
 
@@ -306,8 +306,8 @@ def test_years_after_the_last_one_come_with_their_drivers(fit, tmp_path):
     new = tmp_path / "new.csv"
     new.write_text(HEADER + row(1914, 40.6))
     drivers = longer_drivers(tmp_path / "longer", 1915)
-    monitoring = assimilation.Monitoring(new, drivers)
-    assimilation.assimilate_case(fit, monitoring, tmp_path / "fit2", How("weights"))
+    update = Update(drivers, method="weights")
+    assimilation.assimilate_case(fit, new, tmp_path / "fit2", update)
     found = saved_fit.load(tmp_path / "fit2")
     assert found.case().end_year == 1915
     entry = found.history[-1]
@@ -323,10 +323,10 @@ def test_drivers_that_tell_another_past_are_refused(fit, tmp_path):
     swap = ("control,1901,crop,1.0", "control,1901,crop,3.0")
     other = longer_drivers(tmp_path / "other", 1915, swap)
     with pytest.raises(InputError, match="another past"):
-        assimilation.assimilate_case(fit, assimilation.Monitoring(new, other), tmp_path / "fit2")
+        assimilation.assimilate_case(fit, new, tmp_path / "fit2", Update(other))
     shorter = tiny_case.write(tmp_path, case=[("until = 1911", "until = 1909")])
     with pytest.raises(InputError, match="is 1909, the fit has drivers to 1911"):
-        assimilation.assimilate_case(fit, assimilation.Monitoring(new, shorter), tmp_path / "fit2")
+        assimilation.assimilate_case(fit, new, tmp_path / "fit2", Update(shorter))
     assert not (tmp_path / "fit2").exists()
 
 
@@ -477,7 +477,7 @@ def test_an_interrupted_refit_goes_on_to_the_same_draws(world, fit, tmp_path, mo
 
     new = world["folder"] / "new_1908.csv"
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    assimilation.assimilate_case(fit, new, whole, How("refit"))
+    assimilation.assimilate_case(fit, new, whole, Update(method="refit"))
     run = nuts.Sampler.draw
 
     def interrupted(self, checkpoints, report):
@@ -490,9 +490,10 @@ def test_an_interrupted_refit_goes_on_to_the_same_draws(world, fit, tmp_path, mo
     with monkeypatch.context() as patch:
         patch.setattr(nuts.Sampler, "draw", interrupted)
         with pytest.raises(KeyboardInterrupt, match="--resume"):
-            assimilation.assimilate_case(fit, new, stopped, How("refit"))
+            assimilation.assimilate_case(fit, new, stopped, Update(method="refit"))
     assert not json.loads((stopped / "fit.json").read_text())["complete"]
-    assimilation.assimilate_case(fit, new, stopped, How("refit"), existing=Existing(resume=True))
+    resume = Existing(resume=True)
+    assimilation.assimilate_case(fit, new, stopped, Update(method="refit"), existing=resume)
     for name in ("summary.csv", "predictions.csv"):
         assert (whole / name).read_bytes() == (stopped / name).read_bytes()
     assert saved_fit.load(stopped).history[-1]["method"] == "nuts"

@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -31,6 +31,7 @@ from calibration.methods import importance, mode
 from calibration.methods.method import Method
 from calibration.methods.reweighting import Reweighting
 from calibration.observations import read as read_observations
+from calibration.options import Update
 from calibration.problem import Problem
 from diffsoil.cases import Case, find_case, load_case, plausible, read_case
 from diffsoil.cases.arrays import build
@@ -50,28 +51,6 @@ PLACE = ["site", "treatment", "year", "variable", "upper_cm", "lower_cm"]
 """What a measurement is of."""
 
 WEIGHTS = "weights.npz"
-
-
-@dataclasses.dataclass(frozen=True)
-class How:
-    """How new data enter a fit.
-
-    Args:
-        method: ``auto`` refits when weights fail; ``weights`` and ``refit`` do as they are told.
-        draws: draws that are weighted; 600 if not given, or all of a smaller fit.
-        seed: same seed, same result.
-
-    Raises:
-        InputError: fewer than two draws.
-    """
-
-    method: Literal["auto", "weights", "refit"] = "auto"
-    draws: int | None = None
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.draws is not None and self.draws < 2:
-            raise InputError(f"--draws {self.draws}: at least 2 are needed")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,28 +84,11 @@ def hold(weights: importance.Weights) -> bool:
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class Monitoring:
-    """New observations, and what they need besides.
-
-    Attributes:
-        observations: new rows, in the format of the observation files of a case.
-        drivers: case with longer weather and management, for observations after the last year
-            of the fit; see :func:`staged`.
-        confirmed: names as under ``plausible`` in a case; they hold for the new rows, and join
-            those of the case.
-    """
-
-    observations: Path
-    drivers: Path | None = None
-    confirmed: Sequence[str] = ()
-
-
 def assimilate_case(
     fit: Path,
-    new: Monitoring | Path,
+    observations: Path,
     output: Path,
-    how: How = How(),
+    update: Update = Update(),
     *,
     existing: Existing = Existing(),
 ) -> pd.DataFrame:
@@ -134,9 +96,9 @@ def assimilate_case(
 
     Args:
         fit: folder of a fit, of a calibration or of this function.
-        new: the observations, or the file of them where they need nothing else.
+        observations: new rows, in the format of the observation files of a case.
         output: folder; made if it is not there.
-        how: the method, its draws and the seed.
+        update: how they enter it, and what they need besides; see :func:`staged`.
         existing: what to do with a folder that holds something already.
 
     Returns:
@@ -147,24 +109,24 @@ def assimilate_case(
     """
     say = Clock()
     found = saved_fit.load(fit)
-    new = new if isinstance(new, Monitoring) else Monitoring(Path(new))
-    inputs = [fit, new.observations, *([find_case(new.drivers)] if new.drivers else [])]
+    drivers = update.drivers
+    inputs = [fit, observations, *([find_case(drivers)] if drivers else [])]
     place = store.folder_of(output, existing, inputs)
     with tempfile.TemporaryDirectory() as folder:
-        old = staged(found, Path(folder), new.drivers, new.confirmed)
+        old = staged(found, Path(folder), drivers, update.plausible)
         column = found.column(old)
-        new_rows = check_new(old, new.observations)
+        new_rows = check_new(old, Path(observations))
         say(f"{old.file.title}: fit of {sum(_fitted_rows(found))} observations")
-        if new.drivers is not None:
-            say(f"weather and management to {old.end_year}: {new.drivers}")
+        if drivers is not None:
+            say(f"weather and management to {old.end_year}: {drivers}")
         say(f"new: {_told(new_rows)}")
-        case, name = with_file(old, new.observations, len(found.history), Path(folder))
+        case, name = with_file(old, Path(observations), len(found.history), Path(folder))
         problem = Problem(case, column)
-        entry = _entry(found, new.observations, name, new_rows, how.seed)
-        if new.drivers is not None:
+        entry = _entry(found, Path(observations), name, new_rows, update.seed)
+        if drivers is not None:
             entry["drivers"] = driving_files(old)
         settings = _settings(found, problem, len(new_rows), entry)
-        step = Step(found, problem, settings, len(new_rows), place, say, how)
+        step = Step(found, problem, settings, len(new_rows), place, say, update)
         with place:
             if not place.resumed:
                 step.run()
@@ -175,14 +137,14 @@ def assimilate_case(
 
 
 def assimilate(
-    fit: saved_fit.Fit | Path, new: Monitoring | Path, folder: Path, **how: Any
+    fit: saved_fit.Fit | Path, observations: Path, folder: Path, **how: Any
 ) -> saved_fit.Fit:
     """Bring new observations into a fit, and return the fit to all of them.
 
     Args:
-        fit, new, folder, how: as :func:`assimilate_case` takes them.
+        fit, observations, folder, how: as :func:`assimilate_case` takes them.
     """
-    assimilate_case(fit if isinstance(fit, Path) else fit.folder, new, folder, **how)
+    assimilate_case(fit if isinstance(fit, Path) else fit.folder, observations, folder, **how)
     return saved_fit.load(folder)
 
 
@@ -211,7 +173,7 @@ class Step:
         new: int,
         place: OutputFolder,
         say: Say,
-        how: How,
+        update: Update,
     ) -> None:
         self.found = found
         self.problem = problem
@@ -219,17 +181,18 @@ class Step:
         self.old_rows = len(problem.table) - new
         self.place = place
         self.say = say
-        self.how = how
+        self.update = update
 
     def run(self) -> None:
         """Weight, judge the weights, and finish with them or refit."""
-        base, drawn_anew = base_draws(self.found, self.problem, self.how.draws, self.settings.seed)
+        draws, seed = self.update.draws, self.settings.seed
+        base, drawn_anew = base_draws(self.found, self.problem, draws, seed)
         if drawn_anew:
             self.say(f"not in the fit, drawn from their priors: {', '.join(drawn_anew)}")
-        if self.how.method == "refit" or len(base.draws) < 2:
+        if self.update.method == "refit" or len(base.draws) < 2:
             why = (
                 "asked for"
-                if self.how.method == "refit"
+                if self.update.method == "refit"
                 else "a fit of one draw cannot be weighted"
             )
             self._refit(base, {"remark": why}, drawn_anew)
@@ -243,7 +206,7 @@ class Step:
             f"{weights.effective:.0f} effective draws of {len(learnt)} (at least "
             f"{importance.LEAST_EFFECTIVE})"
         )
-        if hold(weights) or self.how.method == "weights":
+        if hold(weights) or self.update.method == "weights":
             self._weighted(base, weights, predicted, facts, drawn_anew)
         else:
             self.say("the weights fail: refitting to all data, from the posterior before")

@@ -2,37 +2,37 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from cyclopts import Parameter
 
-from calibration import methods
+from calibration.methods import METHODS
+from calibration.options import MOST_CHAINS, Sampling, Sizes, Update
 from diffsoil.cli.options import (
-    MOST_CHAINS,
     Case,
-    Chains,
     Device,
+    ExistingFlags,
     Overwrite,
-    Plausible,
     Positive,
     Seed,
     Settings,
-    Several,
-    Whole,
-    Years,
     app,
     case_file,
+    flags,
     parameter_values,
     use_device,
 )
-from diffsoil.options import Existing
 
 if TYPE_CHECKING:
     MethodName = str
 else:
-    MethodName = Literal[tuple(methods.METHODS)]
+    MethodName = Literal[tuple(METHODS)]
+
+
+SizeFlags, SamplingFlags, UpdateFlags = flags(Sizes), flags(Sampling), flags(Update)
 
 
 @app.command
@@ -75,75 +75,27 @@ def calibrate(
             "without gradients."
         ),
     ] = "nuts",
-    quick: Annotated[
-        bool,
-        Parameter(show_default=False, help="A short run that shows how it works; not for papers."),
-    ] = False,
-    chains: Annotated[
-        Chains | None,
-        Parameter(
-            help="Chains or independent runs; on a CPU they run side by side. Default: 4, 2 with "
-            "--quick."
-        ),
-    ] = None,
-    warmup: Annotated[
-        Whole | None,
-        Parameter(
-            help="Steps of each chain that tune the sampler and are dropped; svi and flow take "
-            "ten steps of their optimiser for each."
-        ),
-    ] = None,
-    draws: Annotated[
-        Positive | None,
-        Parameter(
-            help="Posterior draws of each chain; particles of smc, members of each ensemble."
-        ),
-    ] = None,
-    slow_step: Annotated[
-        Years | None,
-        Parameter(
-            show_default=False,
-            help="Sample with slow steps of up to so many years, and weight the draws to those of "
-            "the case; sample again where the weights fail.",
-        ),
-    ] = None,
-    sbc: Annotated[
-        Positive | None,
-        Parameter(
-            name="--sbc",
-            show_default=False,
-            help="Check the method instead: calibrate so many data sets simulated from the prior, "
-            "and see whether their parameters come back (simulation-based calibration).",
-        ),
-    ] = None,
-    seed: Seed = 0,
-    strict: Annotated[
-        bool, Parameter(show_default=False, help="Exit with 1 when a check of the fit fails.")
-    ] = False,
+    sizes: SizeFlags = SizeFlags(),
+    sampling: SamplingFlags = SamplingFlags(),
     settings: Settings = (),
-    overwrite: Overwrite = False,
-    resume: Annotated[
-        bool,
-        Parameter(show_default=False, help="Go on with an interrupted run in the output folder."),
-    ] = False,
+    existing: ExistingFlags = ExistingFlags(),
     device: Device = "auto",
 ) -> int | None:
     """Fit a case's free parameters to its observations."""
     path, values = case_file(case), parameter_values(settings)
-    chosen = methods.METHODS[method].sized(quick, chains=chains, warmup=warmup, draws=draws)
+    chosen, wanted = METHODS[method].sized(**dataclasses.asdict(sizes)), cast(Sampling, sampling)
     # chains have a device each, and those are set up before anything is computed
     use_device(device, cpu_devices=chosen.side_by_side)
-    existing = Existing(overwrite, resume)
-    how: dict[str, Any] = {"seed": seed, "settings": values, "existing": existing}
-    if sbc is not None:
+    how: dict[str, Any] = {"seed": wanted.seed, "settings": values, "existing": existing}
+    if wanted.sbc is not None:
         from calibration.simulation_based import check_case
 
-        checks = check_case(path, output, chosen, sbc, **how)
+        checks = check_case(path, output, chosen, wanted.sbc, **how)
     else:
         from calibration.fitting import calibrate_case
 
-        checks = calibrate_case(path, output, chosen, slow_step=slow_step, **how)
-    return 1 if strict and not checks["passed"].all() else 0
+        checks = calibrate_case(path, output, chosen, slow_step=wanted.slow_step, **how)
+    return 1 if wanted.strict and not checks["passed"].all() else 0
 
 
 @app.command
@@ -183,46 +135,18 @@ def assimilate(
         Path, Parameter(help="New observations, CSV, in the format of those of the case.")
     ],
     output: Annotated[Path, Parameter(name=["-o", "--output"], help="Folder of the updated fit.")],
-    drivers: Annotated[
-        Path | None,
-        Parameter(
-            show_default=False,
-            help="Case whose weather, management and last year replace those of the fit, for "
-            "observations after its last year.",
-        ),
-    ] = None,
-    method: Annotated[
-        Literal["auto", "weights", "refit"],
-        Parameter(
-            help="auto: weight the draws of the fit, and refit to all data where the weights fail."
-        ),
-    ] = "auto",
-    draws: Annotated[
-        Several | None, Parameter(help="Draws to weight. Default: 600, or all of a smaller fit.")
-    ] = None,
-    seed: Seed = 0,
+    update: UpdateFlags = UpdateFlags(),
     strict: Annotated[
         bool, Parameter(show_default=False, help="Exit with 1 when a check of the fit fails.")
     ] = False,
-    plausible: Plausible = (),
-    overwrite: Overwrite = False,
-    resume: Annotated[
-        bool,
-        Parameter(show_default=False, help="Go on with an interrupted refit in the output folder."),
-    ] = False,
+    existing: ExistingFlags = ExistingFlags(),
     device: Device = "auto",
 ) -> int | None:
     """Bring new monitoring into a fit; the result is a fit that can be updated again."""
     use_device(device, cpu_devices=_chains_of(fit))
-    from calibration.twin.assimilation import How, Monitoring, assimilate_case
+    from calibration.twin.assimilation import assimilate_case
 
-    checks = assimilate_case(
-        fit,
-        Monitoring(observations, drivers, plausible),
-        output,
-        How(method, draws, seed),
-        existing=Existing(overwrite, resume),
-    )
+    checks = assimilate_case(fit, observations, output, update, existing=existing)
     return 1 if strict and not checks["passed"].all() else 0
 
 

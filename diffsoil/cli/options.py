@@ -29,9 +29,6 @@ class UsageError(Exception):
 
 # Numbers, which are checked before anything is loaded or computed.
 
-MOST_CHAINS = 256
-"""JAX gets a device for each on a CPU."""
-
 
 def _number(
     within: options.Within, name: str = "", old: str = ""
@@ -54,11 +51,7 @@ def _number(
     return read
 
 
-Whole = Annotated[int, Parameter(converter=_number(options.WHOLE))]
 Positive = Annotated[int, Parameter(converter=_number(options.POSITIVE))]
-Several = Annotated[int, Parameter(converter=_number(options.SEVERAL))]
-Chains = Annotated[int, Parameter(converter=_number(options.Within(1, MOST_CHAINS)))]
-Years = Annotated[int, Parameter(converter=_number(options.Within(1, 10**5)))]
 
 
 def flags(of: type[options.Options]) -> Any:
