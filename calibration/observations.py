@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 
 from calibration.likelihood import FoundErrors
-from calibration.quantities import QUANTITIES
+from calibration.quantities import MEASURED, QUANTITIES
 from diffsoil.cases import Case
 from diffsoil.cases.arrays import Plan
 from diffsoil.cases.plausible import of_depth, of_soil, of_stock
@@ -32,9 +32,6 @@ from diffsoil.io import Faults, InputError, nearest, shown
 from diffsoil.tables import CODE, MISSING_CODES, SURE_CODES, Meant, read_table
 from diffsoil.tables import Column as Table
 from diffsoil.units import CM_PER_M
-
-UNITS = {name: quantity.unit for name, quantity in QUANTITIES.items()}
-"""Variables that can be observed, and the units in which they are compared."""
 
 WATER = ("water", "H2O", "h2o")
 """Methods of a pH that can be compared with the soil solution's."""
@@ -48,7 +45,7 @@ COLUMNS = {
     "site": Table("str"),
     "treatment": Table("str", required=False, allow_missing=True),
     "year": Table("int", -60000, 60000),
-    "variable": Table("str", choices=tuple(UNITS)),
+    "variable": Table("str"),  # of all that can be observed when it is read
     "upper_cm": Table("float", 0, 1000, unit="cm"),
     "lower_cm": Table("float", 0, 1000, unit="cm", hint="is this in mm?"),
     "value": Table("float"),
@@ -97,7 +94,7 @@ def read(case: Case, plan: Plan) -> pd.DataFrame:
         One row for each observation, with columns ``file``, ``line``, ``member`` (index of the
         treatment or site in the plan), ``fitted`` (False for estimated and kept-out rows) and
         ``withheld`` (why a measured row is not fitted: series, treatment, site, year) besides
-        those of the file. Values are in the units of :data:`UNITS`.
+        those of the file. Values are in the units in which they are compared.
     """
     listed = case.file.observations
     if listed is None or not listed.files:
@@ -139,7 +136,7 @@ def _withheld(table: pd.DataFrame, case: Case) -> pd.Series:
 
 
 def _read_one(case: Case, plan: Plan, path: Path) -> pd.DataFrame:
-    table = read_table(path, COLUMNS)
+    table = read_table(path, COLUMNS | {"variable": Table("str", choices=tuple(QUANTITIES))})
     for name, value in DEFAULTS.items():
         if name not in table:
             table[name] = value
@@ -154,7 +151,7 @@ def _read_one(case: Case, plan: Plan, path: Path) -> pd.DataFrame:
     factors = np.array([factor for _, factor in found])
     table["value"] = table["value"] * factors
     table["sd"] = table["sd"] * factors
-    table["unit"] = [UNITS[v] for v in table["variable"]]
+    table["unit"] = [QUANTITIES[v].unit for v in table["variable"]]
     return table
 
 
@@ -210,6 +207,8 @@ class Rows:
             low, high = quantity.lower / factor, quantity.upper / factor
             likely = CODE if value in MISSING_CODES else quantity.likely(value)
             fault("value", f"{value:g}", f"is outside {low:g} to {high:g} {row['unit']} ({likely})")
+        elif variable not in MEASURED and value in SURE_CODES:
+            fault("value", f"{value:g}", f"is {CODE}")
         if row["sd"] == 0:
             fault("sd", 0, "is not possible; leave it empty if unknown")
         if variable == "ph" and row["method"] not in WATER:

@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Array, Bool, Float, Int
 
-from calibration.observations import UNITS
 from calibration.quantities import QUANTITIES, Sample
 from diffsoil.cases import Case
 from diffsoil.cases.arrays import Plan
@@ -76,10 +75,9 @@ class Operator(eqx.Module):
             at=at,
             rates=rates,
         )
-        order = list(QUANTITIES)
         result = jnp.zeros_like(self.sampled_mass)
-        for name in self.kinds:
-            chosen = self.variable == order.index(name)
+        for number, name in enumerate(self.kinds):
+            chosen = self.variable == number
             result = jnp.where(chosen, QUANTITIES[name].predict(sample), result)
         return result
 
@@ -131,7 +129,7 @@ def operator(
         year=jnp.asarray(year),
         sampled_mass=jnp.asarray(np.nan_to_num(mass, nan=1.0)),
         by_mass=jnp.asarray(by_mass),
-        variable=jnp.asarray(np.array([list(UNITS).index(v) for v in table["variable"]])),
+        variable=jnp.asarray(np.array([kinds.index(v) for v in table["variable"]])),
         needs_radiocarbon=dated,
         month=jnp.asarray(month),
         upper=jnp.asarray(table["upper_cm"].to_numpy(float) / CM_PER_M),

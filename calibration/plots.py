@@ -17,10 +17,11 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from scipy.stats import gaussian_kde
 
-from calibration import checks, quantities
+from calibration import checks
 from calibration.likelihood import ERROR, METHOD
 from calibration.observations import topsoil_cm
 from calibration.problem import Problem
+from calibration.quantities import QUANTITIES
 from diffsoil.parameters import Parameter
 from diffsoil.report.pictures import BLUE, CYCLE, GREY, ORANGE, Figure, save
 
@@ -33,9 +34,6 @@ MOST_PAIRS = 6
 
 FEW = 6
 """Treatments of the small picture, where the case does not choose them."""
-
-QUANTITIES = {name: (q.name, q.unit) for name, q in quantities.QUANTITIES.items()}
-"""Name and unit of each variable, for axes."""
 
 SIGNED = ("delta14c", "respired_delta14c", "soil_temperature")
 """Variables whose axis need not begin at zero."""
@@ -168,8 +166,8 @@ class Panel:
     @property
     def label(self) -> str:
         """What the axis shows."""
-        what, unit = QUANTITIES[self.variable]
-        return f"{what} {self.upper_cm:g}-{self.lower_cm:g} cm, {unit}"
+        about = QUANTITIES[self.variable]
+        return f"{about.name} {self.upper_cm:g}-{self.lower_cm:g} cm, {about.unit}"
 
 
 def _treatment_of(table: pd.DataFrame) -> pd.Series:

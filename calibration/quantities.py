@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from calibration.units import spelled
-from diffsoil.quantities import layer_results
+from diffsoil.quantities import Result, layer_results
 from diffsoil.state import ACTIVE
 from diffsoil.variables import VARIABLES
 
@@ -162,7 +162,7 @@ SHARE = MappingProxyType(
 """Units of a content besides percent."""
 MINERAL: dict[str, Any] = {"also": SHARE, "slips": TENTH, "hint": "a share of the mineral soil"}
 
-QUANTITIES: dict[str, Quantity] = {
+MEASURED: dict[str, Quantity] = {
     "soc_stock": Quantity(
         "organic C", "Mg C/ha", 0.0, 2000.0, _stock,
         also=MappingProxyType({"kg C/m2": 10.0, "g C/m2": 0.01, "kg C/ha": 0.001}),
@@ -207,12 +207,33 @@ QUANTITIES: dict[str, Quantity] = {
 """What is often measured, by the name it has in an observation table."""
 
 
-def observable() -> dict[str, Quantity]:
-    """All that can be observed: :data:`QUANTITIES`, and any other result by layer, by its name."""
-    known = {quantity.steps[0] for quantity in QUANTITIES.values() if quantity.steps}
-    others = {
-        name: _of_layers(about.variable, about.long_name, about.unit, -math.inf, math.inf)
-        for name, about in layer_results().items()
-        if about.by_layer and about.variable not in known
-    }
-    return QUANTITIES | others
+class _Observable(Mapping[str, Quantity]):
+    """What is often measured, and any other result that is a property of layers."""
+
+    def __getitem__(self, name: str) -> Quantity:
+        if name in MEASURED:
+            return MEASURED[name]
+        about = self._others()[name]
+        return _of_layers(about.variable, about.long_name, about.unit, -math.inf, math.inf)
+
+    def __iter__(self) -> Iterator[str]:
+        yield from MEASURED
+        yield from self._others()
+
+    def __len__(self) -> int:
+        return len(MEASURED) + len(self._others())
+
+    @staticmethod
+    def _others() -> dict[str, Result]:
+        known = {quantity.steps[0] for quantity in MEASURED.values() if quantity.steps}
+        return {
+            name: about
+            for name, about in layer_results().items()
+            if about.by_layer
+            and about.variable not in known
+            and VARIABLES[about.variable].share_of != "itself"
+        }
+
+
+QUANTITIES: Mapping[str, Quantity] = _Observable()
+"""All that can be observed, by the name it has in an observation table."""

@@ -17,7 +17,7 @@ from calibration import checks as checking
 from calibration.likelihood import ERROR, MEMORY, METHOD
 from calibration.methods.reweighting import Reweighting
 from calibration.observations import topsoil_cm
-from calibration.plots import QUANTITIES
+from calibration.quantities import QUANTITIES
 from calibration.store import Settings
 from diffsoil.cases import Case
 from diffsoil.report import html
@@ -149,7 +149,7 @@ def _observed(table: pd.DataFrame) -> str:
         rows.append(
             {
                 "series": name,
-                "what": ", ".join(sorted({QUANTITIES[v][1] for v in part["variable"]})),
+                "what": ", ".join(sorted({QUANTITIES[v].unit for v in part["variable"]})),
                 "years": f"{part['year'].min()}–{part['year'].max()}",
                 "fitted": str(int(part["fitted"].sum())),
                 "kept out": str(int(checking.kept_out(part).sum())),
@@ -289,7 +289,7 @@ def _prediction(table: pd.DataFrame, figures: Mapping[str, Path]) -> str:
             "series": rows["series"],
             "treatment": rows["treatment"].where(rows["treatment"] != "", rows["site"]),
             "year": rows["year"].astype(str),
-            "unit": [QUANTITIES[v][1] for v in rows["variable"]],
+            "unit": [QUANTITIES[v].unit for v in rows["variable"]],
             "observed": rows["value"].astype(float),
             "sd of it": rows["observed_sd"].astype(float),
             "predicted mean": rows["mean" if spread else "latent_mean"],
@@ -322,7 +322,7 @@ def _verdict(rows: pd.DataFrame, within: pd.Series, spread: bool) -> str:
         edge = row["q05"] if low else row["q95"]
         said.append(
             f"Missed: {row['treatment'] or row['site']} {row['year']}, measured "
-            f"{number(row['value'])} {QUANTITIES[row['variable']][1]}, "
+            f"{number(row['value'])} {QUANTITIES[row['variable']].unit}, "
             f"{'below' if low else 'above'} the limit of {number(edge)}."
         )
     return " ".join(said)

@@ -26,7 +26,8 @@ class Variable:
         output: whether results have it, or the name that it has there.
         months: what results have of monthly values, the mean or the sum of a year.
         share_of: what a sample of several layers has to be weighted by: the volume of the layers,
-            the mass of their soil or of their minerals, or their exchange capacity.
+            the mass of their soil or of their minerals, or their exchange capacity; ``itself``
+            where no sample has it, as the thickness of a layer or what leaves it downwards.
     """
 
     dims: tuple[str, ...]
@@ -35,7 +36,7 @@ class Variable:
     neutral: float | None = None
     output: str | bool = False
     months: Literal["", "mean", "sum"] = ""
-    share_of: Literal["volume", "soil", "minerals", "exchanger"] = "volume"
+    share_of: Literal["volume", "soil", "minerals", "exchanger", "itself"] = "volume"
 
     def named(self, name: str) -> str:
         """What a variable of this name is called in results; empty if they do not have it."""

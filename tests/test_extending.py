@@ -19,7 +19,7 @@ from scipy import stats
 import diffsoil
 from calibration import prediction
 from calibration.noise import NOISE, Normal
-from calibration.quantities import observable
+from calibration.quantities import QUANTITIES
 from diffsoil import variables
 from diffsoil.cases import parameter_table
 from diffsoil.column import ADDED, standard_column
@@ -70,7 +70,7 @@ def test_a_process_from_outside_slows_decomposition_where_it_is_wet(folder):
     before = diffsoil.simulate(diffsoil.load_case("case.toml")).to_xarray()
     run = section("A process", folder)["run"]
     assert run["wetness"].attrs["process"] == "waterlogging"
-    assert "wetness" in observable()
+    assert "wetness" in QUANTITIES
     assert 0.2 < float(run["wetness"].mean()) < 1.2
     last = {"year": -1}
     assert (run["soc_stock_0_25"][last] > 1.02 * before["soc_stock_0_25"][last]).all()

@@ -40,7 +40,7 @@ def operator(variable: str, upper: float = 0.0, lower: float = 0.2, **changes) -
         "mineral_mass": jnp.zeros((1, LAYERS)),
         "sampled_mass": jnp.ones(1),
         "by_mass": jnp.zeros(1, bool),
-        "variable": jnp.asarray([list(QUANTITIES).index(variable)]),
+        "variable": jnp.zeros(1, int),
         "needs_radiocarbon": False,
         "month": jnp.asarray([-1]),
         "upper": jnp.asarray([upper]),
@@ -520,3 +520,22 @@ def test_the_posterior_of_a_soil_that_develops_has_exact_derivatives(developing)
         slopes = [(at(z + step)[0] - at(z - step)[0]) / 2e-4 for step in steps]
     for i, slope in enumerate(slopes):
         np.testing.assert_allclose(gradient[i], slope, rtol=1e-3, atol=1e-5)
+
+
+def test_any_property_of_layers_can_be_observed(tmp_path):
+    found = table(tmp_path, [observation(variable="silt", unit="percent", value=56)])
+    assert list(found["unit"]) == ["%"]
+    of_minerals = np.array([1.0, 0.5, 0.0]) * np.array([1200.0, 2600.0, 2800.0])
+    expected = (of_minerals * [40.0, 60.0, 80.0]).sum() / of_minerals.sum()
+    predicted = value("silt", record(silt_percent=[40.0, 60.0, 80.0]))
+    assert predicted == pytest.approx(expected)
+
+
+def test_the_thickness_of_a_layer_is_nothing_to_observe(tmp_path):
+    with pytest.raises(InputError, match="column 'variable': 'thickness'"):
+        table(tmp_path, [observation(variable="thickness", unit="m", value=0.1)])
+
+
+def test_a_code_for_a_missing_value_is_no_property(tmp_path):
+    with pytest.raises(InputError, match="column 'value': -999 is"):
+        table(tmp_path, [observation(variable="cec", unit="mmol/kg", value=-999)])

@@ -30,7 +30,7 @@ class Geometry(Process):
 
     name: ClassVar[str] = "geometry"
     variables: ClassVar[Mapping[str, Variable]] = {
-        "thickness": Variable(LAYER, "m", "thickness of the layer", output=True),
+        "thickness": Variable(LAYER, "m", "thickness of the layer", output=True, share_of="itself"),
         "depth_top": Variable(LAYER, "m", "depth of the upper face of the layer"),
     }
     needs: ClassVar[tuple[str, ...]] = ("soil_mass", "bulk_density")

@@ -116,6 +116,7 @@ class Water(Process):
             "water leaving the layer downwards in the month",
             output=True,
             months="sum",
+            share_of="itself",
         ),
         "evapotranspiration": Variable(
             MONTH_LAYER, "mm", "water taken from the layer in the month"
