@@ -186,7 +186,7 @@ class Forward(eqx.Module):
         column, plan = self.column.with_parameters(of_column), self.plan
         for name in FACTORS.keys() & values.keys():
             plan = FACTORS[name].change(plan, values[name])
-        return strength.apply(column, strengths), plan
+        return strength.apply(column, strengths) if strengths else column, plan
 
     def prepared(self, keep: Collection[str] = ()) -> Forward:
         """The same function of parameters, with all computed ahead that they do not change.

@@ -137,7 +137,7 @@ QUICK = Laplace.sized(quick=True)
 
 @pytest.fixture(scope="module")
 def sampled(problem, laplace):
-    sampler = nuts.Sampler(problem, laplace, CHAINS, seed=3)
+    sampler = nuts.Sampler(problem.posterior, laplace, CHAINS, seed=3)
     return sampler.run(Checkpoints(None), lambda line: None)
 
 
@@ -319,7 +319,7 @@ def test_resumed_chains_equal_uninterrupted_ones(problem, laplace, sampled, tmp_
         if "sampling    25" in line:
             raise KeyboardInterrupt
 
-    sampler = nuts.Sampler(problem, laplace, CHAINS, seed=3)
+    sampler = nuts.Sampler(problem.posterior, laplace, CHAINS, seed=3)
     with pytest.raises(KeyboardInterrupt):
         sampler.run(Checkpoints(tmp_path), interrupted)
     kept = CHAINS.finished(Checkpoints(tmp_path, resume=True))
@@ -331,7 +331,7 @@ def test_resumed_chains_equal_uninterrupted_ones(problem, laplace, sampled, tmp_
 
 def test_more_chains_than_devices_is_an_error_not_a_silent_queue(problem, laplace):
     with pytest.raises(RuntimeError, match="side by side"):
-        nuts.Sampler(problem, laplace, nuts.NUTS(chains=9), seed=0)
+        nuts.Sampler(problem.posterior, laplace, nuts.NUTS(chains=9), seed=0)
 
 
 @pytest.fixture(scope="module")
@@ -471,7 +471,7 @@ def test_a_new_series_is_as_far_off_as_the_fitted_ones_of_its_variable(fit, else
         carried = transfer(saved_fit.load(fit), case)
         found = Problem(case, carried.column, carried.free, carried.known)
         x = found.defaults.at[found.names.index("observation.error.field")].set(0.013)
-        return found, np.asarray(found.spread(x, jnp.asarray([40.0, 40.0])).scatter)
+        return found, np.asarray(found.likelihood.spread(x, jnp.asarray([40.0, 40.0])).scatter)
 
     problem, scatter = error(elsewhere())
     assert "observation.error.elsewhere" not in problem.names
