@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import zipfile
+from importlib import metadata
 from pathlib import Path
 
 import pandas as pd
@@ -305,3 +306,12 @@ def test_the_command_line_loads_nothing_heavy():
     )
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert run.stdout == "[]\n"
+
+
+def test_the_doctor_tells_what_a_report_of_a_fault_needs(capsys):
+    assert cli.main(["doctor"]) == 0
+    said = dict(line.split(None, 1) for line in capsys.readouterr().out.splitlines())
+    assert said["diffsoil"].startswith(metadata.version("diffsoil"))
+    assert said["jax"] == metadata.version("jax")
+    assert said["devices"].startswith("cpu")
+    assert said["float64"] == "yes"

@@ -159,22 +159,6 @@ def plot(
     plot_file(run, output, overwrite=overwrite)
 
 
-@app.command
-def benchmark(
-    *,
-    output: Annotated[
-        Path | None, Parameter(name=["-o", "--output"], help="Also write the table here as CSV.")
-    ] = None,
-    overwrite: Overwrite = False,
-    device: Device = "auto",
-) -> None:
-    """Measure speed, memory and compile time on this machine."""
-    use_device(device)
-    from diffsoil.benchmark import run
-
-    run(output, overwrite=overwrite)
-
-
 def shipped_cases() -> dict[str, Path]:
     """Files of the cases that come with the package, by name."""
     from diffsoil.io import data_path
