@@ -16,6 +16,7 @@ import pytest
 
 from diffsoil import cli, io
 from diffsoil.cli import model, options
+from diffsoil.cli.options import Case, app
 
 COMMANDS = ["rothc", "parameters", "cases", "simulate", "calibrate", "predict", "plot", "benchmark"]
 
@@ -315,3 +316,18 @@ def test_the_doctor_tells_what_a_report_of_a_fault_needs(capsys):
     assert said["jax"] == metadata.version("jax")
     assert said["devices"].startswith("cpu")
     assert said["float64"] == "yes"
+
+
+def test_a_command_is_one_function_of_one_file(capsys):
+    @app.command
+    def greet(case: Case, /) -> None:
+        """Greet a case."""
+        print(f"hello, {options.case_file(case).stem}")
+
+    try:
+        assert cli.main(["greet", "rothamsted"]) == 0
+        assert capsys.readouterr().out == "hello, rothamsted\n"
+        assert cli.main(["greet", "nowhere"]) == 2  # faults are those of every command
+        assert "no such file" in capsys.readouterr().err
+    finally:
+        del app["greet"]
