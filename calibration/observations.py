@@ -26,8 +26,8 @@ from calibration.likelihood import FoundErrors
 from calibration.quantities import MEASURED, QUANTITIES
 from diffsoil.cases import Case
 from diffsoil.cases.arrays import Plan
+from diffsoil.cases.kinds import named
 from diffsoil.cases.plausible import of_depth, of_soil, of_stock
-from diffsoil.cases.schema import named
 from diffsoil.io import Faults, InputError, nearest, shown
 from diffsoil.tables import CODE, MISSING_CODES, SURE_CODES, Meant, read_table
 from diffsoil.tables import Column as Table

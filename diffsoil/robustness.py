@@ -27,7 +27,7 @@ from scipy.stats import qmc
 from diffsoil.cases import load_case
 from diffsoil.cases.arrays import build
 from diffsoil.cases.horizons import composition
-from diffsoil.cases.schema import Mineralogy
+from diffsoil.cases.profiles import Mineralogy
 from diffsoil.column import Column
 from diffsoil.parameters import Parameter
 from diffsoil.process import Environment

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from diffsoil.cases import Case
-from diffsoil.cases.schema import at_site
+from diffsoil.cases.kinds import at_site
 from diffsoil.forward import GEOMETRY, Course, Reading
 from diffsoil.io import InputError, nearest
 from diffsoil.numerics import safe

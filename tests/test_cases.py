@@ -10,7 +10,8 @@ from diffsoil.cases import load_case, set_parameters
 from diffsoil.cases.arrays import build
 from diffsoil.cases.horizons import remap
 from diffsoil.cases.plausible import of_atmosphere, of_climate
-from diffsoil.cases.schema import Grid, Soil
+from diffsoil.cases.profiles import Soil
+from diffsoil.cases.schema import Grid
 from diffsoil.io import InputError
 from diffsoil.output.simulation import simulate_file
 from tests import tiny_case

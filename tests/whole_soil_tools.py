@@ -12,7 +12,7 @@ import numpy as np
 from diffsoil.cases import Case, load_case
 from diffsoil.cases.arrays import Plan, build, initial_state
 from diffsoil.cases.horizons import composition
-from diffsoil.cases.schema import Mineralogy
+from diffsoil.cases.profiles import Mineralogy
 from diffsoil.column import Column
 from diffsoil.parameters import Parameter
 from diffsoil.process import Environment

@@ -25,7 +25,7 @@ from calibration.observations import read
 from calibration.operator import LAYERS, operator
 from diffsoil.cases import Case, load_case
 from diffsoil.cases.arrays import Plan, build, check, initial_state, prepare_plan
-from diffsoil.cases.schema import at_site
+from diffsoil.cases.kinds import at_site
 from diffsoil.column import Column
 from diffsoil.forward import Forward
 from diffsoil.io import InputError, nearest

@@ -36,7 +36,7 @@ from calibration.problem import Problem
 from diffsoil.cases import Case, find_case, load_case, plausible, read_case
 from diffsoil.cases.arrays import build
 from diffsoil.cases.fingerprint import check_same, checksum, checksum_of, files_of, fingerprint
-from diffsoil.cases.schema import names_of
+from diffsoil.cases.kinds import names_of
 from diffsoil.io import InputError, nearest
 from diffsoil.options import Existing
 from diffsoil.work import arrays

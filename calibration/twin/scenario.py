@@ -23,20 +23,10 @@ from calibration import observations
 from diffsoil.cases import Case
 from diffsoil.cases.arrays import Plan, additions, build, select
 from diffsoil.cases.drivers import MONTHS
+from diffsoil.cases.kinds import Amount, Erosion, FileStem, Name, Strict, Year, names_of, whole
+from diffsoil.cases.land_use import LandUse
 from diffsoil.cases.plausible import of_depth
-from diffsoil.cases.schema import (
-    Amendment,
-    Amount,
-    Erosion,
-    FileStem,
-    LandUse,
-    Name,
-    Plausible,
-    Strict,
-    Year,
-    names_of,
-    whole,
-)
+from diffsoil.cases.schema import Amendment, Plausible
 from diffsoil.cases.validation import validated
 from diffsoil.io import Faults, InputError, data_path, nearest, parse_toml, read_text
 from diffsoil.tables import Meant
@@ -68,17 +58,24 @@ class Warming(Strict):
     """Warming of the air by ``k``, reached in the year ``by`` in a straight line, then kept."""
 
     k: Annotated[float, Field(ge=-10, le=10)]
+    """Warming that is reached, K."""
     by: Year
+    """Year in which it is reached; before it rises in a straight line."""
 
 
 class Weather(Strict):
     """Weather of the years to come: years of the record again, or their monthly means."""
 
     repeat_years: Annotated[int, Field(ge=1)] | None = None
+    """Last years of the record that are repeated, in their order; this or mean_years."""
     mean_years: Annotated[int, Field(ge=1)] | None = None
+    """Last years of the record whose monthly means hold in every year; this or repeat_years."""
     warming: Warming | None = None
+    """Warming of all options."""
     precipitation_percent: Annotated[float, Field(ge=-90, le=200)] = 0.0
+    """Change of rain, % of the record."""
     pet_percent: Annotated[float, Field(ge=-90, le=200)] = 0.0
+    """Change of potential evapotranspiration, % of the record."""
 
     @model_validator(mode="after")
     def _one(self) -> Weather:
@@ -96,17 +93,29 @@ class Option(Strict):
     """One way to go on; what is not said stays as it is now."""
 
     name: FileStem
+    """Name of the option: letters (a to z), digits, _, - and ."""
     label: str | None = None
-    start: Year | None = Field(default=None, description="first year of the option")
+    """What it is called in pictures; any text."""
+    start: Year | None = None
+    """First year of the option; the first after the record if left out."""
     land_use: str | None = None
+    """Name of a land use of the case or of this file."""
     plant_carbon_t_ha: Amount | None = None
+    """Plant carbon that enters the soil, t C/ha in a year."""
     plant_carbon_change_percent: Annotated[float, Field(ge=-100, le=300)] = 0.0
+    """Change of the plant carbon, %."""
     manure_carbon_t_ha: Annotated[float, Field(ge=0, le=50)] | None = None
+    """Carbon of manure, t C/ha in a year."""
     tillage: Literal["as_now", "none"] = "as_now"
+    """Tillage: as it is now, or none."""
     plough_depth_m: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Depth that the plough mixes each year, m."""
     warming: Warming | None = None
+    """Warming of this option, besides that of all."""
     erosion_mm_a: Erosion | None = None
+    """Erosion, mm in a year. Of a whole soil only."""
     amendments: list[Amendment] = Field(default=[])
+    """What is added to the soil. Of a whole soil only."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Option:
@@ -127,17 +136,28 @@ class ScenarioFile(Strict):
     """A file of options as written."""
 
     format: Annotated[Literal[1], BeforeValidator(whole)]
+    """Format of the file; the present one is 1."""
     title: str = "Management options"
+    """Title in reports; any text."""
     until: Year
+    """Last year of the forecast."""
     treatments: list[str] = Field(default=[])
+    """Treatments that each option is tried on; all if left out."""
     depths_cm: list[Interval] = Field(default=[], min_length=1)
+    """Depths that stocks are reported for: upper and lower end, cm; the topsoil of the case if left out."""
     years: list[Year] = Field(default=[])
+    """Years for which options are compared; every tenth year and the last one if left out."""
     baseline: str | None = None
+    """Option that the others are compared with; the first if left out."""
     draw_from_prior: list[str] = Field(default=[])
+    """Parameters that the fit does not know and that are drawn from their priors."""
     plausible: Plausible = Field(default=[])
     weather: Weather
+    """Weather of the years to come."""
     land_use: dict[Name, LandUse] = Field(default={})
+    """Land uses by name, besides those of the case."""
     option: Annotated[list[Option], Field(min_length=1)]
+    """Options."""
 
 
 @dataclasses.dataclass(frozen=True)

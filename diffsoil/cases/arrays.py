@@ -19,8 +19,10 @@ from diffsoil.cases.case import Case
 from diffsoil.cases.check import erosion_events
 from diffsoil.cases.drivers import read_atmosphere, yearly_npp
 from diffsoil.cases.horizons import composition, initial_ground, laid_down, layer_shares, prescribed
+from diffsoil.cases.kinds import at_site
+from diffsoil.cases.land_use import LandUse
 from diffsoil.cases.profile import MMOL, Horizons, at_start, check_room, horizons, organic_density
-from diffsoil.cases.schema import Amendment, LandUse, Treatment, at_site
+from diffsoil.cases.schema import Amendment, Treatment
 from diffsoil.column import Column, missing_needs
 from diffsoil.io import InputError, nearest
 from diffsoil.process import Environment

@@ -10,9 +10,7 @@ from typing import Any
 import pandas as pd
 
 from diffsoil import parameters
-from diffsoil.cases.schema import (
-    CaseFile,
-)
+from diffsoil.cases.schema import CaseFile
 from diffsoil.column import ADDED, CHOICES, COLUMNS, Column, needed_by
 from diffsoil.io import (
     InputError,

@@ -9,12 +9,9 @@ from pydantic import BaseModel
 
 from diffsoil.cases import plausible
 from diffsoil.cases.horizons import HORIZON_VARIABLES
+from diffsoil.cases.kinds import BySite, names_of
 from diffsoil.cases.profile import check_room
-from diffsoil.cases.schema import (
-    BySite,
-    CaseFile,
-    names_of,
-)
+from diffsoil.cases.schema import CaseFile
 from diffsoil.io import (
     Faults,
     nearest,

@@ -9,11 +9,8 @@ import pandas as pd
 
 from diffsoil.cases import plausible
 from diffsoil.cases.case import resolve
-from diffsoil.cases.schema import (
-    CaseFile,
-    Climate,
-    LandUse,
-)
+from diffsoil.cases.land_use import LandUse
+from diffsoil.cases.schema import CaseFile, Climate
 from diffsoil.io import (
     Faults,
     InputError,

@@ -6,13 +6,8 @@ import numpy as np
 
 from diffsoil.cases.case import Case
 from diffsoil.cases.profile import KG_M3
-from diffsoil.cases.schema import (
-    Change,
-    Grid,
-    Horizon,
-    Mineralogy,
-    Soil,
-)
+from diffsoil.cases.profiles import Change, Horizon, Mineralogy, Soil
+from diffsoil.cases.schema import Grid
 from diffsoil.processes.minerals import CALCITE_MASS, MOLAR_MASS
 from diffsoil.processes.pores import ORGANIC_MATTER_IN_CARBON
 from diffsoil.state import MINERALS

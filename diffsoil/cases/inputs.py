@@ -14,8 +14,9 @@ import tomlkit
 from pydantic import Field, model_validator
 
 from diffsoil.cases.case import Case
+from diffsoil.cases.kinds import Name, Strict
 from diffsoil.cases.read import read_case
-from diffsoil.cases.schema import Name, PriorText, Strict
+from diffsoil.cases.schema import PriorText
 from diffsoil.cases.validation import validated
 from diffsoil.io import InputError, nearest, read_toml
 from diffsoil.parameters import Prior

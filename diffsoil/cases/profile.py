@@ -16,7 +16,8 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float
 
-from diffsoil.cases.schema import Grid, Soil
+from diffsoil.cases.profiles import Soil
+from diffsoil.cases.schema import Grid
 from diffsoil.column import Column
 from diffsoil.io import Faults
 from diffsoil.process import Process

@@ -10,10 +10,8 @@ from diffsoil.cases.case import Case
 from diffsoil.cases.check import faults_of
 from diffsoil.cases.drivers import check_covered, read_atmosphere, read_climate, read_management
 from diffsoil.cases.formats import upgrade
-from diffsoil.cases.schema import (
-    CaseFile,
-    names_of,
-)
+from diffsoil.cases.kinds import names_of
+from diffsoil.cases.schema import CaseFile
 from diffsoil.cases.validation import validated
 from diffsoil.io import (
     Faults,

@@ -2,288 +2,40 @@
 
 from __future__ import annotations
 
-import dataclasses
-import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    GetCoreSchemaHandler,
-    GetJsonSchemaHandler,
-    TypeAdapter,
-    ValidationError,
-    model_validator,
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from diffsoil.cases.kinds import (
+    BySite,
+    ChoiceOf,
+    Erosion,
+    FileName,
+    FileStem,
+    Name,
+    Percent,
+    Strict,
+    Year,
+    whole,
 )
-from pydantic_core import core_schema
-
+from diffsoil.cases.land_use import LandUse
 from diffsoil.cases.plausible import NAMES
+from diffsoil.cases.profiles import Change, Mineralogy, Soil
 from diffsoil.column import ADDED, CHOICES, COLUMNS, erodes_in_events, whole_soil_column
 from diffsoil.io import nearest
 from diffsoil.processes.protection import MECHANISMS, MINIMA
-from diffsoil.registry import Registry
 from diffsoil.state import CATIONS, MINERALS
 
-
-@dataclasses.dataclass(frozen=True)
-class ChoiceOf:
-    """A text that names a choice of a registry."""
-
-    registry: Registry[Any]
-
-    def __get_pydantic_core_schema__(
-        self, source: Any, handler: GetCoreSchemaHandler
-    ) -> core_schema.CoreSchema:
-        return core_schema.no_info_after_validator_function(self.registry.known, handler(source))
-
-    def __get_pydantic_json_schema__(
-        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
-    ) -> dict[str, Any]:
-        return {"type": "string", "enum": list(self.registry)}
-
-
-Percent = Annotated[float, Field(ge=0, le=100)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Amount = Annotated[float, Field(ge=0, le=100)]
-Content = Annotated[float, Field(ge=0, le=200)]
 Deposited = Annotated[float, Field(ge=0, le=10000)]
-Erosion = Annotated[float, Field(ge=0, le=100)]
-Monthly = Annotated[list[Fraction], Field(min_length=12, max_length=12)]
-Year = Annotated[int, Field(ge=-60000, le=60000)]
-FileName = Annotated[str, Field(min_length=1)]
-
-NAME = re.compile(r"\w([\w .+-]{0,62}[\w+-])?")
-
-
-def named(text: str) -> str:
-    """A name that may become part of the name of a file, a variable or a parameter.
-
-    Raises:
-        ValueError: it may not; the text says what a name is.
-    """
-    if not NAME.fullmatch(text):
-        raise ValueError(
-            "a name begins with a letter or digit and goes on with letters, digits, '_', '-', "
-            "'+', '.' and spaces, at most 64; a label may be any text"
-        )
-    return text
-
-
-def whole(value: object) -> object:
-    """A value that may be a whole number, and is no ``true`` or 1.0 instead."""
-    if isinstance(value, bool | float):
-        raise ValueError("Input should be a whole number")
-    return value
-
-
-Name = Annotated[str, AfterValidator(named)]
-STEM = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-
-
-def file_stem(text: str) -> str:
-    """A name that may be that of a file, anywhere.
-
-    Raises:
-        ValueError: it may not; the text says what such a name is.
-    """
-    if not STEM.fullmatch(text):
-        raise ValueError(
-            "the name of a case begins with a letter or digit and goes on with letters (a to z), "
-            "digits, '_', '-' and '.', at most 64; its title may be any text"
-        )
-    return text
-
-
-FileStem = Annotated[str, AfterValidator(file_stem)]
-
-
-def _shares_of_minerals(shares: dict[str, float]) -> dict[str, float]:
-    """Mass shares that are of known minerals and sum to one."""
-    for name in shares:
-        if name == "calcite":
-            raise ValueError("calcite is apart: give calcite_percent of the horizon or the dust")
-        if name not in MINERALS:
-            raise ValueError(f"no mineral {name!r}{nearest(name, MINERALS)}")
-    total = sum(shares.values())
-    if abs(total - 1) > 1e-6:
-        raise ValueError(f"the shares sum to {total:g}, not to 1")
-    return shares
-
-
-Shares = Annotated[dict[str, Fraction], AfterValidator(_shares_of_minerals)]
-
-
-class Strict(BaseModel):
-    """A table of a file; a key that it does not know is an error, and so is text for a number."""
-
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, strict=True)
-
-
-class Mineralogy(Strict):
-    """Mass shares of the minerals, calcite apart, in each size class of a material."""
-
-    clay: Shares
-    silt: Shares
-    sand: Shares
-
-
-class Exchange(Strict):
-    """Shares of the bases in what they occupy of the exchanger."""
-
-    calcium: Fraction = 0.0
-    magnesium: Fraction = 0.0
-    potassium: Fraction = 0.0
-    sodium: Fraction = 0.0
-
-    @model_validator(mode="after")
-    def _whole(self) -> Exchange:
-        total = self.calcium + self.magnesium + self.potassium + self.sodium
-        if abs(total - 1) > 1e-6:
-            raise ValueError(f"the shares sum to {total:g}, not to 1")
-        return self
-
-
-class LitterCations(Strict):
-    """Elements in plant dry matter, g/kg."""
-
-    calcium: Content = 0.0
-    magnesium: Content = 0.0
-    potassium: Content = 0.0
-    sodium: Content = 0.0
-    silicon: Content = 0.0
-
-
-class Horizon(Strict):
-    """One horizon of an initial profile."""
-
-    upper_cm: Annotated[float, Field(ge=0, le=1000)]
-    lower_cm: Annotated[float, Field(gt=0, le=1000)]
-    clay_percent: Percent
-    silt_percent: Percent
-    bulk_density: Annotated[float, Field(ge=0.1, le=2.65)]
-    soc_percent: Annotated[float, Field(ge=0, le=40)]
-    iom_percent: Annotated[float, Field(ge=0, le=5)] = 0.0
-    one_to_one_share: Fraction = 0.0
-    calcite_percent: Percent = 0.0
-    base_saturation: Percent = 0.0
-    dissolved_al_fe: Annotated[float, Field(ge=0, le=100)] = 0.0
-    mineralogy: str | None = None
-    cec_mmol_kg: Annotated[float, Field(ge=0, le=3000)] | None = None
-    exchange: Exchange = Exchange(calcium=0.85, magnesium=0.10, potassium=0.04, sodium=0.01)
-
-    @model_validator(mode="after")
-    def _in_order(self) -> Horizon:
-        if self.lower_cm <= self.upper_cm:
-            raise ValueError(
-                f"upper_cm {self.upper_cm:g} is not above lower_cm {self.lower_cm:g}: "
-                "is the depth interval upside down?"
-            )
-        if self.clay_percent + self.silt_percent > 100:
-            total = self.clay_percent + self.silt_percent
-            raise ValueError(f"clay_percent + silt_percent = {total:g}, more than 100 %")
-        if self.iom_percent > self.soc_percent:
-            raise ValueError(
-                f"iom_percent {self.iom_percent:g} is more than soc_percent {self.soc_percent:g}"
-            )
-        return self
-
-
-class Change(Strict):
-    """A prescribed soil property that changes in time, in straight lines between years."""
-
-    variable: Literal[
-        "bulk_density",
-        "one_to_one_share",
-        "calcite_percent",
-        "base_saturation",
-        "dissolved_al_fe",
-    ]
-    upper_cm: Annotated[float, Field(ge=0, le=1000)]
-    lower_cm: Annotated[float, Field(gt=0, le=1000)]
-    years: Annotated[list[Year], Field(min_length=1)]
-    values: Annotated[list[float], Field(min_length=1)]
-
-    @model_validator(mode="after")
-    def _match(self) -> Change:
-        if len(self.years) != len(self.values):
-            raise ValueError(f"{len(self.years)} years and {len(self.values)} values")
-        if any(b <= a for a, b in zip(self.years, self.years[1:], strict=False)):
-            raise ValueError(f"years {self.years} do not ascend")
-        if self.lower_cm <= self.upper_cm:
-            raise ValueError(
-                f"upper_cm {self.upper_cm:g} is not above lower_cm {self.lower_cm:g}: "
-                "is the depth interval upside down?"
-            )
-        self._check_range()
-        return self
-
-    def _check_range(self) -> None:
-        """A value has to be one that a horizon could have."""
-        allowed = TypeAdapter(Horizon.model_fields[self.variable].rebuild_annotation())
-        for value in self.values:
-            try:
-                allowed.validate_python(value)
-            except ValidationError as error:
-                message = error.errors()[0]["msg"]
-                raise ValueError(f"{self.variable}: {message} (got {value:g})") from None
-
-
-class Soil(Strict):
-    """Initial profile of a soil, from the surface down without gaps."""
-
-    horizons: Annotated[list[Horizon], Field(min_length=1)]
-    changes: list[Change] = []
-
-    @model_validator(mode="after")
-    def _contiguous(self) -> Soil:
-        expected = 0.0
-        for horizon in self.horizons:
-            if horizon.upper_cm != expected:
-                raise ValueError(
-                    f"a horizon starts at {horizon.upper_cm:g} cm where {expected:g} cm is expected"
-                )
-            expected = horizon.lower_cm
-        return self
-
-
-class LandUse(Strict):
-    """What grows, when, and what is done to the soil each year."""
-
-    cover: Monthly
-    plant_input_months: Monthly
-    manure_months: Monthly = [0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0]
-    dpm_rpm_ratio: Annotated[float, Field(ge=0, le=20)]
-    leaf_share: Fraction
-    root_beta: Annotated[float, Field(ge=0.5, le=0.999)]
-    litter_layer: bool = False
-    plough_depth_m: Annotated[float, Field(ge=0, le=1)] = 0.0
-    input_group: Name
-    yield_group: Name | None = None
-    plant_carbon_t_ha: Amount | None = None
-    npp: Literal["miami", "schuur", "nceas"] | Annotated[float, Field(ge=0, le=6000)] | None = None
-    harvest_share: Fraction = 0.0
-    manure_carbon_t_ha: Amount = 0.0
-    litter_cations_g_kg: LitterCations = LitterCations()
-
-    @model_validator(mode="after")
-    def _consistent(self) -> LandUse:
-        for name in ("plant_input_months", "manure_months"):
-            total = sum(getattr(self, name))
-            if abs(total - 1) > 1e-6:
-                raise ValueError(f"{name} sums to {total:g}, not to 1")
-        if self.npp is not None and self.plant_carbon_t_ha is not None:
-            raise ValueError("give npp or plant_carbon_t_ha, not both")
-        return self
 
 
 class Climate(Strict):
     """A climate: a file of twelve normals, or a file of months."""
 
     normals: FileName | None = None
+    """File of twelve monthly normals: a CSV beside the case, or among the shipped data."""
     monthly: FileName | None = None
+    """File of weather by year and month: a CSV beside the case, or among the shipped data."""
 
     @model_validator(mode="after")
     def _one(self) -> Climate:
@@ -296,16 +48,27 @@ class Deposition(Strict):
     """What falls from the air in every year; anions are those of strong acids."""
 
     dust_g_m2_a: Annotated[float, Field(ge=0, le=5000)] = 0.0
+    """Dust, g/m2 in a year."""
     dust_mineralogy: str | None = None
+    """Name of the [mineralogy.NAME] of the dust."""
     dust_clay_percent: Percent = 0.0
+    """Clay in the dust, mass %."""
     dust_silt_percent: Percent = 0.0
+    """Silt in the dust, mass %; the rest is sand."""
     dust_calcite_percent: Percent = 0.0
+    """Calcite in the dust, mass %; part of its silt."""
     calcium_mmolc_m2_a: Deposited = 0.0
+    """Calcium in rain and dry deposition, mmol_c/m2 in a year."""
     magnesium_mmolc_m2_a: Deposited = 0.0
+    """Magnesium in rain and dry deposition, mmol_c/m2 in a year."""
     potassium_mmolc_m2_a: Deposited = 0.0
+    """Potassium in rain and dry deposition, mmol_c/m2 in a year."""
     sodium_mmolc_m2_a: Deposited = 0.0
+    """Sodium in rain and dry deposition, mmol_c/m2 in a year."""
     silicon_mmol_m2_a: Deposited = 0.0
+    """Silicon in rain and dry deposition, mmol/m2 in a year."""
     anions_mmolc_m2_a: Deposited = 0.0
+    """Anions of strong acids in rain and dry deposition, mmol_c/m2 in a year."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Deposition:
@@ -322,11 +85,19 @@ class Deposition(Strict):
         return self
 
 
+MATERIALS = ("calcite", *MINERALS, *CATIONS, "manure")
+"""What may be added to a soil."""
+
+
 def _material(name: str) -> str:
-    known = ("calcite", *MINERALS, *CATIONS, "manure")
-    if name not in known:
-        raise ValueError(f"no material {name!r}{nearest(name, known)}")
+    if name not in MATERIALS:
+        raise ValueError(f"no material {name!r}{nearest(name, MATERIALS)}")
     return name
+
+
+Material = Annotated[
+    str, AfterValidator(_material), Field(json_schema_extra={"enum": list(MATERIALS)})
+]
 
 
 class Amendment(Strict):
@@ -338,13 +109,21 @@ class Amendment(Strict):
     its chemistry sees the mean and not the moment after an addition.
     """
 
-    material: Annotated[str, AfterValidator(_material)]
+    material: Material
+    """What is added: calcite, a mineral, calcium, magnesium, potassium or sodium as a salt, or
+    manure."""
     mol_m2: Annotated[float, Field(gt=0, le=1000)] | None = None
+    """Amount of one addition, mol/m2; this or kg_m2."""
     kg_m2: Annotated[float, Field(gt=0, le=100)] | None = None
+    """Amount of one addition, kg/m2, of manure kg C/m2; this or mol_m2."""
     every_years: Annotated[int, Field(ge=1)] | None = None
+    """Years from one addition to the next; this or year."""
     year: Year | None = None
+    """Year of a single addition; this or every_years."""
     depth_m: Annotated[float, Field(ge=0, le=10)] = 0.0
+    """Depth to which it is mixed in, m; 0 lays it on the surface."""
     size: Literal["clay", "silt", "sand"] | None = None
+    """Size class of a mineral; silt if left out."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Amendment:
@@ -363,60 +142,69 @@ class Amendment(Strict):
 class HistoryAmendment(Amendment):
     """An amendment of all sites, or of some."""
 
-    sites: list[str] = []
-
-
-BySite = str | dict[str, str]
-"""A name for all sites, or one for each."""
-
-
-def at_site(given: BySite, site: str) -> str:
-    """The name that holds for a site."""
-    return given if isinstance(given, str) else given[site]
-
-
-def names_of(given: BySite) -> tuple[str, ...]:
-    """All names that are given, each once."""
-    return (given,) if isinstance(given, str) else tuple(dict.fromkeys(given.values()))
+    sites: list[str] = Field(default=[])
+    """Names of the sites that get it; all if left out."""
 
 
 class HistoryPhase(Strict):
     """A stretch of history under constant climate, up to and including ``until``."""
 
     until: Year
+    """Last year of the phase."""
     step_years: Annotated[int, Field(ge=1, le=1000)]
+    """Years in a slow step, in which the soil is computed once and the carbon month by month; they
+    divide the phase."""
     climate: BySite
+    """Name of a [climate.NAME] of normals, or a table with one for each site."""
     land_use: BySite
+    """Name of a [land_use.NAME], or a table with one for each site."""
     erosion_mm_a: Erosion = 0.0
-    amendments: list[HistoryAmendment] = []
+    """Erosion, mm in a year. Of a whole soil only."""
+    amendments: list[HistoryAmendment] = Field(default=[])
+    """What is added to the soil in this phase. Of a whole soil only."""
 
 
 class Experiment(Strict):
     """The years with yearly drivers: from the end of history up to and including ``until``."""
 
     until: Year
+    """Last year of the experiment."""
     climate: BySite
+    """Name of a [climate.NAME] of monthly weather, or a table with one for each site."""
     management: FileName
+    """File of land use and carbon by treatment and year: a CSV beside the case, or among the
+    shipped data."""
     erosion_mm_a: Erosion = 0.0
+    """Erosion, mm in a year. Of a whole soil only."""
 
 
 class Treatment(Strict):
     """One treatment of an experiment. Its rows in the management file drive it."""
 
     name: Name
+    """Name of the treatment, as in the tables of management and observations."""
     site: Name
+    """Name of the site whose history it parts from."""
     label: str | None = None
-    overview: bool = Field(default=False, description="whether it is in the small picture of a fit")
-    input_groups: dict[Name, Name] = Field(default={}, description="group -> its own group here")
-    changes: list[Change] = []
+    """What it is called in pictures and reports; any text."""
+    overview: bool = Field(default=False)
+    """Whether it is in the small picture of a fit."""
+    input_groups: dict[Name, Name] = Field(default={})
+    """Groups of plant input that are others in this treatment: group and its own group."""
+    changes: list[Change] = Field(default=[])
+    """Properties that are prescribed to change in time, in this treatment."""
 
 
 class PriorText(Strict):
     """Prior as written in a case; see :class:`diffsoil.parameters.Prior`."""
 
     kind: Literal["uniform", "normal", "lognormal"] = "uniform"
+    """Distribution of the prior; a uniform one has the bounds of the parameter."""
     location: float = float("nan")
+    """Mean of a normal prior, median of a lognormal one, in the unit of the parameter."""
     scale: Annotated[float, Field(gt=0)] = float("nan")
+    """Standard deviation of a normal prior, in the unit of the parameter, or of the logarithm of a
+    lognormal one."""
 
     @model_validator(mode="after")
     def _consistent(self) -> PriorText:
@@ -438,7 +226,9 @@ class Free(Strict):
     """A parameter that a calibration may change, with the prior of this site if it has one."""
 
     prior: PriorText | None = None
+    """Prior at this site; that of the parameter table if left out."""
     reason: str = ""
+    """Why it is freed, and where the prior is from; any text."""
 
 
 class ErrorText(Strict):
@@ -450,14 +240,22 @@ class ErrorText(Strict):
     fitted part of one plot is correlated in time, over ``memory_years`` to begin with.
     """
 
-    distribution: str = Field(default="normal", description="a name of calibration.noise")
+    distribution: str = "normal"
+    """Distribution of the error: normal, lognormal, student_t or one of your own."""
     dof: Annotated[float, Field(gt=1, le=200)] | None = None
-    options: dict[str, float] = Field(default={}, description="numbers of a distribution")
+    """Degrees of freedom of a student_t."""
+    options: dict[str, float] = Field(default={})
+    """Numbers of a distribution of your own, by name."""
     fitted: Literal["relative", "absolute", "none"] = "relative"
+    """What of the error the fit finds: a part relative to the value, one in its unit, or none."""
     typical: Annotated[float, Field(gt=0)] = 0.05
+    """Median of the prior of the fitted part: relative, or in the unit of the variable."""
     spread: Annotated[float, Field(gt=0, le=3)] = 0.5
+    """Standard deviation of the logarithm of that prior."""
     autocorrelation: bool = False
+    """Whether the fitted part of one plot is correlated in time."""
     memory_years: Annotated[float, Field(gt=0, le=1000)] = 10.0
+    """Prior median of the time over which it is correlated, years."""
 
     @model_validator(mode="after")
     def _consistent(self) -> ErrorText:
@@ -472,19 +270,28 @@ class Observations(Strict):
     """Observation files, and what of them is predicted but never fitted."""
 
     files: list[FileName]
-    keep_out: list[str] = Field(default=[], description="series")
-    keep_out_treatments: list[str] = []
-    keep_out_sites: list[str] = []
-    keep_out_years: list[Year] = []
-    method_factors: list[str] = []
-    errors: dict[str, ErrorText] = Field(default={}, description="variable or series -> its error")
+    """Files of observations: CSV beside the case, or among the shipped data."""
+    keep_out: list[str] = Field(default=[])
+    """Series that are predicted and never fitted."""
+    keep_out_treatments: list[str] = Field(default=[])
+    """Treatments that are predicted and never fitted."""
+    keep_out_sites: list[str] = Field(default=[])
+    """Sites that are predicted and never fitted."""
+    keep_out_years: list[Year] = Field(default=[])
+    """Years that are predicted and never fitted."""
+    method_factors: list[str] = Field(default=[])
+    """Methods of measurement that have a factor, which the fit finds."""
+    errors: dict[str, ErrorText] = Field(default={})
+    """How far measurements lie off: variable or series, and its error."""
 
 
 class Grid(Strict):
     """Layers of equal thickness when laid down."""
 
     layers: Annotated[int, Field(ge=1, le=400)]
+    """Number of layers."""
     thickness_m: Annotated[float, Field(ge=0.005, le=1)]
+    """Thickness of a layer, m."""
 
 
 def _asked_about(names: list[str]) -> list[str]:
@@ -498,8 +305,9 @@ Plausible = Annotated[
     list[str],
     AfterValidator(_asked_about),
     Field(
-        description="columns and keys whose unlikely values are meant: "
-        + "; ".join(f"{name}: {what}" for name, what in NAMES.items())
+        description="Columns and keys whose unlikely values are meant: "
+        + "; ".join(f"{name}: {what}" for name, what in NAMES.items()),
+        json_schema_extra={"items": {"enum": list(NAMES)}},
     ),
 ]
 
@@ -508,38 +316,62 @@ class CaseFile(Strict):
     """A case as written."""
 
     format: Annotated[Literal[2], BeforeValidator(whole)]
+    """Format of the file; the present one is 2."""
     name: FileStem
+    """Name of the case: letters (a to z), digits, _, - and .; parts of file names."""
     title: str
+    """Title in reports; any text."""
     start_year: Year
+    """First year of the history; negative before the common era."""
     column: Annotated[str, ChoiceOf(COLUMNS)] = "carbon"
+    """What is computed: carbon in a prescribed soil, or a whole soil that develops."""
     grid: Grid
+    """Layers of the column."""
     climate: dict[Name, Climate]
-    mineralogy: dict[Name, Mineralogy] = {}
+    """Climates by name."""
+    mineralogy: dict[Name, Mineralogy] = Field(default={})
+    """Minerals of soils and dust by name. Of a whole soil only."""
     soil: dict[Name, Soil]
-    site: dict[Name, str] = Field(description="site name -> soil name")
+    """Soils by name."""
+    site: dict[Name, str]
+    """Sites: name and the name of its soil."""
     land_use: dict[Name, LandUse]
+    """Land uses by name."""
     deposition: Deposition = Deposition()
+    """What falls from the air in every year. Of a whole soil only."""
     erosion: Annotated[str, ChoiceOf(CHOICES["erosion"])] = "events"
+    """How erosion takes soil. Of a whole soil only."""
     dissolved_iron: Annotated[str, ChoiceOf(CHOICES["dissolved_iron"])] = "equilibrium"
+    """How dissolved iron and aluminium follow from the soil. Of a whole soil only."""
     water: Annotated[str, ChoiceOf(CHOICES["water"])] = "bucket"
-    water_reuse_years: Annotated[int, Field(ge=1, le=1000)] = Field(
-        default=50, description="years that a year of Richards' equation stands for, at most"
-    )
+    """How soil water is computed: a monthly bucket, or Richards' equation."""
+    water_reuse_years: Annotated[int, Field(ge=1, le=1000)] = 50
+    """Years that a year of Richards' equation stands for, at most."""
     history: Annotated[list[HistoryPhase], Field(min_length=1)]
+    """Phases before the experiment, one after the other, in constant climate."""
     experiment: Experiment | None = None
-    treatment: list[Treatment] = []
-    protection: list[Annotated[str, ChoiceOf(MECHANISMS)]] = list(MECHANISMS.own)
+    """Years with yearly management, after the history."""
+    treatment: list[Treatment] = Field(default=[])
+    """Treatments of the experiment."""
+    protection: list[Annotated[str, ChoiceOf(MECHANISMS)]] = Field(default=list(MECHANISMS.own))
+    """Mechanisms that protect carbon."""
     minimum: Annotated[str, ChoiceOf(MINIMA)] = "hard"
-    processes: list[Annotated[str, ChoiceOf(ADDED)]] = Field(
-        default=[], description="processes from outside that the column has besides its own"
-    )
-    without: list[str] = Field(default=[], description="processes that the column does not have")
+    """How mechanisms are combined: the strongest alone, or a smooth minimum for samplers."""
+    processes: list[Annotated[str, ChoiceOf(ADDED)]] = Field(default=[])
+    """Processes from outside that the column has besides its own."""
+    without: list[str] = Field(default=[])
+    """Processes that the column does not have."""
     radiocarbon_atmosphere: FileName | None = None
-    set: dict[str, float] = {}
-    free: dict[str, Free] = {}
+    """File of the 14C activity of the air by year, a CSV; without it no 14C is computed."""
+    set: dict[str, float] = Field(default={})
+    """Parameters: full name and value, in the unit and the bounds of `diffsoil parameters`."""
+    free: dict[str, Free] = Field(default={})
+    """Parameters that a calibration may change: full name and its prior."""
     observations: Observations | None = None
-    plausible: Plausible = []
-    notes: dict[str, str] = {}
+    """What was measured."""
+    plausible: Plausible = Field(default=[])
+    notes: dict[str, str] = Field(default={})
+    """Notes of your own, by any name; not read."""
 
     @property
     def whole_soil(self) -> bool:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -83,6 +84,41 @@ def list_cases() -> None:
     for name, path in shipped.items():
         title = tomllib.loads(path.read_text(encoding="utf-8")).get("title", "")
         print(f"{name:{width}}  {title}".rstrip())
+
+
+@app.command
+def schema(
+    kind: Annotated[
+        Literal["case", "scenario"], Parameter(help="Of which file: a case, or a scenario.")
+    ] = "case",
+    /,
+    *,
+    output: Annotated[
+        Path | None,
+        Parameter(name=["-o", "--output"], help="Write it here instead of printing it."),
+    ] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Print the JSON schema of a case or a scenario: every key with unit, range and default.
+
+    An editor with a TOML language server completes and checks a file whose first line is
+    `#:schema ./case.schema.json`, after `diffsoil schema -o case.schema.json`.
+    """
+    from diffsoil.cases.json_schema import is_schema, json_schema
+
+    if kind == "case":
+        from diffsoil.cases.schema import CaseFile as Model
+    else:
+        from calibration.twin.scenario import ScenarioFile as Model  # type: ignore[assignment]
+    text = json.dumps(json_schema(Model), indent=2, ensure_ascii=False) + "\n"
+    if output is None:
+        print(text, end="")
+        return
+    from diffsoil.work.files import OutputFile
+
+    target = OutputFile(output, overwrite, like=is_schema)
+    with target, target.writing() as unfinished:
+        unfinished.write_text(text, encoding="utf-8")
 
 
 @app.command

@@ -22,7 +22,7 @@ from scipy.optimize import least_squares
 
 from diffsoil.cases.fingerprint import case_files
 from diffsoil.cases.inputs import Input, load_inputs, prior, value, with_values
-from diffsoil.cases.schema import file_stem
+from diffsoil.cases.kinds import file_stem
 from diffsoil.io import InputError, data_path
 from diffsoil.options import Existing, Workers
 from diffsoil.studies.vandermeij2026 import analysis

@@ -15,7 +15,8 @@ import tomlkit
 
 from diffsoil.cases import Case, find_case, read_case
 from diffsoil.cases.formats import migrated
-from diffsoil.cases.schema import Amendment, HistoryPhase, Strict
+from diffsoil.cases.kinds import Strict
+from diffsoil.cases.schema import Amendment, HistoryPhase
 from diffsoil.cases.validation import validated
 from diffsoil.io import InputError, data_path, nearest, read_text, read_toml
 
