@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from calibration.twin.scenario import ScenarioFile
-from diffsoil.cli import main
 from diffsoil.cases.json_schema import json_schema, keys
 from diffsoil.cases.schema import CaseFile
+from diffsoil.cli import main
 from diffsoil.column import COLUMNS
 from diffsoil.io import data_path
 from diffsoil.processes.protection import MECHANISMS

@@ -23,8 +23,8 @@ from calibration import observations
 from diffsoil.cases import Case
 from diffsoil.cases.arrays import Plan, additions, build, select
 from diffsoil.cases.drivers import MONTHS
-from diffsoil.cases.kinds import Amount, Erosion, FileStem, Name, Strict, Year, names_of, whole
-from diffsoil.cases.land_use import LandUse
+from diffsoil.cases.kinds import Amount, Erosion, FileStem, Strict, Year, names_of, whole
+from diffsoil.cases.land_use import LandUse, LandUses
 from diffsoil.cases.plausible import of_depth
 from diffsoil.cases.schema import Amendment, Plausible
 from diffsoil.cases.validation import validated
@@ -154,7 +154,7 @@ class ScenarioFile(Strict):
     plausible: Plausible = Field(default=[])
     weather: Weather
     """Weather of the years to come."""
-    land_use: dict[Name, LandUse] = Field(default={})
+    land_use: LandUses = Field(default={})
     """Land uses by name, besides those of the case."""
     option: Annotated[list[Option], Field(min_length=1)]
     """Options."""

@@ -1,12 +1,15 @@
-"""Tables of a case about what grows: land uses."""
+"""Tables of a case about what grows: land uses, and the library of them."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from functools import lru_cache
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, ModelWrapValidatorHandler, model_validator
 
 from diffsoil.cases.kinds import Amount, Fraction, Monthly, Name, Strict
+from diffsoil.cases.validation import validated
+from diffsoil.io import data_path, nearest, read_toml
 
 Content = Annotated[float, Field(ge=0, le=200)]
 
@@ -26,9 +29,61 @@ class LitterCations(Strict):
     """Silicon in the dry matter of litter, g/kg."""
 
 
-class LandUse(Strict):
+class Sourced(Strict):
+    """A value of the library."""
+
+    value: Any
+    """The value, as a land use of a case would have it."""
+    source: Annotated[str, Field(min_length=1)]
+    """Where it is from, or that it is an assumption."""
+    range: tuple[float, float] | None = Field(default=None, strict=False)
+    """Where else it could be: lower and upper end of an assumption."""
+
+
+class LibraryEntry(Strict):
+    """A land use of the library."""
+
+    title: str
+    """What it is, in words."""
+    values: dict[str, Sourced]
+    """Values by the keys of a land use."""
+
+
+class LibraryFile(Strict):
+    """The library as written."""
+
+    land_use: Annotated[dict[Name, LibraryEntry], Field(min_length=1)]
+    """Land uses by name."""
+
+
+@lru_cache(maxsize=1)
+def library() -> dict[str, LibraryEntry]:
+    """Land uses that a case can take over with ``like``, by name; data/land_uses.toml."""
+    path = data_path("land_uses.toml")
+    return validated(path, LibraryFile, {"land_use": read_toml(path)}).land_use
+
+
+def _choices(schema: dict[str, Any]) -> None:
+    """The names of the library, in the JSON schema."""
+    schema["enum"] = list(library())
+    titles = "; ".join(f"{name}: {entry.title}" for name, entry in library().items())
+    schema["description"] += f" {titles[0].upper()}{titles[1:]}."
+
+
+def _needed(schema: dict[str, Any]) -> None:
+    """Keys that are needed, in the JSON schema: none where another land use fills them."""
+    schema["anyOf"] = [{"required": ["like"]}, {"required": schema.pop("required")}]
+
+
+AMOUNTS = ("plant_carbon_t_ha", "npp")
+"""Keys of which a land use has one at most."""
+
+
+class LandUse(Strict, json_schema_extra=_needed):
     """What grows, when, and what is done to the soil each year."""
 
+    like: str | None = Field(default=None, json_schema_extra=_choices)
+    """Land use of the library that fills the keys that are left out."""
     cover: Monthly
     """Share of the ground that living plants cover, January to December."""
     plant_input_months: Monthly
@@ -48,8 +103,9 @@ class LandUse(Strict):
     """Whether what falls on the surface stays in a litter layer above the mineral soil."""
     plough_depth_m: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Depth that the plough mixes each year, m; 0 for no plough."""
-    input_group: Name
-    """Group of land uses whose plant carbon has one factor, vegetation.input_factor.GROUP."""
+    input_group: Name = ""
+    """Group of land uses whose plant carbon has one factor, vegetation.input_factor.GROUP; the name
+    of the land use if left out."""
     yield_group: Name | None = None
     """Group of the part of the plant carbon that follows the yield; that of input_group if left
     out."""
@@ -66,6 +122,23 @@ class LandUse(Strict):
     litter_cations_g_kg: LitterCations = LitterCations()
     """Elements that litter returns to the soil, g/kg of dry matter. Of a whole soil only."""
 
+    @model_validator(mode="wrap")
+    @classmethod
+    def _filled(cls, content: Any, handler: ModelWrapValidatorHandler[LandUse]) -> LandUse:
+        """What the case says, and of the library what it does not say."""
+        like = content.get("like") if isinstance(content, dict) else None
+        if not isinstance(like, str):
+            return handler(content)
+        if like not in library():
+            raise ValueError(f"like: no land use {like!r} in the library{nearest(like, library())}")
+        values = {name: of.value for name, of in library()[like].values.items()}
+        if any(name in content for name in AMOUNTS):
+            values = {name: value for name, value in values.items() if name not in AMOUNTS}
+        added = {name: value for name, value in values.items() if name not in content}
+        use = handler(content | added)
+        use.model_fields_set.difference_update(added)
+        return use
+
     @model_validator(mode="after")
     def _consistent(self) -> LandUse:
         for name in ("plant_input_months", "manure_months"):
@@ -75,3 +148,17 @@ class LandUse(Strict):
         if self.npp is not None and self.plant_carbon_t_ha is not None:
             raise ValueError("give npp or plant_carbon_t_ha, not both")
         return self
+
+
+def _grouped(uses: Any) -> Any:
+    """Land uses whose input group is their own name, where they do not say another."""
+    if not isinstance(uses, dict):
+        return uses
+    return {
+        name: {"input_group": name} | use if isinstance(use, dict) else use
+        for name, use in uses.items()
+    }
+
+
+LandUses = Annotated[dict[Name, LandUse], BeforeValidator(_grouped)]
+"""Land uses by name."""

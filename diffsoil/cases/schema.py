@@ -18,7 +18,7 @@ from diffsoil.cases.kinds import (
     Year,
     whole,
 )
-from diffsoil.cases.land_use import LandUse
+from diffsoil.cases.land_use import LandUses
 from diffsoil.cases.plausible import NAMES
 from diffsoil.cases.profiles import Change, Mineralogy, Soil
 from diffsoil.column import ADDED, CHOICES, COLUMNS, erodes_in_events, whole_soil_column
@@ -335,7 +335,7 @@ class CaseFile(Strict):
     """Soils by name."""
     site: dict[Name, str]
     """Sites: name and the name of its soil."""
-    land_use: dict[Name, LandUse]
+    land_use: LandUses
     """Land uses by name."""
     deposition: Deposition = Deposition()
     """What falls from the air in every year. Of a whole soil only."""
