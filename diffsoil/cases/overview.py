@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from diffsoil.cases.arrays import Plan, build, check
 from diffsoil.cases.case import Case
-from diffsoil.cases.schema import at_site
+from diffsoil.cases.kinds import at_site
 from diffsoil.time import Phase
 
 OF_GROUND = (
@@ -190,12 +190,12 @@ def _holding(case: Case) -> Iterator[tuple[str, str]]:
 
 def _defaults(table: BaseModel, place: str = "") -> Iterator[tuple[str, str]]:
     """Keys that are left out, where that means something, with the value that holds."""
-    for name, field in type(table).model_fields.items():
+    for name in type(table).model_fields:
         value = getattr(table, name)
         where = f"{place}.{name}" if place else name
         if name in table.model_fields_set:
             yield from _inside(value, where)
-        elif value not in (None, "", [], {}) and not field.is_required():
+        elif value not in (None, "", [], {}):
             yield where, _shown(value)
 
 
