@@ -60,7 +60,9 @@ def _check_names(path: Path, file: CaseFile, faults: Faults) -> None:
 
     def known(what: str, name: str, given: Iterable[str], where: str) -> None:
         given = list(given)
-        if name not in given:
+        if not name:
+            faults.add(f"{path}: {where}: is missing; the case has {', '.join(given) or 'none'}")
+        elif name not in given:
             faults.add(f"{path}: {where}: no {what} {name!r}{nearest(name, given)}")
 
     def of_sites(what: str, given: BySite, choices: Iterable[str], where: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,12 @@ def read_case(path: Path, text: str) -> Case:
         raise InputError(_as_written(line, written) for line in error.faults) from error
 
 
+def _name(path: Path) -> str:
+    """The name of a case that does not say one: of its file, or of its folder for a case.toml."""
+    own = path.stem if path.stem != "case" else path.absolute().parent.name
+    return re.sub(r"[^A-Za-z0-9_.-]+", "_", own).lstrip("_.-")[:64] or "case"
+
+
 def _as_written(fault: str, written: Mapping[str, object]) -> str:
     """A fault that names the value that stands in the file, where that has an older format."""
     for where, value in written.items():
@@ -75,7 +82,7 @@ def _as_written(fault: str, written: Mapping[str, object]) -> str:
 
 
 def _checked(path: Path, text: str, content: dict[str, Any]) -> Case:
-    file = validated(path, CaseFile, content)
+    file = validated(path, CaseFile, {"name": _name(path)} | content)
     faults = faults_of(path, file)
     faults.refuse()  # what the tables have to hold follows from the case
     climate, management = {}, None

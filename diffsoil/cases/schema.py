@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
@@ -25,6 +26,7 @@ from diffsoil.column import ADDED, CHOICES, COLUMNS, erodes_in_events, whole_soi
 from diffsoil.io import nearest
 from diffsoil.processes.protection import MECHANISMS, MINIMA
 from diffsoil.state import CATIONS, MINERALS
+from diffsoil.units import CM_PER_M
 
 Deposited = Annotated[float, Field(ge=0, le=10000)]
 
@@ -151,11 +153,12 @@ class HistoryPhase(Strict):
 
     until: Year
     """Last year of the phase."""
-    step_years: Annotated[int, Field(ge=1, le=1000)]
+    step_years: Annotated[int, Field(ge=1, le=1000)] = Field(default_factory=lambda: 1)
     """Years in a slow step, in which the soil is computed once and the carbon month by month; they
-    divide the phase."""
-    climate: BySite
-    """Name of a [climate.NAME] of normals, or a table with one for each site."""
+    divide the phase. If left out, the longest up to 10 years that does."""
+    climate: BySite = ""
+    """Name of a [climate.NAME] of normals, or a table with one for each site; may be left out where
+    there is one."""
     land_use: BySite
     """Name of a [land_use.NAME], or a table with one for each site."""
     erosion_mm_a: Erosion = 0.0
@@ -169,8 +172,9 @@ class Experiment(Strict):
 
     until: Year
     """Last year of the experiment."""
-    climate: BySite
-    """Name of a [climate.NAME] of monthly weather, or a table with one for each site."""
+    climate: BySite = ""
+    """Name of a [climate.NAME] of monthly weather, or a table with one for each site; may be left
+    out where there is one."""
     management: FileName
     """File of land use and carbon by treatment and year: a CSV beside the case, or among the
     shipped data."""
@@ -183,8 +187,8 @@ class Treatment(Strict):
 
     name: Name
     """Name of the treatment, as in the tables of management and observations."""
-    site: Name
-    """Name of the site whose history it parts from."""
+    site: str = ""
+    """Name of the site whose history it parts from; may be left out where there is one."""
     label: str | None = None
     """What it is called in pictures and reports; any text."""
     overview: bool = Field(default=False)
@@ -312,29 +316,66 @@ Plausible = Annotated[
 ]
 
 
+LAYER_CM, DEEPEST_CM = 5.0, 100.0
+"""Layers of a case that does not say them."""
+
+LONGEST_STEP = 10
+"""Years of a slow step, at most, where a case does not say them."""
+
+
+def _title(given: dict[str, Any]) -> str:
+    return str(given["name"]).replace("_", " ")
+
+
+def _sites(given: dict[str, Any]) -> dict[str, str]:
+    return {name: name for name in given["soil"]}
+
+
+def _grid(given: dict[str, Any]) -> Grid:
+    ends = [soil.horizons[-1].lower_cm for soil in given["soil"].values()]
+    depth = min([*ends, DEEPEST_CM])
+    layers = max(1, round(depth / LAYER_CM))
+    return Grid(layers=layers, thickness_m=depth / layers / CM_PER_M)
+
+
+def _treatments(given: dict[str, Any]) -> list[Treatment]:
+    if given["experiment"] is None:
+        return []
+    return [Treatment(name=site, site=site) for site in given["site"]]
+
+
+def _by_default(table: Strict, key: str, value: object) -> None:
+    """Set what a table leaves out; it counts as left out still."""
+    if key not in table.model_fields_set and value:
+        setattr(table, key, value)
+        table.model_fields_set.discard(key)
+
+
 class CaseFile(Strict):
     """A case as written."""
 
     format: Annotated[Literal[2], BeforeValidator(whole)]
     """Format of the file; the present one is 2."""
     name: FileStem
-    """Name of the case: letters (a to z), digits, _, - and .; parts of file names."""
-    title: str
-    """Title in reports; any text."""
+    """Name of the case: letters (a to z), digits, _, - and .; that of its file, or of its folder
+    for a case.toml, if left out."""
+    title: str = Field(default_factory=_title)
+    """Title in reports; any text. The name if left out."""
     start_year: Year
     """First year of the history; negative before the common era."""
     column: Annotated[str, ChoiceOf(COLUMNS)] = "carbon"
     """What is computed: carbon in a prescribed soil, or a whole soil that develops."""
-    grid: Grid
-    """Layers of the column."""
     climate: dict[Name, Climate]
     """Climates by name."""
     mineralogy: dict[Name, Mineralogy] = Field(default={})
     """Minerals of soils and dust by name. Of a whole soil only."""
     soil: dict[Name, Soil]
     """Soils by name."""
-    site: dict[Name, str]
-    """Sites: name and the name of its soil."""
+    site: dict[Name, str] = Field(default_factory=_sites)
+    """Sites: name and the name of its soil. Each soil is a site of its name if left out."""
+    grid: Grid = Field(default_factory=_grid)
+    """Layers of the column. If left out, some 5 cm thick down to where the shallowest soil ends,
+    and to 1 m at most."""
     land_use: LandUses
     """Land uses by name."""
     deposition: Deposition = Deposition()
@@ -351,8 +392,8 @@ class CaseFile(Strict):
     """Phases before the experiment, one after the other, in constant climate."""
     experiment: Experiment | None = None
     """Years with yearly management, after the history."""
-    treatment: list[Treatment] = Field(default=[])
-    """Treatments of the experiment."""
+    treatment: list[Treatment] = Field(default_factory=_treatments)
+    """Treatments of the experiment. Each site is one of its name if left out."""
     protection: list[Annotated[str, ChoiceOf(MECHANISMS)]] = Field(default=list(MECHANISMS.own))
     """Mechanisms that protect carbon."""
     minimum: Annotated[str, ChoiceOf(MINIMA)] = "hard"
@@ -372,6 +413,27 @@ class CaseFile(Strict):
     plausible: Plausible = Field(default=[])
     notes: dict[str, str] = Field(default={})
     """Notes of your own, by any name; not read."""
+
+    @model_validator(mode="after")
+    def _completed(self) -> CaseFile:
+        """Say what follows from the rest of the case, where it is left out."""
+
+        def only(names: Iterable[str]) -> str:
+            names = list(names)
+            return names[0] if len(names) == 1 else ""
+
+        for phase, (first, last) in zip(self.history, self.spans(), strict=True):
+            years = max(last - first + 1, 1)
+            step = max(n for n in range(1, LONGEST_STEP + 1) if years % n == 0)
+            _by_default(phase, "step_years", step)
+            normals = [name for name, of in self.climate.items() if of.normals]
+            _by_default(phase, "climate", only(normals))
+        if self.experiment:
+            monthly = [name for name, of in self.climate.items() if of.monthly]
+            _by_default(self.experiment, "climate", only(monthly))
+        for treatment in self.treatment:
+            _by_default(treatment, "site", only(self.site))
+        return self
 
     @property
     def whole_soil(self) -> bool:

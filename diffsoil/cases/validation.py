@@ -39,6 +39,8 @@ def _by_place(errors: list[ErrorDetails], content: Any) -> dict[Place, list[Erro
     """Errors by where they are; a value that is none of several types has one of each."""
     found: dict[Place, list[ErrorDetails]] = {}
     for error in errors:
+        if error["type"] == "default_factory_not_called":
+            continue  # what is left out follows from what is wrong
         place = _place(error["loc"], content, error["type"] == "missing")
         found.setdefault(place, []).append(error)
     return found

@@ -265,7 +265,7 @@ def phases(run: xr.Dataset) -> list[Phase]:
         interval = 1
         if isinstance(rate, int | float) and rate > 0:
             words.append(f"erosion {rate:g} mm/a")
-            if erodes_in_events(case.get("erosion", "events")):
+            if "grid" in case and erodes_in_events(case.get("erosion", "events")):
                 interval = max(1, round(1000.0 * case["grid"]["thickness_m"] / rate))
         found.append(Phase(start, end, ", ".join(words), interval))
         start, before = end, phase["until"]

@@ -98,8 +98,8 @@ def _relocate(document: tomlkit.TOMLDocument, case: Case, folder: Path) -> None:
 def _lengthen(document: tomlkit.TOMLDocument, case: Case, step: int) -> None:
     """Give each phase of history the longer step, as far as the case may have it."""
     phases: Any = document["history"]
-    for phase in phases:
-        before = phase["step_years"]
+    for phase, read in zip(phases, case.file.history, strict=True):
+        before = read.step_years
         if before < step:
             phase["step_years"] = step
             if _refused(case.path, tomlkit.dumps(document)):
