@@ -254,10 +254,6 @@ MISTAKES = {
         {"case": [('climate = "early"', 'climate = { field = "early" }')]},
         ["history.0.climate", "nothing for site 'hill'"],
     ),
-    "normals for an experiment": (
-        {"case": [('climate = "weather"', 'climate = { field = "weather", hill = "early" }')]},
-        ["experiment.climate", "needs monthly weather"],
-    ),
     "unknown key": (
         {"case": [("harvest_share = 0.4", "harvest_shar = 0.4")]},
         ["case.toml", "land_use.forest.harvest_shar", "did you mean 'harvest_share'?"],

@@ -445,12 +445,18 @@ def _replace_drivers(document: tomlkit.TOMLDocument, old: Case, drivers: Path) -
     if missing:
         raise InputError(f"{longer.path}: experiment.management: nothing for {missing[0]!r}")
     kept = experiment.model_dump(exclude_defaults=True)
-    kept["management"] = str(longer.resolve(experiment.management).resolve())
+    if experiment.management is not None:
+        kept["management"] = str(longer.resolve(experiment.management).resolve())
     document["experiment"] = kept
+    document.pop("management", None)
+    if longer.file.management:
+        blocks = [
+            block.model_dump(by_alias=True, exclude_unset=True) for block in longer.file.management
+        ]
+        document["management"] = blocks
     for name in names_of(experiment.climate):
-        monthly = longer.file.climate[name].monthly
-        assert monthly is not None  # the case has been checked
-        document["climate"][name] = {"monthly": str(longer.resolve(monthly).resolve())}
+        ((kind, table),) = longer.file.climate[name].model_dump(exclude_none=True).items()
+        document["climate"][name] = {kind: str(longer.resolve(table).resolve())}
     return longer.file.plausible
 
 
@@ -463,8 +469,9 @@ def driving_files(case: Case) -> list[dict[str, str]]:
     """Files of weather and management of a case, with their SHA-256."""
     experiment = case.file.experiment
     assert experiment is not None
-    monthly = [case.file.climate[name].monthly or "" for name in names_of(experiment.climate)]
-    files = [case.resolve(name) for name in (*monthly, experiment.management)]
+    climates = [case.file.climate[name] for name in names_of(experiment.climate)]
+    names = [of.monthly or of.normals for of in climates] + [experiment.management]
+    files = [case.resolve(name) for name in names if name is not None]
     return [{"file": file.name, "sha256": checksum_of(file)} for file in files]
 
 

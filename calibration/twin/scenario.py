@@ -22,7 +22,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from calibration import observations
 from diffsoil.cases import Case
 from diffsoil.cases.arrays import Plan, additions, build, select
-from diffsoil.cases.drivers import MONTHS
+from diffsoil.cases.drivers import MONTHS, weather_of_years
 from diffsoil.cases.kinds import Amount, Erosion, FileStem, Strict, Year, names_of, whole
 from diffsoil.cases.land_use import LandUse, LandUses
 from diffsoil.cases.plausible import of_depth
@@ -249,6 +249,8 @@ def read(path: Path, case: Case) -> Scenario:
     _check_years(path, file, case.end_year, faults)
     _check_depths(path, file, case, faults)
     for name in names_of(case.file.experiment.climate):
+        if "year" not in case.climate[name]:
+            continue  # normals hold in any year
         recorded = case.end_year - int(case.climate[name]["year"].min()) + 1
         if file.weather.years > recorded:
             faults.add(
@@ -473,13 +475,23 @@ def lived(scenario: Scenario) -> Plan:
             rows += [own, _continued(scenario, name, option, member(name, option), uses)]
             treatments.append(by_name[name].model_copy(update={"name": member(name, option)}))
     climate = dict(case.climate)
+    by_year = {}
     for name in names_of(file.experiment.climate):
-        climate[name] = _weather(scenario, climate[name])
+        # the history goes on to have the normals
+        by_year[name] = name if "year" in climate[name] else f"{name}, by year"
+        climate[by_year[name]] = _weather(scenario, climate[name])
+    given = file.experiment.climate
+    if isinstance(given, str):
+        given = by_year[given]
+    else:
+        given = {site: by_year[name] for site, name in given.items()}
     longer = file.model_copy(
         update={
             "land_use": uses,
             "treatment": [*file.treatment, *treatments],
-            "experiment": file.experiment.model_copy(update={"until": scenario.file.until}),
+            "experiment": file.experiment.model_copy(
+                update={"until": scenario.file.until, "climate": given}
+            ),
         }
     )
     extended = dataclasses.replace(
@@ -516,9 +528,10 @@ def _continued(
 def _weather(scenario: Scenario, table: pd.DataFrame) -> pd.DataFrame:
     """The record with the weather of the years to come below it, without warming."""
     told = scenario.file.weather
-    table = table[table["year"] <= scenario.today]
     last = scenario.today
     first = last - told.years + 1
+    begin = min(first, scenario.case.file.history[-1].until + 1)
+    table = weather_of_years(table, np.arange(begin, last + 1))
     source = table[table["year"] >= first]
     columns = [c for c in MONTHS if c in table and c not in ("year", "month")]
     future = []

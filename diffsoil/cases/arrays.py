@@ -17,7 +17,7 @@ from jaxtyping import Array
 from diffsoil._runtime import require_float64
 from diffsoil.cases.case import Case
 from diffsoil.cases.check import erosion_events
-from diffsoil.cases.drivers import read_atmosphere, yearly_npp
+from diffsoil.cases.drivers import read_atmosphere, weather_of_years, yearly_npp
 from diffsoil.cases.horizons import composition, initial_ground, laid_down, layer_shares, prescribed
 from diffsoil.cases.kinds import at_site
 from diffsoil.cases.land_use import LandUse
@@ -386,7 +386,7 @@ def _treatment(case: Case, treatment: Treatment, years: np.ndarray) -> dict[str,
         )
     series = {k: np.stack([e[k] for e in entries]) for k in entries[0]}
     weather = case.climate[at_site(case.file.experiment.climate, treatment.site)]
-    weather = weather[weather["year"].isin(years)]
+    weather = weather_of_years(weather, years)
     climate = {k: v.reshape(len(years), 12) for k, v in _climate(weather).items()}
     if case.whole_soil:
         added = additions([], years, 1)

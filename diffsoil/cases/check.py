@@ -91,13 +91,12 @@ def _check_names(path: Path, file: CaseFile, faults: Faults) -> None:
             known("input group", group, groups, f"treatment.{number}.input_groups")
     if len({t.name for t in file.treatment}) < len(file.treatment):
         faults.add(f"{path}: treatment: two treatments have the same name")
+    if file.management and not file.experiment:
+        faults.add(f"{path}: management: is of an experiment, and there is none")
     if bool(file.treatment) != bool(file.experiment):
         faults.add(f"{path}: experiment and treatment belong together; one is missing")
     if file.experiment:
         of_sites("climate", file.experiment.climate, file.climate, "experiment.climate")
-        for name in names_of(file.experiment.climate):
-            if name in file.climate and file.climate[name].monthly is None:
-                faults.add(f"{path}: experiment.climate: an experiment needs monthly weather")
 
 
 def _check_times(path: Path, file: CaseFile, faults: Faults) -> None:

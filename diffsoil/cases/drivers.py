@@ -1,4 +1,4 @@
-"""What drives a case: tables of climate, management and the 14C of the atmosphere; plant carbon."""
+"""What drives a case: tables of climate and of the 14C of the atmosphere; plant carbon."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from diffsoil.cases.schema import CaseFile, Climate
 from diffsoil.io import (
     Faults,
     InputError,
-    nearest,
 )
 from diffsoil.processes import npp
 from diffsoil.tables import Column as Table
@@ -40,33 +39,6 @@ MONTHS = {
     "precipitation_origin": ORIGIN,
 }
 """Weather by month; where a value is from may be said, and is not used."""
-
-MANAGEMENT = {
-    "treatment": Table("str"),
-    "year": Table("int", -50000, 3000),
-    "land_use": Table("str"),
-    "plant_carbon_base_t_ha": Table(
-        "float", 0, 50, allow_missing=True, unit="Mg C/ha", hint="is this in kg/ha?"
-    ),
-    "plant_carbon_yield_t_ha": Table(
-        "float", 0, 50, required=False, allow_missing=True, unit="Mg C/ha", hint="is this in kg/ha?"
-    ),
-    "manure_carbon_t_ha": Table(
-        "float",
-        0,
-        50,
-        required=False,
-        allow_missing=True,
-        unit="Mg C/ha",
-        hint="is this fresh weight?",
-    ),
-    "fallow_share": Table(
-        "float", 0, 1, required=False, allow_missing=True, hint="is this in percent?"
-    ),
-    "lime_mol_m2": Table(
-        "float", 0, 1000, required=False, allow_missing=True, unit="mol/m2 of calcite"
-    ),
-}
 
 
 def read_climate(path: Path, climate: Climate, meant: Meant) -> pd.DataFrame:
@@ -158,82 +130,29 @@ def _month(number: int) -> str:
     return f"{number // 12}-{number % 12 + 1:02d}"
 
 
+def weather_of_years(climate: pd.DataFrame, years: np.ndarray) -> pd.DataFrame:
+    """The months of some years; normals are those of each of them.
+
+    Args:
+        climate: normals, or weather with a ``year``.
+        years: calendar years, ascending.
+    """
+    if "year" in climate:
+        return climate[climate["year"].isin(years)]
+    months = pd.concat([climate] * len(years), ignore_index=True)
+    return months.assign(year=np.repeat(years, len(climate)))
+
+
 def check_covered(path: Path, file: CaseFile, name: str, weather: pd.DataFrame | None) -> None:
     """The weather of an experiment reaches over all of its years."""
-    if weather is None or file.experiment is None:  # it could not be read
-        return
+    if weather is None or file.experiment is None or "year" not in weather:
+        return  # it could not be read, or holds in every year
     first, last = file.history[-1].until + 1, file.experiment.until
     for year in dict.fromkeys((first, last)):
         if (weather["year"] == year).sum() != 12:
             raise InputError(
                 f"{resolve(path, file.climate[name].monthly or '')}: the twelve months of "
                 f"{year} are needed: the experiment runs {first} to {last}"
-            )
-
-
-def read_management(path: Path, file: CaseFile) -> pd.DataFrame | None:
-    """Land use and carbon of every treatment and year; None for a case without an experiment.
-
-    Args:
-        path: file of the case.
-        file: its content.
-
-    Raises:
-        InputError: all that is wrong with the table.
-    """
-    if not file.experiment:
-        return None
-    source = resolve(path, file.experiment.management)
-    table = read_table(source, MANAGEMENT, Meant(file.plausible))
-    faults = Faults()
-    if "lime_mol_m2" in table and not file.whole_soil:
-        faults.add(
-            f"{source}: column 'lime_mol_m2': needs column = \"whole_soil\", the case has "
-            f'column = "{file.column}"'
-        )
-    optional = ("plant_carbon_yield_t_ha", "manure_carbon_t_ha", "fallow_share", "lime_mol_m2")
-    for name in optional:  # an empty cell is as if the column were not there
-        table[name] = table[name].fillna(0.0) if name in table else 0.0
-    manured = table.loc[table["manure_carbon_t_ha"] > 0, "manure_carbon_t_ha"]
-    doubt = plausible.of_manure(float(manured.mean())) if len(manured) else ""
-    if doubt and (question := Meant(file.plausible).question("manure_carbon_t_ha", doubt)):
-        faults.add(f"{source}: column 'manure_carbon_t_ha': {question}")
-    base = "plant_carbon_base_t_ha"
-    for line, name, given in zip(table.index, table["land_use"], table[base], strict=True):
-        use = file.land_use.get(name)
-        if use is None:
-            near = f"the case has no land use {name!r}{nearest(name, file.land_use)}"
-            faults.cell(source, line, "land_use", "", near)
-        elif use.npp is None and np.isnan(given):
-            faults.cell(source, line, base, "", "the value is missing")
-        elif use.npp is not None and given > 0:
-            unused = f"is not used, as land use {name!r} has npp; leave the cell empty"
-            faults.cell(source, line, base, f"{given:g}", unused)
-    _check_rows(source, table, file, faults)
-    faults.refuse()
-    table[base] = table[base].fillna(0.0)
-    return table
-
-
-def _check_rows(source: Path, table: pd.DataFrame, file: CaseFile, faults: Faults) -> None:
-    """Each treatment has each year of the experiment once."""
-    assert file.experiment is not None
-    first, last = file.history[-1].until + 1, file.experiment.until
-    for line, row in table[table.duplicated(["treatment", "year"])].iterrows():
-        what = f"year {row['year']} of treatment {row['treatment']!r}"
-        faults.cell(source, line, "", what, "appears twice")
-    for treatment in file.treatment:
-        rows = table[table["treatment"] == treatment.name]
-        if rows.empty:
-            near = nearest(treatment.name, table["treatment"].unique())
-            faults.add(f"{source}: no row for treatment {treatment.name!r}{near}")
-            continue
-        missing = sorted(set(range(first, last + 1)) - set(rows["year"]))
-        if missing:
-            more = f" and {len(missing) - 1} more are" if len(missing) > 1 else " is"
-            faults.add(
-                f"{source}: treatment {treatment.name!r}: year {missing[0]}{more} missing; the "
-                f"experiment runs {first} to {last}"
             )
 
 

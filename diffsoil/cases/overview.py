@@ -190,9 +190,10 @@ def _holding(case: Case) -> Iterator[tuple[str, str]]:
 
 def _defaults(table: BaseModel, place: str = "") -> Iterator[tuple[str, str]]:
     """Keys that are left out, where that means something, with the value that holds."""
-    for name in type(table).model_fields:
+    for name, field in type(table).model_fields.items():
         value = getattr(table, name)
-        where = f"{place}.{name}" if place else name
+        key = field.alias or name
+        where = f"{place}.{key}" if place else key
         if name in table.model_fields_set:
             yield from _inside(value, where)
         elif value not in (None, "", [], {}):

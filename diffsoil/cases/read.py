@@ -9,9 +9,10 @@ from typing import Any
 
 from diffsoil.cases.case import Case
 from diffsoil.cases.check import faults_of
-from diffsoil.cases.drivers import check_covered, read_atmosphere, read_climate, read_management
+from diffsoil.cases.drivers import check_covered, read_atmosphere, read_climate
 from diffsoil.cases.formats import upgrade
 from diffsoil.cases.kinds import names_of
+from diffsoil.cases.management import read_management
 from diffsoil.cases.schema import CaseFile
 from diffsoil.cases.validation import validated
 from diffsoil.io import (

@@ -13,6 +13,7 @@ from diffsoil.cases.kinds import (
     Erosion,
     FileName,
     FileStem,
+    Fraction,
     Name,
     Percent,
     Strict,
@@ -173,13 +174,35 @@ class Experiment(Strict):
     until: Year
     """Last year of the experiment."""
     climate: BySite = ""
-    """Name of a [climate.NAME] of monthly weather, or a table with one for each site; may be left
-    out where there is one."""
-    management: FileName
+    """Name of a [climate.NAME], or a table with one for each site; normals hold in each year. May
+    be left out where there is one of monthly weather, or none and one of normals."""
+    management: FileName | None = None
     """File of land use and carbon by treatment and year: a CSV beside the case, or among the
-    shipped data."""
+    shipped data. Blocks [[management]] may say the same."""
     erosion_mm_a: Erosion = 0.0
     """Erosion, mm in a year. Of a whole soil only."""
+
+
+class Management(Strict):
+    """Years of an experiment with one land use, in some treatments."""
+
+    first: Year | None = Field(default=None, alias="from")
+    """First year of the block; that of the experiment if left out."""
+    until: Year | None = None
+    """Last year of the block; that of the experiment if left out."""
+    treatment: str | list[str] = Field(default=[])
+    """Treatment, or list of treatments, that it is of; all if left out."""
+    land_use: str
+    """Name of a [land_use.NAME]."""
+    plant_carbon_t_ha: Annotated[float, Field(ge=0, le=50)] | None = None
+    """Plant carbon that enters the soil, t C/ha in a year; that of the land use if left out."""
+    manure_carbon_t_ha: Annotated[float, Field(ge=0, le=50)] | None = None
+    """Carbon of manure, t C/ha in a year; that of the land use if left out."""
+    fallow_share: Fraction = 0.0
+    """Share of the field that lies fallow, and is not covered."""
+    lime_mol_m2: Annotated[float, Field(ge=0, le=1000)] = 0.0
+    """Lime in each year, mol of calcite/m2 (1 t/ha of pure lime is 1 mol/m2). Of a whole soil
+    only."""
 
 
 class Treatment(Strict):
@@ -392,6 +415,8 @@ class CaseFile(Strict):
     """Phases before the experiment, one after the other, in constant climate."""
     experiment: Experiment | None = None
     """Years with yearly management, after the history."""
+    management: list[Management] = Field(default=[])
+    """Land use and carbon of the experiment by blocks of years, besides those of its file."""
     treatment: list[Treatment] = Field(default_factory=_treatments)
     """Treatments of the experiment. Each site is one of its name if left out."""
     protection: list[Annotated[str, ChoiceOf(MECHANISMS)]] = Field(default=list(MECHANISMS.own))
@@ -430,7 +455,8 @@ class CaseFile(Strict):
             _by_default(phase, "climate", only(normals))
         if self.experiment:
             monthly = [name for name, of in self.climate.items() if of.monthly]
-            _by_default(self.experiment, "climate", only(monthly))
+            normals = [name for name, of in self.climate.items() if of.normals]
+            _by_default(self.experiment, "climate", only(monthly or normals))
         for treatment in self.treatment:
             _by_default(treatment, "site", only(self.site))
         return self

@@ -101,7 +101,7 @@ def _keys(model: type[BaseModel], place: Place) -> list[str]:
         if part in model.model_fields:
             inner = next(_models(model.model_fields[str(part)].annotation), None)
             model = inner or model
-    return list(model.model_fields)
+    return [field.alias or name for name, field in model.model_fields.items()]
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:

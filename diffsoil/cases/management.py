@@ -1,0 +1,204 @@
+"""Land use and carbon of every treatment and year: a table, and blocks of years in the case."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from diffsoil.cases import plausible
+from diffsoil.cases.case import resolve
+from diffsoil.cases.schema import CaseFile, Management
+from diffsoil.io import Faults, nearest
+from diffsoil.tables import Column as Table
+from diffsoil.tables import Meant, read_table
+
+MANAGEMENT = {
+    "treatment": Table("str"),
+    "year": Table("int", -50000, 3000),
+    "land_use": Table("str"),
+    "plant_carbon_base_t_ha": Table(
+        "float", 0, 50, allow_missing=True, unit="Mg C/ha", hint="is this in kg/ha?"
+    ),
+    "plant_carbon_yield_t_ha": Table(
+        "float", 0, 50, required=False, allow_missing=True, unit="Mg C/ha", hint="is this in kg/ha?"
+    ),
+    "manure_carbon_t_ha": Table(
+        "float",
+        0,
+        50,
+        required=False,
+        allow_missing=True,
+        unit="Mg C/ha",
+        hint="is this fresh weight?",
+    ),
+    "fallow_share": Table(
+        "float", 0, 1, required=False, allow_missing=True, hint="is this in percent?"
+    ),
+    "lime_mol_m2": Table(
+        "float", 0, 1000, required=False, allow_missing=True, unit="mol/m2 of calcite"
+    ),
+}
+
+
+OPTIONAL = ("plant_carbon_yield_t_ha", "manure_carbon_t_ha", "fallow_share", "lime_mol_m2")
+"""Columns of which an empty cell is as if the column were not there: 0."""
+
+BASE = "plant_carbon_base_t_ha"
+
+
+def read_management(path: Path, file: CaseFile) -> pd.DataFrame | None:
+    """Land use and carbon of every treatment and year; None for a case without an experiment.
+
+    Args:
+        path: file of the case.
+        file: its content.
+
+    Returns:
+        A row for each treatment and year, with the columns of :data:`MANAGEMENT`.
+
+    Raises:
+        InputError: all that is wrong with the table and the blocks.
+    """
+    if not file.experiment:
+        return None
+    faults = Faults()
+    parts, source = [], path
+    if file.experiment.management is not None:
+        source = resolve(path, file.experiment.management)
+        with faults.gathered():
+            parts.append(_of_file(source, file).assign(block=-1))
+    elif not file.management:
+        faults.add(
+            f"{path}: experiment.management: is missing: a file, or blocks [[management]] in the "
+            "case, say land use and carbon of each year"
+        )
+    for number, block in enumerate(file.management):
+        with faults.gathered():
+            parts.append(_of_block(path, file, number, block).assign(block=number))
+    faults.refuse()  # gaps may be of what could not be read
+    table = pd.concat(parts)
+    _check_rows(path, source, table, file, faults)
+    faults.refuse()
+    return table.drop(columns="block")
+
+
+def _of_file(source: Path, file: CaseFile) -> pd.DataFrame:
+    """The rows of a table; the index is the line."""
+    table = read_table(source, MANAGEMENT, Meant(file.plausible))
+    faults = Faults()
+    if "lime_mol_m2" in table and not file.whole_soil:
+        faults.add(
+            f"{source}: column 'lime_mol_m2': needs column = \"whole_soil\", the case has "
+            f'column = "{file.column}"'
+        )
+    for name in OPTIONAL:
+        table[name] = table[name].fillna(0.0) if name in table else 0.0
+    manured = table.loc[table["manure_carbon_t_ha"] > 0, "manure_carbon_t_ha"]
+    doubt = plausible.of_manure(float(manured.mean())) if len(manured) else ""
+    if doubt and (question := Meant(file.plausible).question("manure_carbon_t_ha", doubt)):
+        faults.add(f"{source}: column 'manure_carbon_t_ha': {question}")
+    for line, name, given in zip(table.index, table["land_use"], table[BASE], strict=True):
+        use = file.land_use.get(name)
+        if use is None:
+            near = f"the case has no land use {name!r}{nearest(name, file.land_use)}"
+            faults.cell(source, line, "land_use", "", near)
+        elif use.npp is None and np.isnan(given):
+            faults.cell(source, line, BASE, "", "the value is missing")
+        elif use.npp is not None and given > 0:
+            unused = f"is not used, as land use {name!r} has npp; leave the cell empty"
+            faults.cell(source, line, BASE, f"{given:g}", unused)
+    faults.refuse()
+    table[BASE] = table[BASE].fillna(0.0)
+    return table
+
+
+def _of_block(path: Path, file: CaseFile, number: int, block: Management) -> pd.DataFrame:
+    """The rows of a block of years."""
+    assert file.experiment is not None
+    begin = file.history[-1].until + 1 if block.first is None else block.first
+    end = file.experiment.until if block.until is None else block.until
+    faults = Faults()
+    names = _check_block(f"{path}: management.{number}", file, block, (begin, end), faults)
+    faults.refuse()
+    use = file.land_use[block.land_use]
+    base, manure = block.plant_carbon_t_ha, block.manure_carbon_t_ha
+    rows = [(name, year) for name in names for year in range(begin, end + 1)]
+    table = pd.DataFrame(rows, columns=["treatment", "year"])
+    table["land_use"] = block.land_use
+    table[BASE] = (use.plant_carbon_t_ha or 0.0) if base is None else base
+    table["plant_carbon_yield_t_ha"] = 0.0
+    table["manure_carbon_t_ha"] = use.manure_carbon_t_ha if manure is None else manure
+    table["fallow_share"] = block.fallow_share
+    table["lime_mol_m2"] = block.lime_mol_m2
+    return table
+
+
+def _check_block(
+    where: str, file: CaseFile, block: Management, years: tuple[int, int], faults: Faults
+) -> list[str]:
+    """What a block says fits the case; the treatments that it is of."""
+    assert file.experiment is not None
+    first, last = file.history[-1].until + 1, file.experiment.until
+    for key, year in zip(("from", "until"), years, strict=True):
+        if not first <= year <= last:
+            faults.add(f"{where}.{key}: {year} is outside the experiment, {first} to {last}")
+    if years[1] < years[0]:
+        faults.add(f"{where}.until: {years[1]} is before {years[0]}, where the block begins")
+    names = [treatment.name for treatment in file.treatment]
+    chosen = [block.treatment] if isinstance(block.treatment, str) else block.treatment
+    for name in chosen:
+        if name not in names:
+            faults.add(f"{where}.treatment: no treatment {name!r}{nearest(name, names)}")
+    use, amount = file.land_use.get(block.land_use), block.plant_carbon_t_ha
+    if use is None:
+        near = nearest(block.land_use, file.land_use)
+        faults.add(f"{where}.land_use: no land use {block.land_use!r}{near}")
+    elif use.npp is not None and amount is not None:
+        faults.add(
+            f"{where}.plant_carbon_t_ha: {amount:g} is not used, as land use {block.land_use!r} "
+            "has npp; give plant_carbon_t_ha in the land use instead"
+        )
+    elif use.npp is None and amount is None and use.plant_carbon_t_ha is None:
+        faults.add(
+            f"{where}.plant_carbon_t_ha: is missing, and land use {block.land_use!r} has none; 0 "
+            "says that nothing grows"
+        )
+    if block.lime_mol_m2 > 0 and not file.whole_soil:
+        faults.add(
+            f'{where}.lime_mol_m2: needs column = "whole_soil", the case has '
+            f'column = "{file.column}"'
+        )
+    return chosen or names
+
+
+def _check_rows(
+    path: Path, source: Path, table: pd.DataFrame, file: CaseFile, faults: Faults
+) -> None:
+    """Each treatment has each year of the experiment once."""
+    assert file.experiment is not None
+    first, last = file.history[-1].until + 1, file.experiment.until
+    again = table[table.duplicated(["treatment", "year"])]
+    for line, row in again[again["block"] < 0].iterrows():
+        what = f"year {row['year']} of treatment {row['treatment']!r}"
+        faults.cell(source, line, "", what, "appears twice")
+    for (number, name), rows in again[again["block"] >= 0].groupby(["block", "treatment"]):
+        years = rows["year"]
+        to = f" to {years.max()}" if len(years) > 1 else ""
+        faults.add(
+            f"{path}: management.{number}: treatment {name!r}: {years.min()}{to} is there already"
+        )
+    for treatment in file.treatment:
+        rows = table[table["treatment"] == treatment.name]
+        if rows.empty:
+            near = nearest(treatment.name, table["treatment"].unique())
+            faults.add(f"{source}: no row for treatment {treatment.name!r}{near}")
+            continue
+        missing = sorted(set(range(first, last + 1)) - set(rows["year"]))
+        if missing:
+            more = f" and {len(missing) - 1} more are" if len(missing) > 1 else " is"
+            faults.add(
+                f"{source}: treatment {treatment.name!r}: year {missing[0]}{more} missing; the "
+                f"experiment runs {first} to {last}"
+            )
