@@ -46,6 +46,8 @@ def files_of(document: Any) -> list[tuple[Any, Any]]:
     found: list[tuple[Any, Any]] = []
     for climate in document.get("climate", {}).values():
         found += [(climate, key) for key in ("normals", "monthly") if key in climate]
+    soils = document.get("soil", {}).values()
+    found += [(soil, "horizons") for soil in soils if isinstance(soil.get("horizons"), str)]
     if "management" in document.get("experiment", {}):
         found.append((document["experiment"], "management"))
     if "radiocarbon_atmosphere" in document:

@@ -31,7 +31,7 @@ def remap(soil: Soil, grid: Grid) -> dict[str, np.ndarray]:
     Bulk density is averaged by volume, everything else by soil mass.
     """
     share = layer_shares(soil, grid)
-    density = np.array([h.bulk_density for h in soil.horizons])
+    density = np.array([h.fine_earth_density for h in soil.horizons])
     mass = share * density[:, None]
     values = {"bulk_density": mass.sum(axis=0)}
     for name in HORIZON_VARIABLES:
@@ -109,7 +109,7 @@ def laid_down(case: Case, horizon: Horizon) -> dict[str, np.ndarray]:
     """
     assert horizon.mineralogy is not None  # the case has been checked
     organic = ORGANIC_MATTER_IN_CARBON * horizon.soc_percent / 100
-    mass = horizon.bulk_density * (1 - organic) * KG_M3 * case.file.grid.thickness_m
+    mass = horizon.fine_earth_density * (1 - organic) * KG_M3 * case.file.grid.thickness_m
     minerals, calcite = composition(
         horizon.clay_percent,
         horizon.silt_percent,

@@ -36,6 +36,16 @@ class ChoiceOf:
         return {"type": "string", "enum": list(self.registry)}
 
 
+@dataclasses.dataclass(frozen=True)
+class OrFile:
+    """A list that may stand in a file instead, which is read before the case is judged."""
+
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return {"anyOf": [handler(schema), {"type": "string", "minLength": 1}]}
+
+
 Percent = Annotated[float, Field(ge=0, le=100)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Amount = Annotated[float, Field(ge=0, le=100)]

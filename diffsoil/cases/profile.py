@@ -77,7 +77,7 @@ def horizons(soil: Soil, grid: Grid, most: int, share: np.ndarray) -> Horizons:
     def of(name: str) -> np.ndarray:
         return np.array([getattr(horizon, name) for horizon in given], float)
 
-    carbon, density = of("soc_percent") / 100, of("bulk_density")
+    carbon, density = of("soc_percent") / 100, of("fine_earth_density")
     mineral = 1 - ORGANIC_MATTER_IN_CARBON * carbon
     cec = [horizon.cec_mmol_kg for horizon in given]
     bases = [[getattr(horizon.exchange, name) for name in CATIONS] for horizon in given]

@@ -6,7 +6,15 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError, model_validator
 
-from diffsoil.cases.kinds import Fraction, LowerDepth, Percent, Strict, UpperDepth, Year
+from diffsoil.cases.kinds import (
+    Fraction,
+    LowerDepth,
+    OrFile,
+    Percent,
+    Strict,
+    UpperDepth,
+    Year,
+)
 from diffsoil.io import nearest
 from diffsoil.state import MINERALS
 
@@ -75,6 +83,9 @@ class Horizon(Strict):
     """Silt (2 to 50 um), mass % of the fine earth; the rest is sand."""
     bulk_density: Annotated[float, Field(ge=0.1, le=2.65)]
     """Bulk density of the fine earth with its humus, dry, g/cm3."""
+    stones_percent: Annotated[float, Field(ge=0, le=95)] = 0.0
+    """Stones and gravel (> 2 mm), volume % of the soil. They hold neither carbon nor anything else:
+    the mass of fine earth in a layer is less by them, and that by volume is its bulk density."""
     soc_percent: Annotated[float, Field(ge=0, le=40)]
     """Organic carbon, mass % of the fine earth. It sets the mass and the pores, not the start: the
     carbon of the model is what the history leaves."""
@@ -111,6 +122,11 @@ class Horizon(Strict):
                 f"iom_percent {self.iom_percent:g} is more than soc_percent {self.soc_percent:g}"
             )
         return self
+
+    @property
+    def fine_earth_density(self) -> float:
+        """Mass of fine earth by volume of the soil with its stones, g/cm3."""
+        return self.bulk_density * (1 - self.stones_percent / 100)
 
 
 class Change(Strict):
@@ -161,8 +177,9 @@ class Change(Strict):
 class Soil(Strict):
     """Initial profile of a soil, from the surface down without gaps."""
 
-    horizons: Annotated[list[Horizon], Field(min_length=1)]
-    """Horizons from the surface down, without gaps."""
+    horizons: Annotated[list[Horizon], Field(min_length=1), OrFile()]
+    """Horizons from the surface down, without gaps; or a CSV beside the case, with the keys of a
+    horizon as columns."""
     changes: list[Change] = Field(default=[])
     """Properties that are prescribed to change in time, at all sites of this soil."""
 

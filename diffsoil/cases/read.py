@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from diffsoil.cases.case import Case
+from diffsoil.cases.case import Case, resolve
 from diffsoil.cases.check import faults_of
 from diffsoil.cases.drivers import check_covered, read_atmosphere, read_climate
 from diffsoil.cases.formats import upgrade
 from diffsoil.cases.kinds import names_of
 from diffsoil.cases.management import read_management
+from diffsoil.cases.profile_table import read_horizons
+from diffsoil.cases.profiles import Horizon
 from diffsoil.cases.schema import CaseFile
 from diffsoil.cases.validation import validated
 from diffsoil.io import (
@@ -68,6 +70,29 @@ def read_case(path: Path, text: str) -> Case:
         raise InputError(_as_written(line, written) for line in error.faults) from error
 
 
+STAND_IN = Horizon(
+    upper_cm=0, lower_cm=1000, clay_percent=20, silt_percent=40, bulk_density=1.4, soc_percent=1
+)
+"""In place of a profile that cannot be read, so that other faults are reported as well."""
+
+
+def _with_profiles(path: Path, content: dict[str, Any], faults: Faults) -> dict[str, Any]:
+    """The content of a case with the horizons of tables that it names."""
+    soils, meant = content.get("soil"), content.get("plausible")
+    if not isinstance(soils, dict):
+        return content
+    read = dict(soils)
+    for name, soil in soils.items():
+        if not (isinstance(soil, dict) and isinstance(soil.get("horizons"), str)):
+            continue
+        read[name] = soil | {"horizons": [STAND_IN]}
+        with faults.gathered():
+            table = resolve(path, soil["horizons"])
+            confirmed = Meant(meant if isinstance(meant, list) else ())
+            read[name] = soil | {"horizons": read_horizons(table, name, confirmed)}
+    return content | {"soil": read}
+
+
 def _name(path: Path) -> str:
     """The name of a case that does not say one: of its file, or of its folder for a case.toml."""
     own = path.stem if path.stem != "case" else path.absolute().parent.name
@@ -83,7 +108,11 @@ def _as_written(fault: str, written: Mapping[str, object]) -> str:
 
 
 def _checked(path: Path, text: str, content: dict[str, Any]) -> Case:
-    file = validated(path, CaseFile, {"name": _name(path)} | content)
+    faults = Faults()
+    content = {"name": _name(path)} | _with_profiles(path, content, faults)
+    with faults.gathered():
+        file = validated(path, CaseFile, content)
+    faults.refuse()
     faults = faults_of(path, file)
     faults.refuse()  # what the tables have to hold follows from the case
     climate, management = {}, None

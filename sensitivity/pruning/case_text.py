@@ -11,6 +11,7 @@ import tomlkit
 
 from diffsoil import strength
 from diffsoil.cases import Case, read_case
+from diffsoil.cases.fingerprint import files_of
 from diffsoil.io import InputError, data_path
 
 
@@ -81,18 +82,8 @@ def _relocate(document: tomlkit.TOMLDocument, case: Case, folder: Path) -> None:
             return name
         return os.path.relpath(beside, folder.resolve())
 
-    def move(table: Any, key: str) -> None:
-        if key in table:
-            table[key] = moved(table[key])
-
-    for climate in document.get("climate", {}).values():
-        move(climate, "normals")
-        move(climate, "monthly")
-    move(document.get("experiment", {}), "management")
-    move(document, "radiocarbon_atmosphere")
-    observed: Any = document.get("observations", {})
-    if "files" in observed:
-        observed["files"] = [moved(name) for name in observed["files"]]
+    for table, key in files_of(document):
+        table[key] = moved(table[key])
 
 
 def _lengthen(document: tomlkit.TOMLDocument, case: Case, step: int) -> None:
