@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from diffsoil.cases.crops import crops
+
 DATA = Path(__file__).resolve().parents[1] / "data"
 SOURCE = DATA / "observations" / "rothamsted" / "source"
 
@@ -30,18 +32,9 @@ EVAPORATION_NORMALS = ("1961-1990", "1971-2000")
 
 # --- plant carbon -------------------------------------------------------------------
 
-# Bolinder et al. (2007, Agric. Ecosyst. Environ. 118, 29-42): share of the carbon that
-# wheat fixes in a year. The straw is carried off but for the stubble.
-GRAIN_SHARE = 0.322
-STRAW_SHARE = 0.482
-ROOT_SHARE = 0.118
-EXTRA_ROOT_SHARE = 0.078
-STUBBLE_SHARE_OF_STRAW = 0.15
-RETURN_TO_GRAIN = (
-    STUBBLE_SHARE_OF_STRAW * STRAW_SHARE + ROOT_SHARE + EXTRA_ROOT_SHARE
-) / GRAIN_SHARE
-
-CARBON_OF_DRY_MATTER = 0.45
+# Carbon of a yield: data/crops.toml, after Bolinder et al. (2007). The straw is carried off but
+# for the stubble.
+WHEAT = crops()["wheat"]
 DRY_MATTER_OF_GRAIN = 0.85
 
 # Assumed round magnitudes in t C/ha/a; calibrated factors multiply them.
@@ -320,7 +313,7 @@ def management_rows(treatment: str, period: Period, yields: pd.DataFrame) -> lis
         fallow = period.land_use == "wheat" and FALLOW_YEARS[0] <= year <= FALLOW_YEARS[1]
         cropped = 1 - FALLOW_SHARE * fallow
         harvest = period.grain_factor * grain.loc[year, period.grain] if period.grain else 0.0
-        returned = CARBON_OF_DRY_MATTER * DRY_MATTER_OF_GRAIN * harvest * RETURN_TO_GRAIN
+        returned = harvest * WHEAT.carbon(DRY_MATTER_OF_GRAIN)
         rows.append(
             {
                 "treatment": treatment,

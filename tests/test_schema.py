@@ -27,7 +27,7 @@ def test_keys_that_name_a_unit_say_it(model):
     units = {
         "_cm": "cm",
         "_percent": "%",
-        "_t_ha": "t C/ha",
+        "carbon_t_ha": "t C/ha",
         "_m": "m",
         "_mm_a": "mm",
         "_kg_m2": "g",

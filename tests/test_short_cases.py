@@ -153,7 +153,7 @@ def test_blocks_of_years_are_the_same_as_a_table_of_them(tmp_path):
         (
             'land_use = "crop"\n\n[[m',
             'land_use = "forest"\nplant_carbon_t_ha = 1\n\n[[m',
-            "management.0.plant_carbon_t_ha: 1 is not used, as land use 'forest' has npp",
+            "management.0.plant_carbon_t_ha: is not used, as land use 'forest' has npp",
         ),
         ("from = 1906", 'treatment = "laom"', "no treatment 'laom', did you mean 'loam'?"),
     ],

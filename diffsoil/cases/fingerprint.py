@@ -77,7 +77,8 @@ def fingerprint(case: Case) -> dict[str, Any]:
         tables["management"] = case.management
     held = {name: checksum(table.to_csv()) for name, table in tables.items()}
     # what the library, which another version may have changed, has filled
-    filled = {n: use.model_dump(mode="json") for n, use in case.file.land_use.items() if use.like}
+    uses = case.file.land_use.items()
+    filled = {n: use.model_dump(mode="json") for n, use in uses if use.like or use.crop}
     if filled:
         held["land_use"] = digest(filled)
     return {"format": FORMAT, "case": checksum(case.text), "files": files, "tables": held}

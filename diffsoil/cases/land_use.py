@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ModelWrapValidatorHandler, model_validator
 
+from diffsoil.cases.crops import CropName, crops
 from diffsoil.cases.kinds import Amount, Fraction, Monthly, Name, Strict
 from diffsoil.cases.validation import validated
 from diffsoil.io import data_path, nearest, read_toml
@@ -72,7 +73,17 @@ def _choices(schema: dict[str, Any]) -> None:
 
 def _needed(schema: dict[str, Any]) -> None:
     """Keys that are needed, in the JSON schema: none where another land use fills them."""
-    schema["anyOf"] = [{"required": ["like"]}, {"required": schema.pop("required")}]
+    needed = [name for name in schema.pop("required") if name != "leaf_share"]
+    schema["anyOf"] = [{"required": ["like"]}, {"required": needed}]
+
+
+def _of_library(like: Any) -> dict[str, Any]:
+    """Values of a land use of the library; none for what is no name."""
+    if not isinstance(like, str):
+        return {}
+    if like not in library():
+        raise ValueError(f"like: no land use {like!r} in the library{nearest(like, library())}")
+    return {name: of.value for name, of in library()[like].values.items()}
 
 
 AMOUNTS = ("plant_carbon_t_ha", "npp")
@@ -96,7 +107,8 @@ class LandUse(Strict, json_schema_extra=_needed):
     """Decomposable over resistant plant carbon of what enters the soil; in RothC 1.44 for crops and
     improved grass, 0.67 for unimproved grass and scrub, 0.25 for forest."""
     leaf_share: Fraction
-    """Share of the plant carbon that falls on the surface; the rest comes from roots."""
+    """Share of the plant carbon that falls on the surface; the rest comes from roots. That of the
+    crop if left out."""
     root_beta: Annotated[float, Field(ge=0.5, le=0.999)]
     """Depth of roots: 1 - root_beta^z of them lie above z cm (Jackson et al. 1996)."""
     litter_layer: bool = False
@@ -106,6 +118,11 @@ class LandUse(Strict, json_schema_extra=_needed):
     input_group: Name = ""
     """Group of land uses whose plant carbon has one factor, vegetation.input_factor.GROUP; the name
     of the land use if left out."""
+    crop: CropName | None = None
+    """Crop whose yields in the management make plant carbon."""
+    residues_left_share: Fraction | None = None
+    """Share of the straw or leaves of the crop that stays on the field; if left out, that of the
+    crop: 0.15 of cereals, 1 of most others."""
     yield_group: Name | None = None
     """Group of the part of the plant carbon that follows the yield; that of input_group if left
     out."""
@@ -126,14 +143,15 @@ class LandUse(Strict, json_schema_extra=_needed):
     @classmethod
     def _filled(cls, content: Any, handler: ModelWrapValidatorHandler[LandUse]) -> LandUse:
         """What the case says, and of the library what it does not say."""
-        like = content.get("like") if isinstance(content, dict) else None
-        if not isinstance(like, str):
+        if not isinstance(content, dict):
             return handler(content)
-        if like not in library():
-            raise ValueError(f"like: no land use {like!r} in the library{nearest(like, library())}")
-        values = {name: of.value for name, of in library()[like].values.items()}
+        values = _of_library(content.get("like"))
         if any(name in content for name in AMOUNTS):
             values = {name: value for name, value in values.items() if name not in AMOUNTS}
+        crop = crops().get(str(content.get("crop", values.get("crop"))))
+        left = content.get("residues_left_share")
+        if crop and not isinstance(left, str | bool):
+            values = {"leaf_share": crop.leaf_share(left)} | values
         added = {name: value for name, value in values.items() if name not in content}
         use = handler(content | added)
         use.model_fields_set.difference_update(added)

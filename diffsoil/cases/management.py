@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pandas as pd
 
 from diffsoil.cases import plausible
 from diffsoil.cases.case import resolve
+from diffsoil.cases.crops import crops
 from diffsoil.cases.schema import CaseFile, Management
 from diffsoil.io import Faults, nearest
 from diffsoil.tables import Column as Table
@@ -19,7 +21,7 @@ MANAGEMENT = {
     "year": Table("int", -50000, 3000),
     "land_use": Table("str"),
     "plant_carbon_base_t_ha": Table(
-        "float", 0, 50, allow_missing=True, unit="Mg C/ha", hint="is this in kg/ha?"
+        "float", 0, 50, required=False, allow_missing=True, unit="Mg C/ha", hint="is this in kg/ha?"
     ),
     "plant_carbon_yield_t_ha": Table(
         "float", 0, 50, required=False, allow_missing=True, unit="Mg C/ha", hint="is this in kg/ha?"
@@ -41,6 +43,23 @@ MANAGEMENT = {
     ),
 }
 
+
+YIELDS = {
+    "yield_t_ha": Table(
+        "float",
+        0,
+        60,
+        required=False,
+        allow_missing=True,
+        unit="t dry matter/ha",
+        hint="is this in dt/ha, or fresh weight?",
+    ),
+    "crop": Table("str", required=False, allow_missing=True),
+    "residues_left_share": Table(
+        "float", 0, 1, required=False, allow_missing=True, hint="is this in percent?"
+    ),
+}
+"""Columns that become plant carbon."""
 
 OPTIONAL = ("plant_carbon_yield_t_ha", "manure_carbon_t_ha", "fallow_share", "lime_mol_m2")
 """Columns of which an empty cell is as if the column were not there: 0."""
@@ -68,7 +87,7 @@ def read_management(path: Path, file: CaseFile) -> pd.DataFrame | None:
     if file.experiment.management is not None:
         source = resolve(path, file.experiment.management)
         with faults.gathered():
-            parts.append(_of_file(source, file).assign(block=-1))
+            parts.append(_of_file(source, file, faults).assign(block=-1))
     elif not file.management:
         faults.add(
             f"{path}: experiment.management: is missing: a file, or blocks [[management]] in the "
@@ -77,17 +96,17 @@ def read_management(path: Path, file: CaseFile) -> pd.DataFrame | None:
     for number, block in enumerate(file.management):
         with faults.gathered():
             parts.append(_of_block(path, file, number, block).assign(block=number))
-    faults.refuse()  # gaps may be of what could not be read
+    if len(parts) < len(file.management) + (source != path) or not parts:
+        faults.refuse()  # a gap may be of what could not be read
     table = pd.concat(parts)
     _check_rows(path, source, table, file, faults)
     faults.refuse()
     return table.drop(columns="block")
 
 
-def _of_file(source: Path, file: CaseFile) -> pd.DataFrame:
-    """The rows of a table; the index is the line."""
-    table = read_table(source, MANAGEMENT, Meant(file.plausible))
-    faults = Faults()
+def _of_file(source: Path, file: CaseFile, faults: Faults) -> pd.DataFrame:
+    """The rows of a table; the index is the line. What is wrong with cells joins the faults."""
+    table = read_table(source, MANAGEMENT | YIELDS, Meant(file.plausible))
     if "lime_mol_m2" in table and not file.whole_soil:
         faults.add(
             f"{source}: column 'lime_mol_m2': needs column = \"whole_soil\", the case has "
@@ -99,6 +118,13 @@ def _of_file(source: Path, file: CaseFile) -> pd.DataFrame:
     doubt = plausible.of_manure(float(manured.mean())) if len(manured) else ""
     if doubt and (question := Meant(file.plausible).question("manure_carbon_t_ha", doubt)):
         faults.add(f"{source}: column 'manure_carbon_t_ha': {question}")
+    if BASE not in table:
+        amounts = {name: use.plant_carbon_t_ha for name, use in file.land_use.items()}
+        table[BASE] = [amounts.get(name) for name in table["land_use"]]
+        table[BASE] = table[BASE].astype(float)
+        if "yield_t_ha" in table:  # it makes all of the carbon
+            table.loc[table["yield_t_ha"].notna(), BASE] = 0.0
+    _add_yields(source, table, file, faults)
     for line, name, given in zip(table.index, table["land_use"], table[BASE], strict=True):
         use = file.land_use.get(name)
         if use is None:
@@ -109,9 +135,36 @@ def _of_file(source: Path, file: CaseFile) -> pd.DataFrame:
         elif use.npp is not None and given > 0:
             unused = f"is not used, as land use {name!r} has npp; leave the cell empty"
             faults.cell(source, line, BASE, f"{given:g}", unused)
-    faults.refuse()
     table[BASE] = table[BASE].fillna(0.0)
-    return table
+    return table.drop(columns=[name for name in YIELDS if name in table])
+
+
+def _add_yields(source: Path, table: pd.DataFrame, file: CaseFile, faults: Faults) -> None:
+    """Put the plant carbon of yields into its column."""
+    if "yield_t_ha" not in table:
+        return
+    for line, row in table[table["yield_t_ha"].notna()].iterrows():
+        use = file.land_use.get(row["land_use"])
+        if use is None:
+            continue
+        amount, crop = row["yield_t_ha"], row.get("crop") or use.crop
+        left = row.get("residues_left_share", math.nan)
+        if crop not in crops():
+            said = f"{crop!r} is no crop{nearest(str(crop), crops())}" if crop else NO_CROP
+            faults.cell(source, line, "crop", "", said)
+        elif use.npp is not None:
+            unused = f"is not used, as land use {row['land_use']!r} has npp; leave the cell empty"
+            faults.cell(source, line, "yield_t_ha", f"{amount:g}", unused)
+        elif row["plant_carbon_yield_t_ha"] > 0:
+            fault = "makes plant_carbon_yield_t_ha, which is there already; leave one of them empty"
+            faults.cell(source, line, "yield_t_ha", f"{amount:g}", fault)
+        else:
+            own = use.residues_left_share if math.isnan(left) else left
+            table.loc[line, "plant_carbon_yield_t_ha"] = crops()[crop].carbon(amount, own)
+    table.loc[table["yield_t_ha"].notna(), BASE] = table[BASE].fillna(0.0)
+
+
+NO_CROP = "is missing: a yield makes plant carbon of a crop, which the land use may name"
 
 
 def _of_block(path: Path, file: CaseFile, number: int, block: Management) -> pd.DataFrame:
@@ -127,8 +180,15 @@ def _of_block(path: Path, file: CaseFile, number: int, block: Management) -> pd.
     rows = [(name, year) for name in names for year in range(begin, end + 1)]
     table = pd.DataFrame(rows, columns=["treatment", "year"])
     table["land_use"] = block.land_use
-    table[BASE] = (use.plant_carbon_t_ha or 0.0) if base is None else base
+    if base is None:
+        base = (use.plant_carbon_t_ha or 0.0) if block.yield_t_ha is None else 0.0
+    table[BASE] = base
     table["plant_carbon_yield_t_ha"] = 0.0
+    if block.yield_t_ha is not None:
+        crop = crops()[block.crop or use.crop or ""]
+        left = block.residues_left_share
+        left = use.residues_left_share if left is None else left
+        table["plant_carbon_yield_t_ha"] = crop.carbon(block.yield_t_ha, left)
     table["manure_carbon_t_ha"] = use.manure_carbon_t_ha if manure is None else manure
     table["fallow_share"] = block.fallow_share
     table["lime_mol_m2"] = block.lime_mol_m2
@@ -155,11 +215,15 @@ def _check_block(
     if use is None:
         near = nearest(block.land_use, file.land_use)
         faults.add(f"{where}.land_use: no land use {block.land_use!r}{near}")
-    elif use.npp is not None and amount is not None:
+    elif use.npp is not None and (amount is not None or block.yield_t_ha is not None):
+        key = "yield_t_ha" if amount is None else "plant_carbon_t_ha"
         faults.add(
-            f"{where}.plant_carbon_t_ha: {amount:g} is not used, as land use {block.land_use!r} "
-            "has npp; give plant_carbon_t_ha in the land use instead"
+            f"{where}.{key}: is not used, as land use {block.land_use!r} has npp; give "
+            "plant_carbon_t_ha in the land use instead"
         )
+    elif block.yield_t_ha is not None:
+        if not (block.crop or use.crop):
+            faults.add(f"{where}.crop: {NO_CROP}")
     elif use.npp is None and amount is None and use.plant_carbon_t_ha is None:
         faults.add(
             f"{where}.plant_carbon_t_ha: is missing, and land use {block.land_use!r} has none; 0 "

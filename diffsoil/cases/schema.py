@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from diffsoil.cases.crops import CropName
 from diffsoil.cases.kinds import (
     BySite,
     ChoiceOf,
@@ -195,7 +196,15 @@ class Management(Strict):
     land_use: str
     """Name of a [land_use.NAME]."""
     plant_carbon_t_ha: Annotated[float, Field(ge=0, le=50)] | None = None
-    """Plant carbon that enters the soil, t C/ha in a year; that of the land use if left out."""
+    """Plant carbon that enters the soil, t C/ha in a year; if left out that of the land use, or of
+    the yield."""
+    yield_t_ha: Annotated[float, Field(ge=0, le=60)] | None = None
+    """Yield, t dry matter/ha in a year, which makes plant carbon; besides plant_carbon_t_ha, or in
+    place of it."""
+    crop: CropName | None = None
+    """Crop of the yield; that of the land use if left out."""
+    residues_left_share: Fraction | None = None
+    """Share of straw or leaves that stays on the field; that of the land use if left out."""
     manure_carbon_t_ha: Annotated[float, Field(ge=0, le=50)] | None = None
     """Carbon of manure, t C/ha in a year; that of the land use if left out."""
     fallow_share: Fraction = 0.0
