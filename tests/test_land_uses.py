@@ -5,6 +5,7 @@ import tiny_case
 
 from diffsoil.cases import load_case
 from diffsoil.cases.fingerprint import fingerprint
+from diffsoil.cases.inputs import Input, value, with_values
 from diffsoil.cases.land_use import LandUse, library
 from diffsoil.io import InputError
 
@@ -68,3 +69,11 @@ def test_a_land_use_that_the_library_does_not_have_is_named_with_the_nearest(tmp
 def test_a_crop_of_the_library_needs_its_carbon_in_the_history(tmp_path):
     with pytest.raises(InputError, match="neither npp nor plant_carbon_t_ha"):
         load_case(case_with(tmp_path, 'like = "cereal"'))
+
+
+def test_an_input_may_be_a_number_that_the_library_fills(tmp_path):
+    case = load_case(case_with(tmp_path, 'like = "deciduous_forest"'))
+    leaves = Input(what="", keys=["land_use.forest.leaf_share"], lower=0, upper=1)
+    assert value(case, leaves) == 0.5
+    other = with_values(case, {"leaves": leaves}, {"leaves": 0.6})
+    assert other.file.land_use["forest"].leaf_share == 0.6

@@ -125,8 +125,13 @@ def _number(case: Case, key: str, parameters: Mapping[str, Any]) -> float:
     if key in parameters:
         return float(parameters[key])
     whole: Any = _tables(case.text)
-    at = whole
+    read: Any = case.file
+    at, last = whole, key.split(".")[-1]
     for part in key.split("."):
+        read = read.get(part) if isinstance(read, dict) else getattr(read, part, None)
+        if isinstance(at, dict) and part == last and part not in at and read is not None:
+            at = read  # the case leaves it out, and has it from a library or by default
+            continue
         if not isinstance(at, dict) or part not in at:
             known = at if isinstance(at, dict) else ()
             near = nearest(key, parameters) if at is whole else nearest(part, known)
