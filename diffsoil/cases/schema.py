@@ -383,7 +383,12 @@ def _by_default(table: Strict, key: str, value: object) -> None:
         table.model_fields_set.discard(key)
 
 
-class CaseFile(Strict):
+def _named_by_file(schema: dict[str, Any]) -> None:
+    """The name of a case may be left out of its file, in the JSON schema."""
+    schema["required"].remove("name")
+
+
+class CaseFile(Strict, json_schema_extra=_named_by_file):
     """A case as written."""
 
     format: Annotated[Literal[2], BeforeValidator(whole)]
