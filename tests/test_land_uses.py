@@ -77,3 +77,11 @@ def test_an_input_may_be_a_number_that_the_library_fills(tmp_path):
     assert value(case, leaves) == 0.5
     other = with_values(case, {"leaves": leaves}, {"leaves": 0.6})
     assert other.file.land_use["forest"].leaf_share == 0.6
+
+
+def test_a_wrong_crop_is_named_and_not_what_follows_from_it(tmp_path):
+    path = case_with(tmp_path, 'like = "cereal"\nplant_carbon_t_ha = 2\ncrop = "whaet"')
+    with pytest.raises(InputError) as error:
+        load_case(path)
+    (line,) = error.value.faults
+    assert "land_use.forest.crop: no crop 'whaet', did you mean 'wheat'?" in line

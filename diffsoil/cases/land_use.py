@@ -86,6 +86,12 @@ def _of_library(like: Any) -> dict[str, Any]:
     return {name: of.value for name, of in library()[like].values.items()}
 
 
+def _leaf_share(crop: Any, left: Any) -> float:
+    """That of a crop; 0 where what the case says of it is wrong, and is refused."""
+    fits = left is None or (isinstance(left, int | float) and 0 <= left <= 1)
+    return crops()[crop].leaf_share(left) if crop in list(crops()) and fits else 0.0
+
+
 AMOUNTS = ("plant_carbon_t_ha", "npp")
 """Keys of which a land use has one at most."""
 
@@ -148,10 +154,9 @@ class LandUse(Strict, json_schema_extra=_needed):
         values = _of_library(content.get("like"))
         if any(name in content for name in AMOUNTS):
             values = {name: value for name, value in values.items() if name not in AMOUNTS}
-        crop = crops().get(str(content.get("crop", values.get("crop"))))
-        left = content.get("residues_left_share")
-        if crop and not isinstance(left, str | bool):
-            values = {"leaf_share": crop.leaf_share(left)} | values
+        crop = content.get("crop", values.get("crop"))
+        if crop is not None:
+            values = {"leaf_share": _leaf_share(crop, content.get("residues_left_share"))} | values
         added = {name: value for name, value in values.items() if name not in content}
         use = handler(content | added)
         use.model_fields_set.difference_update(added)

@@ -406,7 +406,7 @@ class CaseFile(Strict, json_schema_extra=_named_by_file):
     """Climates by name."""
     mineralogy: dict[Name, Mineralogy] = Field(default={})
     """Minerals of soils and dust by name. Of a whole soil only."""
-    soil: dict[Name, Soil]
+    soil: Annotated[dict[Name, Soil], Field(min_length=1)]
     """Soils by name."""
     site: dict[Name, str] = Field(default_factory=_sites)
     """Sites: name and the name of its soil. Each soil is a site of its name if left out."""
