@@ -188,16 +188,21 @@ def free(problem: Problem) -> pd.DataFrame:
     )
 
 
+TABLES_OF_NAMES = ("climate", "errors", "free", "land_use", "mineralogy", "soil")
+"""Tables of a case whose keys are names that the user gives."""
+
+
 def defaults(found: Overview) -> pd.DataFrame:
     """A row for each default: names and numbers of places that have the same are put together."""
     table = found.defaults
-    names = {*found.case.file.soil, *found.case.file.land_use, *found.case.climate}
-    if found.case.file.observations:
-        names |= {*found.case.file.observations.errors}
 
     def general(key: str) -> str:
         parts = key.split(".")
-        return ".".join("*" if part.isdigit() or part in names else part for part in parts)
+        named = [False, *(before in TABLES_OF_NAMES for before in parts)]
+        return ".".join(
+            "*" if part.isdigit() or name else part
+            for part, name in zip(parts, named, strict=False)
+        )
 
     keys = table["key"].map(general)
     grouped = table.assign(key=keys).groupby(["key", "value"], sort=False).size()

@@ -144,7 +144,7 @@ class ScenarioFile(Strict):
     treatments: list[str] = Field(default=[])
     """Treatments that each option is tried on; all if left out."""
     depths_cm: list[Interval] = Field(default=[], min_length=1)
-    """Depths that stocks are reported for: upper and lower end, cm; the topsoil of the case if left out."""
+    """Depths that stocks are reported for, upper and lower end, cm; the topsoil if left out."""
     years: list[Year] = Field(default=[])
     """Years for which options are compared; every tenth year and the last one if left out."""
     baseline: str | None = None

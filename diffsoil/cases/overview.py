@@ -214,6 +214,8 @@ def _inside(value: Any, place: str) -> Iterator[tuple[str, str]]:
 def _shown(value: Any) -> str:
     if isinstance(value, BaseModel):
         return ", ".join(f"{name} = {_shown(v)}" for name, v in value)
+    if isinstance(value, dict):
+        return ", ".join(f"{name} = {_shown(v)}" for name, v in value.items())
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -16,17 +17,74 @@ from diffsoil.cli.options import (
     Overwrite,
     Plausible,
     Settings,
+    UsageError,
     app,
     case_file,
+    flags,
     parameter_values,
     use_device,
 )
+from diffsoil.starter.answers import Answers
 
 if TYPE_CHECKING:
     import pandas as pd
 
+AnswerFlags = flags(Answers)
 
 # Commands.
+
+
+@app.command
+def new(
+    name: Annotated[Path, Parameter(help="Folder to make; its name is that of the case.")],
+    /,
+    *,
+    source: Annotated[
+        str | None,
+        Parameter(
+            name="--from",
+            show_default=False,
+            help="A CSV of horizons; RothC_input.dat, or a CSV for diffsoil rothc with --site; or "
+            "the name of a shipped case. Default: an example.",
+        ),
+    ] = None,
+    site: Annotated[
+        Path | None,
+        Parameter(show_default=False, help="Site description of a CSV of RothC, JSON."),
+    ] = None,
+    answers: AnswerFlags = AnswerFlags(),
+) -> None:
+    """Make a folder with a commented case and tables that run as they are.
+
+    On a terminal it asks for what is not given.
+    """
+    from diffsoil.starter.new import new_case
+
+    if source is None and answers == AnswerFlags() and sys.stdin.isatty():
+        answers = _asked()
+    files = new_case(name, source, site, answers)
+    print(f"{name}: {', '.join(files)}")
+    print(
+        f"\nNext, after a look into {name / 'case.toml'}:\n\n"
+        f"  diffsoil check {name / 'case.toml'}\n"
+        f"  diffsoil simulate {name / 'case.toml'} -o {name / 'run.nc'}\n"
+        f"  diffsoil plot {name / 'run.nc'} -o {name / 'pictures'}"
+    )
+
+
+def _asked() -> Answers:
+    """Answers of the user on a terminal; an empty one is the default."""
+    found: dict[str, Any] = {}
+    for field in dataclasses.fields(Answers):
+        text = field.metadata["text"].partition(" Default")[0]
+        default = f" [{field.default}]" if field.default else ""
+        answer = input(f"{text}{default} ").strip()
+        if answer:
+            try:
+                found[field.name] = int(answer) if isinstance(field.default, int) else answer
+            except ValueError:
+                raise UsageError(f"{answer}: is no whole number") from None
+    return Answers(**found)
 
 
 @app.command
@@ -114,7 +172,7 @@ def schema(
     if output is None:
         print(text, end="")
         return
-    from diffsoil.work.files import OutputFile
+    from diffsoil.work.output_file import OutputFile
 
     target = OutputFile(output, overwrite, like=is_schema)
     with target, target.writing() as unfinished:

@@ -1,0 +1,80 @@
+"""``diffsoil new``: a folder with a case that runs as it is."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from calibration.preview import check_case
+from diffsoil.cases import load_case
+from diffsoil.cases.overview import overview, yearly_inputs
+from diffsoil.cli import main
+from diffsoil.io import InputError, data_path
+from diffsoil.rothc import read_inputs
+from diffsoil.starter.answers import Answers
+from diffsoil.starter.new import new_case
+from tests.test_schema import tombi
+
+ROTHC = data_path("reference", "rothc")
+
+
+def test_the_example_is_short_and_checks_without_a_word_of_python(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["new", "field", "--title", 'My "first" soil']) == 0
+    assert "diffsoil check field/case.toml" in capsys.readouterr().out
+    text = Path("field/case.toml").read_text()
+    assert len(text.splitlines()) <= 60
+    assert tombi(tmp_path, text) == ""
+    case = load_case("field/case.toml")
+    assert (case.name, case.file.title) == ("field", 'My "first" soil')
+    assert "soc_percent" in check_case("field/case.toml")
+
+
+def test_a_rothc_run_keeps_its_climate_and_the_carbon_of_each_year(tmp_path):
+    new_case(tmp_path / "field", ROTHC / "inputs.csv", ROTHC / "site.json")
+    case = load_case(tmp_path / "field" / "case.toml")
+    months = read_inputs(ROTHC / "inputs.csv").iloc[12:]
+    by_year = yearly_inputs(overview(case).plan).set_index("year")
+    for kind, column in (("plants", "c_inp_tC_ha"), ("manure", "fym_tC_ha")):
+        given = months.groupby("year")[column].sum()
+        np.testing.assert_allclose(by_year[kind], given.loc[by_year.index], rtol=1e-4, atol=1e-9)
+    weather = case.climate["weather"]
+    np.testing.assert_allclose(weather["precipitation_mm"], months["rain_mm"], rtol=1e-5)
+    grid = case.file.grid
+    assert grid.layers * grid.thickness_m == pytest.approx(0.25)  # the depth of RothC
+    horizon = case.file.soil["field"].horizons[0]
+    assert horizon.clay_percent == 18.5
+    inert = horizon.iom_percent / 100 * horizon.bulk_density * 25 * 100
+    assert inert == pytest.approx(3.4, rel=1e-4)
+
+
+def test_a_fault_of_a_profile_names_the_file_of_the_user_and_leaves_no_folder(tmp_path):
+    table = tmp_path / "mine.csv"
+    pd.DataFrame({"upper_cm": [0], "lower_cm": [20], "clay_percent": [-3]}).to_csv(table)
+    with pytest.raises(InputError) as error:
+        new_case(tmp_path / "field", table)
+    assert all(fault.startswith(f"{table}: ") for fault in error.value.faults)
+    assert any("clay_percent" in fault for fault in error.value.faults)
+    assert not (tmp_path / "field").exists()
+
+
+def test_nothing_that_is_there_is_written_over(tmp_path):
+    (tmp_path / "field").mkdir()
+    with pytest.raises(InputError, match="field: exists already"):
+        new_case(tmp_path / "field")
+    assert list((tmp_path / "field").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("answers", "said"),
+    [({"crop": "ceral"}, "did you mean 'cereal'"), ({"native": "x"}, "no land use 'x'")],
+)
+def test_a_land_use_that_the_library_lacks_is_named(answers, said, tmp_path):
+    with pytest.raises(InputError, match=said):
+        new_case(tmp_path / "field", answers=Answers(**answers))
+
+
+def test_years_that_do_not_follow_one_another_are_refused(capsys, tmp_path):
+    assert main(["new", str(tmp_path / "field"), "--first", "900"]) == 2
+    assert "must follow one another" in capsys.readouterr().err
