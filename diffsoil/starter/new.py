@@ -278,7 +278,7 @@ def _use(table: pd.DataFrame) -> list[str]:
     input_ = by_month["c_inp_tC_ha"].mean()
     lines = [f"cover = {cover}"]
     if input_.sum() > 0:
-        shares = np.round(input_ / input_.sum(), 4).to_numpy(copy=True)
+        shares = np.round((input_ / input_.sum()).to_numpy(), 4)
         shares[shares.argmax()] += 1.0 - shares.sum()  # they have to sum to 1
         lines.append(f"plant_input_months = [{', '.join(f'{s:.4g}' for s in shares)}]")
     ratio = table["dpm_rpm"]
