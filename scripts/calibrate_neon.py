@@ -4,7 +4,7 @@
     python scripts/calibrate_neon.py --case neon_silty -o FOLDER --variants none all
 
 ``neon_silty`` stands for all five cases: Kansas and the acid sites. ``--quick`` is for a first
-look, ``--resume`` goes on with a folder. docs/many_sites.md tells what comes out.
+look, ``--resume`` goes on with a folder. docs/explanation/many_sites.md tells what comes out.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Compare the monthly water bucket with Richards' equation, and the bucket's possible repairs.
 
-    python scripts/compare_water.py [--picture docs/water.png] [--sensitivity]
+    python scripts/compare_water.py [--picture docs/figures/water.png] [--sensitivity]
 
-prints the tables of docs/water.md and draws its picture; one minute, three with --sensitivity.
+prints the tables of docs/explanation/water.md and draws its picture; one minute, three with
+--sensitivity.
 """
 
 from __future__ import annotations
@@ -246,7 +247,7 @@ def draw(path: Path, results: dict[str, tuple[Result, Result, Result]], third: s
 def main() -> None:
     """Print the tables, draw the picture."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--picture", type=Path, default=Path("docs/water.png"))
+    parser.add_argument("--picture", type=Path, default=Path("docs/figures/water.png"))
     parser.add_argument("--sensitivity", action="store_true", help="vary Richards' settings too")
     arguments = parser.parse_args()
     third = "bucket"

@@ -1,4 +1,4 @@
-"""Draw all pictures of docs/whole_soil.md: the processes, three soils, and real profiles.
+"""Draw the pictures of docs/explanation/whole_soil.md: processes, three soils, real profiles.
 
     python scripts/plot_whole_soil.py [RUN.nc ...] [--output docs/figures]
 

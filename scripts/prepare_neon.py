@@ -5,7 +5,7 @@
 
 Reads data/observations/neon_silty/layers.csv. One case for each climate: ``neon_kansas`` (KONA
 and KONZ, ten kilometres apart) and ``neon_blan``, ``neon_dela``, ``neon_ornl``, ``neon_unde``.
-All that is assumed is said in docs/many_sites.md and in the notes of the cases.
+All that is assumed is said in docs/explanation/many_sites.md and in the notes of the cases.
 """
 
 import argparse

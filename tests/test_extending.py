@@ -1,4 +1,4 @@
-"""What is added from outside: the examples of docs/extending.md, and a package's entry points."""
+"""What is added from outside: examples of docs/how_to/extending.md, and entry points."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from diffsoil.quantities import layer_results
 from diffsoil.registry import Registry
 from tests.test_calibration import observation, write_case
 
-PAGE = Path(__file__).parents[1] / "docs" / "extending.md"
+PAGE = Path(__file__).parents[1] / "docs" / "how_to" / "extending.md"
 SLOTS = (ADDED, MECHANISMS, NOISE)
 
 

@@ -1,7 +1,7 @@
 """Methods of inference: the mode, approximations of the posterior, and samplers.
 
 :data:`METHODS` names them all. Each is a class in a file of its own; see
-:class:`calibration.methods.method.Method` for what it declares, and ``docs/extending.md``.
+:class:`calibration.methods.method.Method` for what it declares, and ``docs/how_to/extending.md``.
 """
 
 from __future__ import annotations

@@ -154,7 +154,7 @@ class Water(Process):
         lower=0.0,
         upper=1.0,
         prior=normal(0.3, 0.15),
-        source="fits Richards' equation in dry and wet loess (docs/water.md); 1 in RothC",
+        source="fits Richards' equation in two loess soils (docs/explanation/water.md); 1 in RothC",
         description="share of the month's rain, as far as there is demand, that never enters",
     )
     month_end: Float[Array, ""] = parameter(
@@ -163,7 +163,7 @@ class Water(Process):
         lower=0.0,
         upper=1.0,
         prior=normal(0.75, 0.15),
-        source="fits Richards' equation in dry and wet loess (docs/water.md); 1 in RothC",
+        source="fits Richards' equation in two loess soils (docs/explanation/water.md); 1 in RothC",
         description="weight of the end of the month in its mean moisture, against its beginning",
     )
     bypass: Float[Array, ""] = parameter(
