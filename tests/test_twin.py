@@ -52,6 +52,10 @@ def row(year: int, value: object = 40, treatment: str = "control", series: str =
 def write_case(folder):
     case = tiny_case.write(folder, case=[(FREED, "")])
     case.write_text(case.read_text() + FREE)
+    weather = folder / "weather.csv"  # a record may say where a value is from
+    first, *months = weather.read_text().splitlines()
+    lines = [f"{first},precipitation_origin", *(f"{month},measured" for month in months)]
+    weather.write_text("\n".join(lines) + "\n")
     rows = [row(y, 40) for y in (*FITTED, *LATER)]
     (folder / "observations.csv").write_text(HEADER + "".join(rows))
     return case

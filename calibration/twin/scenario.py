@@ -22,7 +22,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from calibration import observations
 from diffsoil.cases import Case
 from diffsoil.cases.arrays import Plan, additions, build, select
-from diffsoil.cases.drivers import MONTHS, weather_of_years
+from diffsoil.cases.drivers import NORMALS, weather_of_years
 from diffsoil.cases.kinds import Amount, Erosion, FileStem, Strict, Year, names_of, whole
 from diffsoil.cases.land_use import LandUse, LandUses
 from diffsoil.cases.plausible import of_depth
@@ -533,7 +533,7 @@ def _weather(scenario: Scenario, table: pd.DataFrame) -> pd.DataFrame:
     begin = min(first, scenario.case.file.history[-1].until + 1)
     table = weather_of_years(table, np.arange(begin, last + 1))
     source = table[table["year"] >= first]
-    columns = [c for c in MONTHS if c in table and c not in ("year", "month")]
+    columns = [c for c in NORMALS if c in table and c != "month"]  # where it is from has no mean
     future = []
     means = source.groupby("month")[columns].mean().reset_index()
     for year in scenario.future:
@@ -541,7 +541,7 @@ def _weather(scenario: Scenario, table: pd.DataFrame) -> pd.DataFrame:
             months = means.assign(year=year)
         else:
             again = first + (year - last - 1) % told.years
-            months = source[source["year"] == again].assign(year=year)
+            months = source.loc[source["year"] == again, ["month", *columns]].assign(year=year)
         future.append(months)
     added = pd.concat(future, ignore_index=True)
     added["precipitation_mm"] *= 1 + told.precipitation_percent / 100
