@@ -8,7 +8,7 @@ PYTHON := .venv/bin/python
 STAMP := .venv/.setup-done
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test robust lint types imports check lock wheel clean
+.PHONY: help setup demo test docs robust lint types imports check lock wheel clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -26,6 +26,10 @@ demo: $(STAMP) ## calibrate Rothamsted quickly, and let a loess develop, into de
 
 test: $(STAMP) ## run the tests on two cores
 	$(PYTHON) -m pytest -n 2 --dist loadfile
+
+docs: $(STAMP) ## build the documentation into site; runs what the tutorial types
+	rm -rf site
+	$(PYTHON) -m sphinx --fail-on-warning --fresh-env --quiet --doctree-dir site/.doctrees docs site
 
 robust: $(STAMP) ## extreme soils, mutants of cases and tables, runs killed at any moment
 	$(PYTHON) scripts/robust.py
@@ -51,5 +55,5 @@ wheel: $(STAMP) ## build the wheel into dist
 	$(PYTHON) -m build --wheel --no-isolation
 
 clean: ## remove .venv and all that can be made again
-	rm -rf .venv .uv .pytest_cache .ruff_cache .mypy_cache .import_linter_cache build dist demo
+	rm -rf .venv .uv .pytest_cache .ruff_cache .mypy_cache .import_linter_cache build dist demo site docs/tutorial/_run
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

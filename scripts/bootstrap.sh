@@ -55,7 +55,7 @@ find_uv() {
 lock() {
     say "choosing versions for requirements.lock"
     quietly "could not choose versions (no network, or requirements that contradict)" \
-        "$uv" pip compile pyproject.toml --group dev --upgrade --universal --python-version "$version" \
+        "$uv" pip compile pyproject.toml --group dev --group docs --upgrade --universal --python-version "$version" \
         --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
         --output-file requirements.lock
 }

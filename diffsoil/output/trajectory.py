@@ -41,7 +41,7 @@ class Trajectory:
         sites: the site of each member.
         year: calendar years of the run, [year].
         output_year: the calendar years with values by layer, [output_year].
-        values: results by name, [member, *dims], see :func:`diffsoil.quantities.results`.
+        values: results by name, ``[member, *dims]``, see :func:`diffsoil.quantities.results`.
         balances: largest relative closure error of all members and years, by what is kept:
             carbon and water, and where the whole soil develops calcium, solids and elements.
     """

@@ -1,0 +1,437 @@
+"""Directive ``reference``: tables of the reference, made of the code when the site is built.
+
+```{reference} parameters
+```
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.errors import ExtensionError
+from sphinx.util.docutils import SphinxDirective
+
+import diffsoil
+from calibration import checks as fit_checks
+from calibration import observations
+from calibration.methods import METHODS
+from calibration.noise import NOISE
+from calibration.quantities import observable
+from calibration.twin.scenario import ScenarioFile
+from diffsoil.cases import drivers
+from diffsoil.cases.schema import CaseFile
+from diffsoil.column import ADDED, CHOICES, COLUMNS
+from diffsoil.io import data_path
+from diffsoil.processes.protection import MECHANISMS
+from diffsoil.quantities import results
+from diffsoil.tables import Column
+
+# Markdown.
+
+
+def table(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+    """A table; bars and line ends within cells would break it."""
+
+    def line(cells: Iterable[object]) -> str:
+        clean = (" ".join(str(cell).split()).replace("|", "\\|") for cell in cells)
+        return f"| {' | '.join(clean)} |"
+
+    names = list(header)
+    return "\n".join([line(names), line("---" for _ in names), *(line(row) for row in rows)]) + "\n"
+
+
+def code(text: object) -> str:
+    """Text as it is written in a file, or nothing."""
+    return f"`{text}`" if str(text) else ""
+
+
+def plain(docstring: str) -> str:
+    """A docstring in Markdown: reStructuredText has two back ticks for code, and roles."""
+    return re.sub(r":\w+:`[~.]?(?:\w+\.)*([^`]+)`|``([^`]+)``", r"`\1\2`", docstring)
+
+
+def between(lower: float, upper: float, above: bool = False) -> str:
+    """A range in words."""
+    if math.isinf(lower) and math.isinf(upper):
+        return ""
+    start = f"above {lower:g}" if above else f"{lower:g}"
+    if math.isinf(upper):
+        return start if above else f"{start} or more"
+    return f"{start}, up to {upper:g}" if above else f"{start} to {upper:g}"
+
+
+# Cases and scenarios.
+
+
+def keys_of(model: Any, top: str) -> str:
+    """Every key of a file, by table, from its JSON schema."""
+    schema = model.model_json_schema(mode="validation")
+    known = schema.pop("$defs")
+    parts, done, todo = [_section(top, schema, "##")], set(), _named(schema)
+    while todo:
+        name = todo.pop(0)
+        if name in done or name not in known:
+            continue
+        done.add(name)
+        parts.append(_section(name, known[name], "###"))
+        todo += _named(known[name])
+    return "\n".join(parts)
+
+
+def _named(schema: Any) -> list[str]:
+    """The tables that a table refers to, in order."""
+    return re.findall(r"#/\$defs/(\w+)", str(schema))
+
+
+def _section(name: str, schema: Mapping[str, Any], level: str) -> str:
+    wanted = schema.get("required", [])
+    rows = [
+        (
+            code(key),
+            _kind(about),
+            "**needed**" if key in wanted else code(_written(about.get("default"))),
+            plain(about.get("description", "")),
+        )
+        for key, about in schema["properties"].items()
+    ]
+    words = "\n\n".join(plain(schema.get("description", "")).split("\n\n"))
+    title = name if level == "##" else _words(name)
+    return f"{level} {title}\n\n{words}\n\n{table(('key', 'value', 'default', 'meaning'), rows)}"
+
+
+def _words(name: str) -> str:
+    """The name of a table: of one of our classes, in small letters."""
+    return re.sub(r"(?<!^)(?=[A-Z])", " ", name).capitalize()
+
+
+def _written(default: object) -> str:
+    """A default as it is written in TOML; nothing for none."""
+    if default is None or (isinstance(default, float) and math.isnan(default)):
+        return ""
+    if isinstance(default, bool):
+        return str(default).lower()
+    if isinstance(default, str):
+        return f'"{default}"' if default else ""
+    if isinstance(default, dict):
+        inner = ", ".join(f"{k} = {_written(v)}" for k, v in default.items() if v not in (0, None))
+        return f"{{ {inner} }}" if inner else ""
+    if isinstance(default, list):
+        return f"[{', '.join(_written(v) for v in default)}]" if default else ""
+    return f"{default:g}"
+
+
+def _kind(about: Mapping[str, Any]) -> str:
+    """What a value has to be, in words."""
+    if "$ref" in about:
+        name = _words(about["$ref"].rsplit("/", 1)[-1])
+        return f"[{name.lower()}](#{name.lower().replace(' ', '-')})"
+    for of in ("anyOf", "oneOf", "allOf"):
+        if of in about:
+            kinds = [_kind(one) for one in about[of] if one.get("type") != "null"]
+            return " or ".join(dict.fromkeys(kinds))
+    if "enum" in about:
+        return " or ".join(code(_written(choice)) for choice in about["enum"])
+    if "const" in about:
+        return code(_written(about["const"]))
+    kind = about.get("type", "")
+    if kind == "array":
+        return _array(about)
+    if kind == "object":
+        each = about.get("additionalProperties", {})
+        return f"by name: {_kind(each)}" if isinstance(each, dict) and each else "a table"
+    if kind in ("number", "integer"):
+        return f"{'whole number' if kind == 'integer' else 'number'} {_range(about)}".strip()
+    return {"string": "text", "boolean": "`true` or `false`"}.get(kind, kind)
+
+
+def _array(about: Mapping[str, Any]) -> str:
+    items = [*about.get("prefixItems", []), *([about["items"]] if "items" in about else [])]
+    kinds = " and ".join(dict.fromkeys(_kind(item) for item in items))
+    least, most = about.get("minItems"), about.get("maxItems")
+    count = f"{least} of " if least is not None and least == most else "list of "
+    return f"{count}{kinds}"
+
+
+def _range(about: Mapping[str, Any]) -> str:
+    above = "exclusiveMinimum" in about
+    lower = about.get("exclusiveMinimum", about.get("minimum", -math.inf))
+    return between(lower, about.get("maximum", about.get("exclusiveMaximum", math.inf)), above)
+
+
+# Tables, parameters, results, observations.
+
+
+def columns(of: Mapping[str, Column], defaults: Mapping[str, object] | None = None) -> str:
+    """The columns of a table that a user writes."""
+    kinds = {"int": "whole number", "float": "number", "str": "text"}
+    rows = []
+    for name, about in of.items():
+        words = " or ".join(code(choice) for choice in about.choices) or kinds[about.kind]
+        default = (defaults or {}).get(name, "")
+        empty = about.allow_missing or not about.required
+        rows.append(
+            (
+                code(name),
+                f"{words} {between(about.lower, about.upper)}",
+                about.unit.replace("1", "") if about.unit == "1" else about.unit,
+                "yes" if about.required else "no",
+                ("yes" if empty else "no") if about.allow_missing or about.required else "no",
+                "" if default != default or default == "" else code(default),
+            )
+        )
+    return table(("column", "value", "unit", "needed", "may be empty", "default"), rows)
+
+
+def parameters() -> str:
+    """The parameter table, a table for each process."""
+    parts = []
+    for process, part in _by_process(diffsoil.parameter_table().to_dict("records")).items():
+        rows = [
+            (
+                code(row["name"]),
+                row["description"],
+                row["unit"],
+                f"{row['default']:g}",
+                between(row["lower"], row["upper"]),
+                row["prior"],
+                row["source"],
+            )
+            for row in part
+        ]
+        header = ("parameter", "meaning", "unit", "default", "bounds", "prior", "source")
+        parts.append(f"## {process}\n\n{table(header, rows)}")
+    return "\n".join(parts)
+
+
+def _by_process(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        found.setdefault(row["name"].split(".")[0], []).append(row)
+    return found
+
+
+def outputs() -> str:
+    """Every variable of a file of results."""
+    rows = [
+        (code(name), about.long_name, about.unit, ", ".join(code(dim) for dim in about.dims))
+        for name, about in results().items()
+    ]
+    return table(("variable", "meaning", "unit", "dimensions besides `treatment`"), rows)
+
+
+def observed() -> str:
+    """Every variable that can be observed."""
+    rows = [
+        (
+            code(name),
+            about.name,
+            code(about.unit),
+            ", ".join(code(unit) for unit in about.also),
+            between(about.lower, about.upper),
+            "no" if about.error_known else "yes",
+        )
+        for name, about in observable().items()
+    ]
+    header = ("variable", "what", "unit", "also taken", "range", "needs a stated error")
+    return table(header, rows)
+
+
+def choices() -> str:
+    """The names that a case or a command may choose from, for each slot."""
+    slots: dict[str, Iterable[str]] = {
+        "`column`": COLUMNS,
+        **{f"`{name}`": slot for name, slot in CHOICES.items()},
+        "`protection`": MECHANISMS,
+        "`processes`": ADDED,
+        "`distribution` of an error": NOISE,
+        "`--method` of `calibrate`": METHODS,
+    }
+    rows = [(name, ", ".join(code(choice) for choice in slot)) for name, slot in slots.items()]
+    return table(("slot", "choices"), rows)
+
+
+def methods() -> str:
+    """Methods of calibration in their own words."""
+    rows = [(code(name), method.description) for name, method in METHODS.items()]
+    return table(("`--method`", "what it does"), rows)
+
+
+def shipped() -> str:
+    """The cases that come with the package."""
+    rows = []
+    for path in sorted(data_path("cases").glob("*.toml")):
+        written = tomllib.loads(path.read_text(encoding="utf-8"))
+        rows.append((code(path.stem), written["title"]))
+    return table(("case", "title"), rows)
+
+
+# A fit.
+
+FIT = Path(__file__).parents[1] / "tutorial" / "_run" / "first_fit" / "fit"
+"""The fit of the tutorial, made anew before pages are read."""
+
+INPUTS_OF_A_FIT = ("case.toml", "climate", "management.csv", "observations.csv")
+
+FILES = {
+    "report.html": "all of the below for a colleague: checks, fit, parameters, prediction",
+    "checks.csv": "whether the sampler worked, the model fits, and what the data do not say",
+    "summary.csv": "each parameter: posterior, prior, contraction, R-hat, effective draws",
+    "predictions.csv": "each observation with its predictive distribution",
+    "posterior.nc": "all draws, with prior, predictions and log likelihood (ArviZ DataTree)",
+    "fisher.csv": "which combinations of parameters the observations determine",
+    "fit.json": "how the fit was made: program version, options, checksums, history",
+    "facts.json": "numbers of the method, such as gradients and seconds",
+    "laplace.npz": "best fit and curvature, from which `--resume` goes on",
+    "overview.png": "observations and predictions of all treatments",
+    "fit.png": "observed against predicted, what was fitted",
+    "kept_out.png": "observed against predicted, what was kept out",
+    "residuals.png": "residuals by year and series",
+    "priors.png": "prior and posterior of each parameter",
+    "pairs.png": "pairs of parameters",
+}
+"""Files of a fit, besides its case and the files that the case names."""
+
+CHECKS: dict[str, tuple[str, str]] = {
+    "parameters at bounds": (
+        f"at most {fit_checks.MASS_AT_BOUND:.0%} of the draws near a bound",
+        "A bound decides, not the data. Widen it, or ask what the parameter makes up for.",
+    ),
+    "importance weights (Pareto k)": (
+        f"at most {fit_checks.PARETO_K:g}",
+        "The approximation misses a part of the posterior. Use `--method nuts`.",
+    ),
+    "importance weights (effective draws)": (
+        f"at least {fit_checks.LEAST_EFFECTIVE:g}",
+        "Too few draws carry the weight. Quantiles are rough.",
+    ),
+    "log evidence, standard error": (
+        f"at most {fit_checks.EVIDENCE_SPREAD:g}",
+        "The evidence is too uncertain to compare cases by. Take more particles.",
+    ),
+    "identifiable directions (for information)": (
+        "never fails",
+        "How many combinations of parameters the observations determine better than the priors.",
+    ),
+    "R-hat": (
+        "below 1.01; below 1.05 with `--quick`",
+        "Chains disagree. Run longer before you use the result.",
+    ),
+    "agreement of the runs (R-hat)": (
+        "below 1.01; below 1.05 with `--quick`",
+        "Independent runs of `svi`, `flow`, `smc` or `ensemble` disagree. Run longer.",
+    ),
+    "effective draws": (
+        "above 400; above 50 with `--quick`",
+        "Too few independent draws for the middle (bulk) or the limits (tail) of a posterior.",
+    ),
+    "divergences": ("none", "NUTS met a place that it could not follow. Take a longer warm-up."),
+    "energy": (f"BFMI at least {fit_checks.BFMI:g}", "NUTS explores slowly. Take more draws."),
+    "tree depth": (
+        f"no path cut at depth {fit_checks.DEEPEST_TREE}",
+        "Slow, not wrong. Take a longer warm-up.",
+    ),
+    "leave-one-out (Pareto k)": (
+        f"at most {fit_checks.PARETO_K:g} for each observation",
+        "Single observations pull the fit. Look at those that the line names.",
+    ),
+    "coverage": (
+        f"the share inside the {fit_checks.COVERAGE:.0%} band, less two standard errors",
+        "The prediction claims more than it knows.",
+    ),
+    "residual mean": (
+        f"within {fit_checks.CHANCE:g} standard errors of 0",
+        "Something that acts on the whole series is missing or wrong.",
+    ),
+    "residual trend": (
+        f"within {fit_checks.CHANCE:g} standard errors of 0",
+        "The model changes too fast or too slowly.",
+    ),
+    "residual autocorrelation": (
+        f"within {fit_checks.CHANCE:g} standard errors of 0",
+        "The model misses a slow change or an offset; limits of parameters are too narrow.",
+    ),
+    "contraction (for information)": (
+        f"never fails; names what is below {fit_checks.LITTLE_LEARNED:g}",
+        "The data say nothing about these parameters: their posterior is their prior.",
+    ),
+    "prior sensitivity (for information)": (
+        f"never fails; names what is above {fit_checks.SENSITIVE:g}",
+        "The posterior would change with a wider prior.",
+    ),
+    "correlation (for information)": (
+        f"never fails; names what is above {fit_checks.STRONG_CORRELATION:g}",
+        "The data determine these parameters only together.",
+    ),
+}
+"""What checks begin with in ``checks.csv`` -> when one passes, and what a failure says."""
+
+
+def checks() -> str:
+    """The checks of a fit.
+
+    Raises:
+        ExtensionError: the fit of the tutorial has a check that is not described here.
+    """
+    there = pd.read_csv(FIT / "checks.csv")["check"]
+    absent = [name for name in there if not name.startswith(tuple(CHECKS))]
+    if absent:
+        raise ExtensionError(f"{__file__}: CHECKS lacks {absent}")
+    rows = [(name, *about) for name, about in CHECKS.items()]
+    return table(("check", "passes", "what a failure says"), rows)
+
+
+def files_of_a_fit() -> str:
+    """The files of the fit of the tutorial.
+
+    Raises:
+        ExtensionError: it has a file that is not described here, or lacks one that is.
+    """
+    there = {path.name for path in FIT.iterdir() if not path.name.startswith(".")}
+    differ = there.difference(INPUTS_OF_A_FIT).symmetric_difference(FILES)
+    if differ:
+        raise ExtensionError(f"{__file__}: FILES and a fit differ in {sorted(differ)}")
+    return table(("file", "what it holds"), ((code(name), what) for name, what in FILES.items()))
+
+
+MADE: dict[str, Callable[[], str]] = {
+    "case": lambda: keys_of(CaseFile, "The whole file"),
+    "scenario": lambda: keys_of(ScenarioFile, "The whole file"),
+    "normals": lambda: columns(drivers.NORMALS),
+    "months": lambda: columns(drivers.MONTHS),
+    "management": lambda: columns(drivers.MANAGEMENT),
+    "atmosphere": lambda: columns(drivers.ATMOSPHERE),
+    "observations": lambda: columns(observations.COLUMNS, observations.DEFAULTS),
+    "observed": observed,
+    "parameters": parameters,
+    "outputs": outputs,
+    "choices": choices,
+    "methods": methods,
+    "checks": checks,
+    "fit": files_of_a_fit,
+    "shipped": shipped,
+}
+
+
+class Reference(SphinxDirective):
+    """One of :data:`MADE`, in the place of the directive."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """The nodes of its Markdown."""
+        text = MADE[self.arguments[0]]()
+        return self.parse_text_to_nodes(text, allow_section_headings=True)
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Add the directive."""
+    app.add_directive("reference", Reference)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
