@@ -169,6 +169,42 @@ def _range(about: Mapping[str, Any]) -> str:
 # Tables, parameters, results, observations.
 
 
+WORDS = {
+    "month": "1 for January; of an observation the month of the value, empty for the year",
+    "year": "calendar year",
+    "temperature_c": "mean air temperature",
+    "precipitation_mm": "rain and snow",
+    "evaporation_mm": "evaporation of an open pan",
+    "pet_mm": "potential evapotranspiration",
+    "temperature_origin": "where the value is from, not used",
+    "precipitation_origin": "where the value is from, not used",
+    "treatment": "name of a treatment of the case; of an observation of the history: empty",
+    "land_use": "name of a land use of the case",
+    "plant_carbon_base_t_ha": "plant carbon that does not follow the yield, scaled by the factor "
+    "of `input_group`; empty or 0 where the land use has `npp`",
+    "plant_carbon_yield_t_ha": "plant carbon that follows the yield, scaled by the factor of "
+    "`yield_group`",
+    "manure_carbon_t_ha": "carbon of farmyard manure, not its fresh weight",
+    "fallow_share": "share of the plot that lies bare, for the cover of the soil",
+    "lime_mol_m2": "lime, of a whole soil",
+    "activity": "14C activity of the air, 1 is modern",
+    "site": "name of a site of the case",
+    "variable": "what was measured, see below",
+    "upper_cm": "upper depth of the sample",
+    "lower_cm": "lower depth of the sample",
+    "value": "the measured value",
+    "sd": "standard deviation of the value, measured",
+    "unit": "unit of value and sd, see below",
+    "estimated": "1 for a value that was not measured: it is never fitted",
+    "basis": "how the interval meets the column, see below",
+    "soil_mass_Mg_ha": "mass of the sampled soil, see below",
+    "source": "where the value is from, not used",
+    "series": "values that share an error; the site where none is given",
+    "method": "method of the laboratory",
+}
+"""What a column is; every column of :data:`MADE` has to be here."""
+
+
 def columns(of: Mapping[str, Column], defaults: Mapping[str, object] | None = None) -> str:
     """The columns of a table that a user writes."""
     kinds = {"int": "whole number", "float": "number", "str": "text"}
@@ -176,18 +212,18 @@ def columns(of: Mapping[str, Column], defaults: Mapping[str, object] | None = No
     for name, about in of.items():
         words = " or ".join(code(choice) for choice in about.choices) or kinds[about.kind]
         default = (defaults or {}).get(name, "")
-        empty = about.allow_missing or not about.required
         rows.append(
             (
                 code(name),
+                WORDS[name],
                 f"{words} {between(about.lower, about.upper)}",
-                about.unit.replace("1", "") if about.unit == "1" else about.unit,
+                about.unit.removeprefix("1"),
                 "yes" if about.required else "no",
-                ("yes" if empty else "no") if about.allow_missing or about.required else "no",
+                "yes" if about.allow_missing else "no",
                 "" if default != default or default == "" else code(default),
             )
         )
-    return table(("column", "value", "unit", "needed", "may be empty", "default"), rows)
+    return table(("column", "meaning", "value", "unit", "needed", "may be empty", "default"), rows)
 
 
 def parameters() -> str:
