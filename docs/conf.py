@@ -29,7 +29,8 @@ extensions = [
     "run",
 ]
 exclude_patterns = ["**/_run/**", "_extensions"]
-nitpicky = False  # docstrings name types of packages whose inventories are on the network
+
+highlight_language = "none"  # an indented block is what is typed in a shell
 
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 4
@@ -37,8 +38,6 @@ myst_heading_anchors = 4
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # what a value is stands in its docstring, with shape and unit
 napoleon_numpy_docstring = False
-
-copybutton_exclude = ".linenos, .gp, .go"
 
 html_theme = "furo"
 html_title = f"diffsoil {release}"

@@ -35,7 +35,7 @@ BLOCK = re.compile(r"^```\{run\}\n((?::[^\n]*\n)*)(.*?)^```", flags=re.M | re.S)
 SIDE_BY_SIDE = 2
 """Pages; as many as the smallest machine has cores."""
 
-LONGEST = 300
+LONGEST = 900
 """Seconds of one block."""
 
 PRINTED: dict[tuple[str, str], str] = {}
