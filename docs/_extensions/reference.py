@@ -24,7 +24,7 @@ from calibration import checks as fit_checks
 from calibration import observations
 from calibration.methods import METHODS
 from calibration.noise import NOISE
-from calibration.quantities import observable
+from calibration.quantities import QUANTITIES
 from calibration.twin.scenario import ScenarioFile
 from diffsoil.cases import drivers
 from diffsoil.cases.schema import CaseFile
@@ -274,7 +274,7 @@ def observed() -> str:
             between(about.lower, about.upper),
             "no" if about.error_known else "yes",
         )
-        for name, about in observable().items()
+        for name, about in QUANTITIES.items()
     ]
     header = ("variable", "what", "unit", "also taken", "range", "needs a stated error")
     return table(header, rows)
