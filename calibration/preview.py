@@ -34,6 +34,12 @@ KIND = Kind(
     ("report.html", *(f"{p}.png" for p in PICTURES), *(f"{t}.csv" for t in TABLES)),
 )
 
+AIR = {
+    "north": "IntCal20, then the bomb curve of zone NH1 (north of some 40 degrees), to 2019",
+    "south": "SHCal20, to 1950",
+}
+"""What shipped records are."""
+
 DRAWS = 200
 """Of the priors, for what they predict."""
 
@@ -122,6 +128,8 @@ def _column(case: Case) -> Iterator[str]:
         yield f"Processes from outside: {', '.join(file.processes)}"
     if file.without:
         yield f"Without: {', '.join(file.without)}"
+    if file.radiocarbon_atmosphere:
+        yield f"14C of the air: {AIR.get(file.radiocarbon_atmosphere, file.radiocarbon_atmosphere)}"
     fixed = [f"{name} = {value:g}" for name, value in file.set.items()]
     if fixed:
         yield f"Set: {', '.join(fixed)}"

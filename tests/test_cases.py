@@ -8,11 +8,12 @@ import pytest
 
 from diffsoil.cases import load_case, set_parameters
 from diffsoil.cases.arrays import build
+from diffsoil.cases.drivers import read_atmosphere
 from diffsoil.cases.horizons import remap
 from diffsoil.cases.plausible import of_atmosphere, of_climate
 from diffsoil.cases.profiles import Soil
 from diffsoil.cases.schema import Grid
-from diffsoil.io import InputError
+from diffsoil.io import InputError, data_path
 from diffsoil.output.simulation import simulate_file
 from tests import tiny_case
 
@@ -577,3 +578,31 @@ def test_horizons_on_the_grid_conserve_soil_and_clay():
     clay = sum(m * h["clay_percent"] for m, h in zip(before, horizons, strict=True))
     np.testing.assert_allclose((mass * on_grid["clay_percent"]).sum(), clay, rtol=1e-14)
     np.testing.assert_allclose(on_grid["silt_percent"], 30, rtol=1e-14)
+
+
+def air(case_folder, name: str):
+    path = tiny_case.write(case_folder)
+    text = path.read_text().replace('"atmosphere.csv"', f'"{name}"')
+    path.write_text(text)
+    return path
+
+
+def test_shipped_records_of_the_air_have_the_bomb_peak_in_the_north_only(tmp_path):
+    north = read_atmosphere(data_path("atmosphere", "north.csv"), 1700, 2019).set_index("year")
+    assert north["activity"].loc[1964:1966].max() > 1.8
+    assert north["activity"].loc[1900] == pytest.approx(1.0, abs=0.01)
+    case = load_case(air(tmp_path, "north"))
+    built = build(case).history[0].yearly["atmosphere_14c"]
+    assert float(built.max()) < 1.05  # from 1600 to 1800
+    with pytest.raises(InputError, match=r"south\.csv: .*ends before the bomb tests"):
+        read_atmosphere(data_path("atmosphere", "south.csv"), 1900, 1990)
+
+
+def test_a_record_of_the_air_has_one_of_two_columns(tmp_path):
+    record = tmp_path / "air.csv"
+    record.write_text("year,delta14c_permil\n1500,0\n2000,100\n")
+    found = read_atmosphere(record, 1600, 1900)
+    np.testing.assert_allclose(found["activity"], [1.0, 1.1])
+    record.write_text("year\n1500\n2000\n")
+    with pytest.raises(InputError, match="one of the columns activity, delta14c_permil is needed"):
+        read_atmosphere(record, 1600, 1900)

@@ -122,9 +122,13 @@ def _without(case: Case, column: Column) -> Column:
     return column
 
 
+SHIPPED = {"north": "atmosphere/north.csv", "south": "atmosphere/south.csv"}
+"""Shipped records of the 14C of the air, by the name that a case gives them."""
+
+
 def resolve(case: Path, name: str) -> Path:
     """A file named in a case: beside the case, or else among the shipped data."""
-    for found in (case.parent / name, data_path(name)):
+    for found in (case.parent / name, data_path(SHIPPED.get(name, name))):
         try:
             if stat.S_ISREG(found.stat().st_mode):
                 return found

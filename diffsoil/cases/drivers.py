@@ -11,10 +11,7 @@ from diffsoil.cases import plausible
 from diffsoil.cases.case import resolve
 from diffsoil.cases.land_use import LandUse
 from diffsoil.cases.schema import CaseFile, Climate
-from diffsoil.io import (
-    Faults,
-    InputError,
-)
+from diffsoil.io import Faults, InputError, data_path
 from diffsoil.processes import npp
 from diffsoil.tables import Column as Table
 from diffsoil.tables import Meant, read_table
@@ -77,8 +74,18 @@ def read_climate(path: Path, climate: Climate, meant: Meant) -> pd.DataFrame:
 
 ATMOSPHERE = {
     "year": Table("int", -60000, 3000),
-    "activity": Table("float", 0, 3, hint="modern is 1, is this in percent?"),
+    "activity": Table("float", 0, 3, required=False, hint="modern is 1, is this in percent?"),
+    "delta14c_permil": Table("float", -1000, 2000, required=False, unit="permil"),
+    "sd_permil": Table("float", 0, 1000, required=False, allow_missing=True, unit="permil"),
+    "source": ORIGIN,
 }
+"""A record of the 14C of the air; its sd and where it is from may be said, and are not used."""
+
+ENDS = {
+    "north.csv": "it has the bomb curve of zone NH1 to 2019; a later case brings a record",
+    "south.csv": "it ends before the bomb tests; a later southern case brings a record",
+}
+"""What is said of a shipped record that does not cover a case."""
 
 
 def read_atmosphere(path: Path, first: int, last: int, meant: Meant | None = None) -> pd.DataFrame:
@@ -93,6 +100,10 @@ def read_atmosphere(path: Path, first: int, last: int, meant: Meant | None = Non
         InputError: the file is wrong, holds a year twice, or does not cover the years asked for.
     """
     table = read_table(path, ATMOSPHERE)
+    if ("activity" in table) == ("delta14c_permil" in table):
+        raise InputError(f"{path}: one of the columns activity, delta14c_permil is needed")
+    if "activity" not in table:
+        table["activity"] = 1.0 + table["delta14c_permil"] / 1000.0
     faults = Faults()
     for line, year in table.loc[table["year"].duplicated(), "year"].items():
         faults.cell(path, line, "year", year, "is there already")
@@ -101,6 +112,7 @@ def read_atmosphere(path: Path, first: int, last: int, meant: Meant | None = Non
         faults.add(
             f"{path}: column 'year': the record covers {begin} to {end}, not all years of the "
             f"case, {first} to {last}; it is not extrapolated"
+            + (f": {ENDS[path.name]}" if path.parent == data_path("atmosphere") else "")
         )
     table = table.sort_values("year")
     if meant is not None:

@@ -442,7 +442,8 @@ class CaseFile(Strict, json_schema_extra=_named_by_file):
     without: list[str] = Field(default=[])
     """Processes that the column does not have."""
     radiocarbon_atmosphere: FileName | None = None
-    """File of the 14C activity of the air by year, a CSV; without it no 14C is computed."""
+    """14C of the air: "north" (IntCal20 and the bomb curve of zone NH1, to 2019), "south" (SHCal20,
+    to 1950), or a CSV of activity or delta14c_permil by year; without it no 14C is computed."""
     set: dict[str, float] = Field(default={})
     """Parameters: full name and value, in the unit and the bounds of `diffsoil parameters`."""
     free: dict[str, Free] = Field(default={})
