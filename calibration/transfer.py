@@ -6,12 +6,14 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import numpy as np
 import pandas as pd
+from scipy.special import logsumexp
 
-from calibration import compatibility, prediction, saved_fit
+from calibration import compatibility, prediction, prediction_report, saved_fit
 from calibration.likelihood import found_errors
 from calibration.observations import Known, read
 from calibration.problem import Problem
@@ -21,6 +23,7 @@ from diffsoil.cases.fingerprint import case_files
 from diffsoil.column import CHOICES, Column
 from diffsoil.io import InputError
 from diffsoil.parameters import Prior
+from diffsoil.work.folder import OutputFolder
 from diffsoil.work.output_file import OutputFile, table_with
 from diffsoil.work.progress import Clock, Say
 
@@ -138,13 +141,24 @@ def predict(
     Raises:
         InputError: the fit does not hold in the case, or predictions are not finite.
     """
-    say = say or Clock()
     read = case if isinstance(case, Case) else load_case(case)
-    carried = transfer(fit, read)
+    return _predicted(fit, read, draws, seed, say or Clock()).table
+
+
+class Predicted(NamedTuple):
+    """A prediction: the observations, where each parameter is from, and notes on the transfer."""
+
+    table: pd.DataFrame
+    parameters: pd.DataFrame
+    notes: tuple[str, ...]
+
+
+def _predicted(fit: saved_fit.Fit, case: Case, draws: int | None, seed: int, say: Say) -> Predicted:
+    carried = transfer(fit, case)
     for note in carried.notes:
         say(note)
     compatibility.check_same_model(fit)
-    problem = Problem(read, carried.column, free=carried.free, before=carried.known)
+    problem = Problem(case, carried.column, free=carried.free, before=carried.known)
     wanted = min(draws or prediction.PREDICTED_DRAWS, len(fit.draws))
     chosen = fit.draws[np.linspace(0, len(fit.draws) - 1, wanted).astype(int)]
     x = np.array(problem.priors.sample(jax.random.key(seed), wanted))
@@ -156,8 +170,41 @@ def predict(
     say(f"predicting {len(problem.table)} observations with {wanted} draws")
     predicted = prediction.predict_draws(problem, x, say)
     if lost := int((~np.isfinite(predicted.expected)).any(axis=1).sum()):
-        raise InputError(f"{read.path}: predictions of {lost} of {wanted} draws are not finite")
-    return prediction.table(problem, predicted, seed)
+        raise InputError(f"{case.path}: predictions of {lost} of {wanted} draws are not finite")
+    table = prediction.table(problem, predicted, seed)
+    terms = np.asarray(predicted.log_likelihood)
+    table["log_density"] = logsumexp(terms, axis=0) - math.log(len(terms))
+    return Predicted(table, _origins(fit, problem, carried, x), carried.notes)
+
+
+def _origins(
+    fit: saved_fit.Fit, problem: Problem, carried: Transfer, x: np.ndarray
+) -> pd.DataFrame:
+    """A row for each parameter that is not simply its default: value, spread, and where from."""
+    rows = [
+        {
+            "parameter": parameter.name,
+            "from": "fit" if parameter.name in fit.names else "prior",
+            "mean": float(x[:, i].mean()),
+            "sd": float(x[:, i].std()),
+            "unit": parameter.unit,
+        }
+        for i, parameter in enumerate(problem.parameters)
+    ]
+    declared, own = carried.column.parameters(), problem.case.file.set
+    for name, value in carried.column.values().items():
+        if name in problem.names or float(value) == declared[name].default:
+            continue
+        rows.append(
+            {
+                "parameter": name,
+                "from": "set in the case" if name in own else "fixed in the fit",
+                "mean": float(value),
+                "sd": 0.0,
+                "unit": declared[name].unit,
+            }
+        )
+    return pd.DataFrame(rows)
 
 
 def predict_case(
@@ -168,18 +215,37 @@ def predict_case(
     seed: int = 0,
     overwrite: bool = False,
 ) -> None:
-    """Write what :func:`predict` predicts to a CSV."""
+    """Write what :func:`predict` predicts: to a CSV, or to a folder with scores and a report.
+
+    Args:
+        case: a case file, or the name of one.
+        fit: folder of the fit.
+        output: a CSV if its name ends so, or else a folder.
+        draws, seed: as for :func:`predict`.
+        overwrite: replace an older prediction.
+
+    Raises:
+        InputError: as :func:`predict`, or an output that may not be written.
+    """
     say = Clock()
     read = load_case(case)
-    target = OutputFile(
-        output,
-        overwrite,
-        like=table_with("latent_mean", "latent_sd"),
-        inputs=[*case_files(read), fit],
-    )
+    inputs = [*case_files(read), fit]
+    if Path(output).suffix == ".csv":
+        like = table_with("latent_mean", "latent_sd")
+        target = OutputFile(output, overwrite, like=like, inputs=inputs)
+        found = saved_fit.load(fit)
+        with target:
+            predicted = _predicted(found, read, draws, seed, say)
+            with target.writing() as part:
+                predicted.table.to_csv(part, index=False)
+        say(f"done: {output}")
+        return
+    place = OutputFolder(output, prediction_report.KIND, overwrite=overwrite, inputs=inputs)
     found = saved_fit.load(fit)
-    with target:
-        table = predict(found, read, draws, seed, say)
-        with target.writing() as part:
-            table.to_csv(part, index=False)
-    say(f"done: {output}")
+    with place:
+        predicted = _predicted(found, read, draws, seed, say)
+        prediction_report.write(
+            read, predicted.table, predicted.parameters, predicted.notes, place.work
+        )
+        say(prediction_report.conclusion(predicted.table))
+    say(f"done: open {place.path / 'report.html'}")

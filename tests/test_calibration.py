@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from calibration import fitting, identifiability, prediction, saved_fit, store
 from calibration.methods import MAP, Laplace, nuts
@@ -390,6 +391,40 @@ def test_prediction_of_every_observation_with_ordered_quantiles(case, fit, tmp_p
     fitted = pd.read_csv(fit / "predictions.csv")["fitted"]
     np.testing.assert_array_equal(table["fitted"], fitted)
     assert fitted.sum() == len(rows()) - 3
+
+
+def test_a_prediction_as_a_folder_is_scored_by_treatment_and_tells_its_parameters(
+    case, fit, tmp_path
+):
+    folder = tmp_path / "predicted"
+    predict_case(case, fit, folder, draws=200)
+    table = pd.read_csv(folder / "predictions.csv", keep_default_na=False, na_values=[""])
+    found = pd.read_csv(folder / "scores.csv").set_index(["treatment", "variable"])
+    own = table[(table["treatment"] == "control") & (table["variable"] == "soc_stock")]
+    error = own["mean"] - own["value"]
+    row = found.loc[("control", "soc_stock")]
+    assert row["n"] == len(own)
+    assert row["rmse"] == pytest.approx(np.sqrt((error**2).mean()))
+    assert row["bias"] == pytest.approx(error.mean())
+    inside = (own["q05"] <= own["value"]) & (own["value"] <= own["q95"])
+    assert row["coverage_90"] == pytest.approx(inside.mean())
+    # a normal prediction of that mean and sd is about as dense
+    normal = stats.norm.logpdf(own["value"], own["mean"], own["sd"])
+    assert row["log_density"] == pytest.approx(normal.mean(), abs=0.3)
+    parameters = pd.read_csv(folder / "parameters.csv").set_index("parameter")
+    assert set(parameters.loc[list(fitted_names(fit)), "from"]) == {"fit"}
+    page = (folder / "report.html").read_text()
+    assert f"The 90 % intervals hold {inside_all(table)} of them" in page
+    assert page.count("<img") == 2
+
+
+def fitted_names(fit) -> list[str]:
+    return [str(name) for name in pd.read_csv(fit / "summary.csv")["parameter"]]
+
+
+def inside_all(table: pd.DataFrame) -> int:
+    real = table[table["estimated"] == 0]
+    return int(((real["q05"] <= real["value"]) & (real["value"] <= real["q95"])).sum())
 
 
 # Another case.

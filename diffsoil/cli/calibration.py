@@ -104,7 +104,13 @@ def predict(
     /,
     *,
     fit: Annotated[Path, Parameter(help="Folder that `diffsoil calibrate` wrote.")],
-    output: Annotated[Path, Parameter(name=["-o", "--output"], help="Predictions, CSV.")],
+    output: Annotated[
+        Path,
+        Parameter(
+            name=["-o", "--output"],
+            help="Folder of predictions, scores, pictures and a report; a CSV if it ends in .csv.",
+        ),
+    ],
     draws: Annotated[
         Positive | None,
         Parameter(help="Posterior draws to use. Default: enough for the quantiles."),
