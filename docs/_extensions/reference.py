@@ -26,7 +26,7 @@ from calibration.methods import METHODS
 from calibration.noise import NOISE
 from calibration.quantities import QUANTITIES
 from calibration.twin.scenario import ScenarioFile
-from diffsoil.cases import drivers
+from diffsoil.cases import drivers, management
 from diffsoil.cases.schema import CaseFile
 from diffsoil.column import ADDED, CHOICES, COLUMNS
 from diffsoil.io import data_path
@@ -187,7 +187,13 @@ WORDS = {
     "manure_carbon_t_ha": "carbon of farmyard manure, not its fresh weight",
     "fallow_share": "share of the plot that lies bare, for the cover of the soil",
     "lime_mol_m2": "lime, of a whole soil",
-    "activity": "14C activity of the air, 1 is modern",
+    "yield_t_ha": "yield, dry matter: becomes plant carbon that follows the yield",
+    "crop": "crop of the yield, of the library; that of the land use if left out",
+    "residues_left_share": "share of the straw or leaves that stays; that of the land use if left "
+    "out",
+    "activity": "14C activity of the air, 1 is modern; this column or the next",
+    "delta14c_permil": "deviation of the 14C of the air from modern",
+    "sd_permil": "standard deviation of it, not used",
     "site": "name of a site of the case",
     "variable": "what was measured, see below",
     "upper_cm": "upper depth of the sample",
@@ -442,7 +448,7 @@ MADE: dict[str, Callable[[], str]] = {
     "scenario": lambda: keys_of(ScenarioFile, "The whole file"),
     "normals": lambda: columns(drivers.NORMALS),
     "months": lambda: columns(drivers.MONTHS),
-    "management": lambda: columns(drivers.MANAGEMENT),
+    "management": lambda: columns(management.MANAGEMENT | management.YIELDS),
     "atmosphere": lambda: columns(drivers.ATMOSPHERE),
     "observations": lambda: columns(observations.COLUMNS, observations.DEFAULTS),
     "observed": observed,
