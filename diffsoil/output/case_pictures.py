@@ -52,7 +52,7 @@ def climates(found: Overview) -> Figure:
     names = list(found.case.climate)
     columns = min(3, len(names))
     rows = -(-len(names) // columns)
-    figure = Figure(figsize=(3.1 * columns, 2.5 * rows), layout="constrained")
+    figure = Figure(figsize=(3.1 * columns, 2.5 * rows + 0.4), layout="constrained")
     month = np.arange(12)
     axes = np.atleast_1d(figure.subplots(rows, columns, squeeze=False)).ravel()
     for ax, name in zip(axes, names, strict=False):
@@ -71,7 +71,10 @@ def climates(found: Overview) -> Figure:
         handles = [*ax.get_legend_handles_labels()[0], *warmth.get_legend_handles_labels()[0]]
     for ax in axes[len(names) :]:
         ax.remove()
-    figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
+    figure.legend(
+        handles=handles, loc="outside lower center", ncols=3 if columns > 1 else 1, fontsize=8,
+        frameon=False,
+    )  # fmt: skip
     return figure
 
 

@@ -126,7 +126,7 @@ def _text(title: str, answers: Answers, **more: Any) -> str:
         "first": answers.first,
         "last": answers.last,
         "start_year": answers.since - 6000,
-        "old_carbon": 1.8,
+        "old_carbon": 2.5,
         "native_more": [],
         "old_more": [],
         "crop_more": [],
@@ -147,7 +147,7 @@ PROFILE = pd.DataFrame(
         "clay_percent": [18.0, 26.0, 20.0],
         "silt_percent": [62.0, 56.0, 64.0],
         "bulk_density": [1.35, 1.50, 1.55],
-        "soc_percent": [1.2, 0.5, 0.2],
+        "soc_percent": [0.9, 0.4, 0.2],
         "base_saturation": [85, 80, 90],
         "note": "EXAMPLE",
     }
@@ -162,9 +162,9 @@ def _normals() -> pd.DataFrame:
 def _observations(answers: Answers) -> pd.DataFrame:
     """Measurements that the example could have had."""
     years = np.unique(np.linspace(answers.first, answers.last, 4).astype(int))
-    gained = {"control": -0.10, "manured": 0.15}  # % in the whole time
+    gained = {"control": -0.05, "manured": 0.25}  # % in the whole time
     rows = [
-        (name, year, 1.15 + gain * place / max(1, len(years) - 1))
+        (name, year, 0.80 + gain * place / max(1, len(years) - 1))
         for name, gain in gained.items()
         for place, year in enumerate(years)
     ]
