@@ -644,11 +644,13 @@ def test_shapley_values_of_subsets_are_fair() -> None:
 
 
 def test_rows_have_one_form_for_all_methods() -> None:
-    low, high = np.zeros(2), np.ones(2)
-    table = indices.rows("dgsm", "y", "c", None, ["a", "b"], "nu", [0.5, 0.6], low, high, 9)
+    value = np.array([0.5, 0.6])
+    result = Result("dgsm", {"nu": Estimate(value, np.zeros(2), np.ones(2))}, 9)
+    table = result.table("y", "c", None, ["a", "b"])
     assert tuple(table.columns) == indices.COLUMNS
     assert table["year"].isna().all()
     assert table["year"].dtype == "Int64"
     assert table["value"].tolist() == [0.5, 0.6]
-    number = indices.rows("dgsm", "y", "c", 8000, ["a"], "nu", 0.5, 0.0, 1.0, 9)
-    assert number["year"].tolist() == [8000]
+    exact = Result.exact("local", {"derivative": value}, 1).table("y", "c", 8000, ["a", "b"])
+    assert exact["year"].tolist() == [8000, 8000]
+    assert exact["low"].tolist() == exact["high"].tolist() == [0.5, 0.6]

@@ -58,6 +58,7 @@ def test_wheel_holds_the_packages_and_the_data_and_nothing_else(wheel):
     modules = set().union(*(files(ROOT / package, "*.py") for package in PACKAGES))
     data = {f"diffsoil/{name}" for name in files(ROOT / "data", "*")}
     pages = files(ROOT / "diffsoil" / "report" / "templates", "*")
+    pages |= files(ROOT / "diffsoil" / "starter", "*.j2")
     assert content == modules | data | pages
 
 

@@ -58,12 +58,12 @@ def test_draws_that_weights_cannot_correct_are_drawn_again_with_the_own_step(
         name = "twice"
 
         def draw(self, problem, start, seed, checkpoints, report):
-            asked.append((problem, start, checkpoints._folder))
+            asked.append((problem, start, checkpoints.folder))
             return Draws(z, log_proposal=np.zeros((2, 200)), gradients=10.0)
 
     def weighted(problem, drawn, checkpoints, say):
         assert problem is fine  # predictions are those of the case's own step
-        of_fine = checkpoints._folder.name.endswith("fine")
+        of_fine = checkpoints.folder.name.endswith("fine")
         return "predicted", Weights(np.full(400, 1 / 400), 0.2 if of_fine else k, 300)
 
     monkeypatch.setattr(fitting.mode, "start", lambda problem, *_: problem)
