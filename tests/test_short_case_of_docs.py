@@ -23,7 +23,7 @@ def block(kind: str) -> str:
 def case(tmp_path_factory):
     folder = tmp_path_factory.mktemp("short")
     (folder / "field.toml").write_text(block("toml"), encoding="utf-8")
-    (folder / "profile.csv").write_text(block("csv"), encoding="utf-8")
+    (folder / "profile.csv").write_text(block("text"), encoding="utf-8")
     return folder / "field.toml"
 
 
