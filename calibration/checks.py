@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import arviz as az
 import numpy as np
@@ -16,12 +16,10 @@ import pandas as pd
 import xarray as xr
 
 from calibration.methods.importance import LEAST_EFFECTIVE, TRUSTED, Weights
+from calibration.methods.method import Method, Row
 from calibration.noise import OrnsteinUhlenbeck
 from diffsoil.parameters import Parameter
 from diffsoil.tables import read_written
-
-if TYPE_CHECKING:
-    from calibration.methods.method import Method
 
 QUANTILES = {"q05": 0.05, "q25": 0.25, "q50": 0.50, "q75": 0.75, "q95": 0.95}
 
@@ -56,8 +54,6 @@ EVIDENCE_SPREAD = 0.5
 """Standard error of a log evidence that comparisons of cases can bear."""
 
 COLUMNS = ["check", "value", "threshold", "passed", "meaning"]
-
-Row = dict[str, Any]
 
 
 def draws_of(tree: xr.DataTree, group: str = "posterior") -> dict[str, np.ndarray]:

@@ -21,9 +21,9 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Array, Float
 
-from calibration.checks import Row, agreement_check
+from calibration.checks import agreement_check
 from calibration.likelihood import ERROR, MEMORY
-from calibration.methods.method import Method
+from calibration.methods.method import Method, Row
 from calibration.methods.mode import Normal
 from calibration.methods.posterior import Draws
 from calibration.prediction import predict_draws

@@ -21,8 +21,10 @@ from diffsoil.work.checkpoints import Checkpoints
 from diffsoil.work.progress import Say
 
 if TYPE_CHECKING:
-    from calibration.checks import Row
     from calibration.problem import Problem
+
+Row = dict[str, Any]
+"""A row of the checks of a fit, see :mod:`calibration.checks`."""
 
 Repeated = Callable[[Normal, Array, int], Draws]
 """Draws from the normal approximation of a posterior, its measured values and a seed."""

@@ -18,8 +18,8 @@ import xarray as xr
 from jaxtyping import Array
 from numpyro import infer
 
-from calibration.checks import Row, sampler_checks
-from calibration.methods.method import Method, Repeated
+from calibration.checks import sampler_checks
+from calibration.methods.method import Method, Repeated, Row
 from calibration.methods.mode import Normal
 from calibration.methods.posterior import Density, Draws, StandardPosterior, side_by_side
 from calibration.problem import Problem

@@ -24,6 +24,7 @@ from calibration import compatibility, saved_fit
 from calibration.prediction import PREDICTED_DRAWS, QUANTILES, batches
 from calibration.priors import Priors
 from calibration.twin import forecast_report, scenario
+from calibration.twin.result import Forecast
 from calibration.twin.scenario import Scenario
 from diffsoil.cases.arrays import Plan, check, select
 from diffsoil.column import Column
@@ -36,25 +37,9 @@ from diffsoil.work.folder import Kind, OutputFolder, having
 from diffsoil.work.progress import Clock, Say
 
 MOST_DRAWS = PREDICTED_DRAWS
+
 PAST_YEARS = 30
 """Years of the record that are drawn before the forecast."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Forecast:
-    """Stocks by draw.
-
-    Attributes:
-        members: treatment and option of each member.
-        quantities: name, and depths in cm or None, of each quantity, Mg C/ha.
-        years: calendar years, from some decades before the last of the record.
-        stocks: what is there.
-    """
-
-    members: list[tuple[str, str]]
-    quantities: list[tuple[str, tuple[float, float] | None]]
-    years: np.ndarray
-    stocks: Float[np.ndarray, "draw member quantity year"]
 
 
 def forecast_case(
@@ -104,6 +89,7 @@ def forecast_case(
 
 
 TABLES = ("forecast", "differences", "options")
+
 KIND = Kind(
     "forecast",
     "a forecast",
@@ -226,9 +212,6 @@ def _distinct(plan: Plan) -> tuple[Plan, np.ndarray]:
             kept.append(plan.members[i])
         of.append(seen[mark.hexdigest()])
     return select(plan, kept, "options"), np.array(of)
-
-
-# Tables.
 
 
 def _described(values: Float[np.ndarray, "draw year"]) -> dict[str, Any]:

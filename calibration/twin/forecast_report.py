@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -13,14 +12,12 @@ from matplotlib.patches import Patch
 
 from calibration import saved_fit
 from calibration.twin import scenario
+from calibration.twin.result import Forecast
 from calibration.twin.scenario import Scenario
 from diffsoil.report import html
 from diffsoil.report.html import figure, heading, paragraph, section
 from diffsoil.report.pictures import CYCLE, GREY, Figure, save
 from diffsoil.work.files import write_text
-
-if TYPE_CHECKING:
-    from calibration.twin.forecast import Forecast
 
 
 def write(

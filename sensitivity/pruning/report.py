@@ -12,7 +12,7 @@ from diffsoil.report import html
 from diffsoil.report.pictures import BLUE, GREEN, GREY, ORANGE, Figure, save
 from diffsoil.work.files import write_table, write_text
 from sensitivity.options import PruneOptions
-from sensitivity.pruning.workflow import Pruned
+from sensitivity.pruning.result import Pruned
 
 LEAST = 1e-6
 """Errors below are drawn there: a logarithmic axis has no zero."""

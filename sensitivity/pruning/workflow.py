@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -38,45 +38,10 @@ from sensitivity.pruning.case_text import without_text
 from sensitivity.pruning.elimination import Decision, Search
 from sensitivity.pruning.loss import Rule
 from sensitivity.pruning.measurements import Measurements
+from sensitivity.pruning.report import write_report
+from sensitivity.pruning.result import Pruned
 
 REPORT = "_report"
-
-
-@dataclasses.dataclass(frozen=True)
-class Pruned:
-    """What a pruning found.
-
-    Attributes:
-        cases: pruned, in the order of those given.
-        texts: of their files.
-        removed: candidates that are gone, in the order in which they went.
-        changes: cheaper alternatives that were taken.
-        decisions: a row for each candidate and alternative (``prune.csv``).
-        errors: of the pruned cases, a row for each case, target and draw (``errors.csv``).
-        cost: of full and pruned cases (``cost.csv``).
-        path: error and run time after each removal, and of some that are beyond the tolerance.
-        ablation: of the processes, in the form of ``indices.csv``; empty if not asked for.
-        posteriors: with the full and the pruned columns; empty if not asked for.
-        static_difference: of the compiled column from that of strength 0, relative.
-        failed: draws whose full run was not finite.
-        runs: that it took.
-        minutes: that it took.
-    """
-
-    cases: tuple[Case, ...]
-    texts: tuple[str, ...]
-    removed: tuple[str, ...]
-    changes: Mapping[str, Any]
-    decisions: pd.DataFrame
-    errors: pd.DataFrame
-    cost: pd.DataFrame
-    path: pd.DataFrame
-    ablation: pd.DataFrame
-    posteriors: pd.DataFrame
-    static_difference: float
-    failed: int
-    runs: int
-    minutes: float
 
 
 def prune(
@@ -252,8 +217,6 @@ def prune_cases(
     Raises:
         diffsoil.io.InputError: as :func:`prune`, or a file that is there.
     """
-    from sensitivity.pruning.report import write_report
-
     read = [load_case(case) for case in cases]
     paths = [output, *(output.with_name(f"{output.stem}_{c.name}.toml") for c in read[1:])]
     folder = output.with_name(f"{output.stem}{REPORT}")
