@@ -91,6 +91,10 @@ def conclusion(table: pd.DataFrame) -> str:
         return text + "The fit has one set of parameters: there are no intervals to judge."
     inside = int(checks.inside(real).sum())
     text += f"The 90 % intervals hold {inside} of them ({100 * inside / len(real):.0f} %). "
+    unseen = real[~real["fitted"]]
+    if seen and len(unseen):
+        held = int(checks.inside(unseen).sum())
+        text += f"Of the {len(unseen)} that the fit has not seen they hold {held}. "
     each = found[found["treatment"] != "all"]
     judged = each[each["n"] >= FEW]
     aside = judged[judged["coverage_90"] < 0.6]
@@ -105,7 +109,7 @@ def conclusion(table: pd.DataFrame) -> str:
             f"Predictions for {worst['treatment']} lie {side} what was measured nearly "
             f"throughout, by {abs(worst['bias']):.3g} {worst['unit']} in the mean."
         )
-    return text
+    return text.strip()
 
 
 def write(
