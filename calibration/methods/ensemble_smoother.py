@@ -21,7 +21,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Array, Float
 
-from calibration.checks import agreement_check
+from calibration.checks.sampling import agreement_check
 from calibration.likelihood import ERROR, MEMORY
 from calibration.methods.method import Method, Row
 from calibration.methods.mode import Normal

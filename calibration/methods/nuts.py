@@ -18,7 +18,7 @@ import xarray as xr
 from jaxtyping import Array
 from numpyro import infer
 
-from calibration.checks import sampler_checks
+from calibration.checks.sampling import sampler_checks
 from calibration.methods.method import Method, Repeated, Row
 from calibration.methods.mode import Normal
 from calibration.methods.posterior import Density, Draws, StandardPosterior, side_by_side

@@ -20,7 +20,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Array
 
-from calibration.checks import agreement_check
+from calibration.checks.sampling import agreement_check
 from calibration.methods.method import Method, Row
 from calibration.methods.mode import Normal
 from calibration.methods.posterior import (

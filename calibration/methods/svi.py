@@ -27,7 +27,7 @@ from numpyro.infer.autoguide import AutoContinuous, AutoIAFNormal, AutoMultivari
 from numpyro.infer.initialization import init_to_value
 from numpyro.optim import optax_to_numpyro
 
-from calibration.checks import agreement_check
+from calibration.checks.sampling import agreement_check
 from calibration.methods.method import Method, Row
 from calibration.methods.mode import Normal
 from calibration.methods.posterior import Density, Draws, StandardPosterior, side_by_side, stacked

@@ -21,6 +21,7 @@ from sphinx.util.docutils import SphinxDirective
 
 import diffsoil
 from calibration import checks as fit_checks
+from calibration.methods.importance import LEAST_EFFECTIVE
 from calibration import observations
 from calibration.methods import METHODS
 from calibration.noise import NOISE
@@ -351,7 +352,7 @@ CHECKS: dict[str, tuple[str, str]] = {
         "The approximation misses a part of the posterior. Use `--method nuts`.",
     ),
     "importance weights (effective draws)": (
-        f"at least {fit_checks.LEAST_EFFECTIVE:g}",
+        f"at least {LEAST_EFFECTIVE:g}",
         "Too few draws carry the weight. Quantiles are rough.",
     ),
     "log evidence, standard error": (

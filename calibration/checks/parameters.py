@@ -1,0 +1,213 @@
+"""What the posterior says of each parameter: its summary, bounds, what was learned of it."""
+
+from __future__ import annotations
+
+import arviz as az
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from calibration.checks.rows import (
+    ENOUGH_DRAWS,
+    QUANTILES,
+    check,
+    draws_of,
+    listed,
+    quiet,
+    unchecked,
+)
+from calibration.checks.sampling import accuracy
+from calibration.methods.method import Row
+from diffsoil.parameters import Parameter
+
+NEAR_BOUND = 0.01
+"""Share of a parameter's range that counts as near a bound."""
+
+MASS_AT_BOUND = 0.05
+
+LITTLE_LEARNED = 0.1
+
+STRONG_CORRELATION = 0.8
+
+SENSITIVE = 0.05
+"""Power-scaling sensitivity from which a prior or a likelihood matters (Kallioinen et al. 2024)."""
+
+
+def summary(
+    tree: xr.DataTree, parameters: list[Parameter], effective: float | None = None
+) -> pd.DataFrame:
+    """Posterior of each parameter beside its prior, with the accuracy of the sampling.
+
+    Args:
+        tree: groups ``posterior`` and ``prior``.
+        parameters: the free parameters.
+        effective: how many draws resampled ones are worth, where the posterior has such.
+
+    Returns:
+        Index ``parameter``. ``contraction`` is 1 - posterior variance / prior variance: 1 when
+        the observations settle a parameter, 0 when they say nothing about it. R-hat, effective
+        sample sizes and Monte Carlo error are NaN where one chain or one draw does not define
+        them.
+    """
+    posterior, prior = draws_of(tree), draws_of(tree, "prior")
+    rows = {}
+    for p in parameters:
+        before, after = prior[p.name], posterior[p.name]
+        several = after.size >= ENOUGH_DRAWS
+        row: Row = {"mean": after.mean(), "sd": after.std() if several else np.nan}
+        row |= {name: np.quantile(after, q) for name, q in QUANTILES.items()}
+        row |= {"prior_mean": before.mean(), "prior_sd": before.std()}
+        row["contraction"] = 1 - row["sd"] ** 2 / max(row["prior_sd"] ** 2, 1e-300)
+        row |= accuracy(after) | {"unit": p.unit, "description": p.description}
+        rows[p.name] = row
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    table.index.name = "parameter"
+    if effective is not None and "sampled" in tree.children:
+        table["rhat"] = np.nan  # resampled draws are shuffled; their order says nothing
+        for name in ("ess_bulk", "ess_tail"):
+            table[name] = np.minimum(table[name], effective)
+    return table
+
+
+def mass_at_bounds(draws: np.ndarray, parameter: Parameter) -> float:
+    """Share of draws within 1 % of the range from a bound."""
+    if np.isinf(parameter.upper):
+        near = draws < parameter.lower + NEAR_BOUND * (parameter.default - parameter.lower)
+    else:
+        margin = NEAR_BOUND * (parameter.upper - parameter.lower)
+        near = (draws < parameter.lower + margin) | (draws > parameter.upper - margin)
+    return float(near.mean())
+
+
+def bounds(tree: xr.DataTree, parameters: list[Parameter]) -> Row:
+    """Whether the data push a parameter against a limit of its range."""
+    draws = draws_of(tree)
+    mass = {p.name: mass_at_bounds(draws[p.name], p) for p in parameters}
+    bad = [name for name, share in mass.items() if share > MASS_AT_BOUND]
+    meaning = (
+        f"The data push {listed(bad)} against a bound: the bound decides, not the data. Is the "
+        "range too narrow, or does the parameter make up for something else?"
+        if bad
+        else "No parameter is pushed against its bounds."
+    )
+    largest = max(mass.values(), default=0.0)
+    return check("parameters at bounds", largest, MASS_AT_BOUND, not bad, meaning)
+
+
+def unlearned(described: pd.DataFrame) -> list[str]:
+    """Parameters about which the data say next to nothing."""
+    return [str(n) for n in described.index[described["contraction"] < LITTLE_LEARNED]]
+
+
+def learned(described: pd.DataFrame) -> Row:
+    """Which parameters the data say next to nothing about."""
+    name = "contraction (for information)"
+    if not np.isfinite(described["contraction"]).any():
+        return unchecked(name, LITTLE_LEARNED, "a single draw has no spread")
+    few = unlearned(described)
+    meaning = (
+        f"The data do not say: {listed(few, len(few))}. Their posterior is as wide as their prior."
+        if few
+        else "The data say something about every parameter."
+    )
+    return check(name, described["contraction"].min(), LITTLE_LEARNED, True, meaning)
+
+
+def identified(directions: pd.DataFrame) -> Row:
+    """How many combinations of parameters the observations tell better than the priors did."""
+    known = directions[directions["eigenvalue"] > 1.0]
+    said = [f"{r['combination']} ({r['contraction']:.2f})" for _, r in known.head(3).iterrows()]
+    meaning = (
+        f"The observations tell {len(known)} of {len(directions)} directions better than the "
+        "priors do (Fisher information, contraction in brackets): " + "; ".join(said) + "."
+        if len(known)
+        else "The observations tell no direction better than the priors do."
+    )
+    return check("identifiable directions (for information)", len(known), 1.0, True, meaning)
+
+
+def power_scaling(tree: xr.DataTree) -> pd.DataFrame:
+    """Sensitivity of each posterior to its prior and to the likelihood, by power scaling.
+
+    Returns:
+        Index ``parameter``, columns ``prior`` and ``likelihood``; empty where the draws are too
+        few or their densities are not kept.
+    """
+    empty = pd.DataFrame(columns=["prior", "likelihood"], dtype=float)
+    if "joint" not in tree.children:
+        return empty
+    joint = tree["joint"].to_dataset()
+    if joint.sizes["chain"] * joint.sizes["draw"] < ENOUGH_DRAWS:
+        return empty
+    kept = joint["draw"].to_numpy()
+    draws = {name: values[:, kept] for name, values in draws_of(tree).items()}
+    terms = {name: np.asarray(joint[name].to_numpy(), float) for name in joint.data_vars}
+    scaled = az.from_dict(
+        {
+            "posterior": draws,
+            "log_prior": {"joint": terms["log_prior"]},
+            "log_likelihood": {"joint": terms["log_likelihood"]},
+        }
+    )
+    with quiet():
+        try:
+            found = {group: az.psense(scaled, group=group) for group in ("prior", "likelihood")}
+        except (ValueError, IndexError, FloatingPointError):
+            return empty
+    table = pd.DataFrame({group: {n: float(of[n]) for n in draws} for group, of in found.items()})
+    table.index.name = "parameter"
+    return table
+
+
+def power(tree: xr.DataTree) -> list[Row]:
+    """Prior against likelihood, for information: an informative prior is no fault."""
+    name = "prior sensitivity (for information)"
+    table = power_scaling(tree)
+    if table.empty or not np.isfinite(table.to_numpy()).any():
+        return [unchecked(name, SENSITIVE, "too few draws, or their densities are not kept")]
+    strong = table["prior"] >= SENSITIVE
+    weak = table["likelihood"] < SENSITIVE
+    conflict = [str(n) for n in table.index[strong & ~weak]]
+    alone = [str(n) for n in table.index[strong & weak]]
+    said = []
+    if conflict:
+        said.append(f"Prior and data both move {listed(conflict)}: they pull apart, or both are "
+                    "needed; a wider prior would change the answer.")  # fmt: skip
+    if alone:
+        said.append(f"The prior alone decides {listed(alone)}.")
+    meaning = " ".join(said) or "No posterior hangs on how strong its prior is."
+    return [check(name, float(table["prior"].max()), SENSITIVE, True, meaning)]
+
+
+def correlations(tree: xr.DataTree) -> pd.DataFrame:
+    """Correlations of all pairs of parameters, strongest first: ``first, second, r``."""
+    draws = {name: values.ravel() for name, values in draws_of(tree).items()}
+    names = list(draws)
+    columns = ["first", "second", "r"]
+    if not names or draws[names[0]].size < ENOUGH_DRAWS:
+        return pd.DataFrame(columns=columns)
+    with quiet():
+        matrix = np.atleast_2d(np.corrcoef(np.array([draws[n] for n in names])))
+    i, j = np.triu_indices(len(names), 1)
+    table = pd.DataFrame(
+        {"first": np.array(names)[i], "second": np.array(names)[j], "r": matrix[i, j]},
+        columns=columns,
+    )
+    order = table["r"].abs().fillna(0.0).to_numpy().argsort(kind="stable")[::-1]
+    return table.iloc[order].reset_index(drop=True)
+
+
+def entangled(tree: xr.DataTree) -> Row:
+    """Which parameters the data tell only together."""
+    name = "correlation (for information)"
+    pairs = correlations(tree)
+    if pairs.empty:
+        return unchecked(name, STRONG_CORRELATION, "no pairs of parameters with spread")
+    strong = pairs[pairs["r"].abs() > STRONG_CORRELATION]
+    shown = [f"{p['first']} with {p['second']} ({p['r']:.2f})" for _, p in strong.iterrows()]
+    meaning = (
+        f"The data tell these only together: {listed(shown, 8)}."
+        if shown
+        else "Every parameter can be told from every other."
+    )
+    return check(name, pairs["r"].abs().max(), STRONG_CORRELATION, True, meaning)
