@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
@@ -15,14 +15,12 @@ from matplotlib.patches import Patch
 from scipy.stats import gaussian_kde
 
 from calibration.profiles.hierarchy import PROTECTION, Draws, Hierarchy
+from calibration.profiles.sites import Sites
 from diffsoil.processes.protection import MECHANISMS, Mechanism
 from diffsoil.report import html
 from diffsoil.report.pictures import BLUE, GREEN, GREY, ORANGE, Figure, save
 from diffsoil.tables import read_written
 from diffsoil.work.files import write_text
-
-if TYPE_CHECKING:
-    from calibration.profiles.workflow import Study
 
 COLUMNS = 7
 
@@ -220,26 +218,37 @@ def verdicts(comparison: pd.DataFrame, draws: dict[str, Draws], model: Hierarchy
     return said
 
 
-def write(
-    study: Study,
-    variant: str,
-    draws: dict[str, Draws],
-    comparison: pd.DataFrame,
-    withheld: pd.DataFrame,
-    scores: pd.DataFrame,
-    direct: pd.DataFrame,
-) -> None:
-    """Draw all pictures and write ``report.html``."""
-    folder, sites = study.folder, study.sites
+@dataclasses.dataclass(frozen=True)
+class Findings:
+    """What a fit of many profiles found.
+
+    ``draws`` are those of each variant and ``comparison`` has one row a variant; ``variant`` is
+    the one whose predictions are drawn. ``withheld``, ``scores`` and ``direct`` are empty where
+    nothing was withheld or sampled on the column itself.
+    """
+
+    sites: Sites
+    model: Hierarchy
+    variant: str
+    draws: dict[str, Draws]
+    comparison: pd.DataFrame
+    withheld: pd.DataFrame
+    scores: pd.DataFrame
+    direct: pd.DataFrame
+
+
+def write(folder: Path, found: Findings) -> None:
+    """Draw all pictures and write ``report.html`` beside the tables of ``folder``."""
+    sites, comparison = found.sites, found.comparison
     predictions = read_written(folder / "predictions.csv", ("site", "value", "q05", "q50", "q95"))
     cover = dict(zip(sites.names, sites.cover, strict=True))
     pictures = {
         "profiles": save(profiles_figure(predictions, cover), folder / "profiles.png"),
-        "protection": save(protection_figure(study.model, draws), folder / "protection.png"),
+        "protection": save(protection_figure(found.model, found.draws), folder / "protection.png"),
         "variants": save(variants_figure(comparison), folder / "variants.png"),
     }
-    if len(withheld):
-        pictures["withheld"] = save(withheld_figure(withheld), folder / "withheld.png")
+    if len(found.withheld):
+        pictures["withheld"] = save(withheld_figure(found.withheld), folder / "withheld.png")
     corrections = read_written(folder / "corrections.csv", ("variant",))
     summary = read_written(folder / "summary.csv", ())
     text = [
@@ -250,16 +259,18 @@ def write(
                 "same hierarchical model with other protection mechanisms switched on; 'none' is "
                 "RothC with fitted rates and slower subsoils."
             ),
-            *[html.paragraph(line) for line in verdicts(comparison, draws, study.model)],
+            *[html.paragraph(line) for line in verdicts(comparison, found.draws, found.model)],
             html.figure(pictures["variants"], "Evidence and predictive skill of the variants."),
             html.table(comparison.reset_index()),
             html.figure(pictures["protection"], "Prior and posterior of the four parameters."),
         ),
         html.section(
             "Observed and predicted",
-            html.figure(pictures["profiles"], f"SOC of the fitted profiles, variant '{variant}'."),
+            html.figure(
+                pictures["profiles"], f"SOC of the fitted profiles, variant '{found.variant}'."
+            ),
         ),
-        _withheld_section(pictures.get("withheld"), scores),
+        _withheld_section(pictures.get("withheld"), found.scores),
         html.section(
             "Can it be trusted?",
             html.paragraph(
@@ -267,10 +278,10 @@ def write(
                 "its likelihood to that of the emulator, to be below 0.7."
             ),
             html.table(corrections),
-            _direct_part(direct),
+            _direct_part(found.direct),
         ),
         html.section("Parameters", html.table(summary)),
-        html.section("Assumptions", *_notes(study)),
+        html.section("Assumptions", *_notes(sites)),
     ]
     page = html.page(f"Many sites: {', '.join(c.file.title for c in sites.cases)}", text)
     write_text(folder / "report.html", page)
@@ -297,6 +308,6 @@ def _direct_part(direct: pd.DataFrame) -> str:
     return html.paragraph(about) + html.table(direct)
 
 
-def _notes(study: Study) -> Sequence[str]:
-    notes = study.sites.cases[0].file.notes
+def _notes(sites: Sites) -> Sequence[str]:
+    notes = sites.cases[0].file.notes
     return [html.paragraph(f"{name}: {text}") for name, text in notes.items()]

@@ -184,12 +184,14 @@ class Study:
         withheld, summary = self.withhold(emulator, draws)
         self.write_posterior(main, emulator, draws)
         self.summarise(draws)
-        parts = (self, main, draws, comparison, withheld, summary)
-        many_sites_report.write(*parts, direct=pd.DataFrame())
+        found = many_sites_report.Findings(
+            self.sites, self.model, main, draws, comparison, withheld, summary, pd.DataFrame()
+        )
+        many_sites_report.write(self.folder, found)
         self.say(f"report: {self.folder / 'report.html'}")
         direct = self.direct(main)  # takes longest, and the report need not wait for it
         if len(direct):
-            many_sites_report.write(*parts, direct=direct)
+            many_sites_report.write(self.folder, dataclasses.replace(found, direct=direct))
         self.say(f"done: open {self.folder / 'report.html'}")
         return comparison
 
