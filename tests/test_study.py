@@ -14,6 +14,7 @@ from diffsoil.cli import main
 from diffsoil.io import InputError, data_path
 from diffsoil.output.simulation import simulate
 from diffsoil.studies.vandermeij2026 import analysis, suite
+from diffsoil.studies.vandermeij2026 import family as families
 from diffsoil.studies.vandermeij2026.fit import Evaluations, Found, Misfit
 from diffsoil.studies.vandermeij2026.scenarios import load_study
 from diffsoil.work import ensemble
@@ -32,14 +33,14 @@ CHOSEN = (
 
 
 @pytest.fixture(scope="module")
-def family() -> suite.Family:
+def family() -> families.Family:
     study = tiny_study()
     return suite.families(study, study.chosen(CHOSEN))[0].argument
 
 
 @pytest.fixture(scope="module")
-def values(family: suite.Family) -> dict[str, np.ndarray]:
-    return suite.whole(family)
+def values(family: families.Family) -> dict[str, np.ndarray]:
+    return families.whole(family)
 
 
 # Which runs there are.
@@ -134,15 +135,15 @@ def test_a_case_without_what_the_study_needs_is_refused() -> None:
 
 
 def test_runs_that_are_not_finite_are_refused_with_their_first_year(
-    family: suite.Family, values: dict[str, np.ndarray]
+    family: families.Family, values: dict[str, np.ndarray]
 ) -> None:
     column = family.column.with_parameters({"carbon.k_hum": np.nan})
     lost = eqx.tree_at(lambda of: of.column, family, column)
     with pytest.raises(InputError, match=r"(litter|carbon) .*not finite.* year 1 of the run on"):
-        suite.whole(lost)
+        families.whole(lost)
 
 
-def test_a_common_past_is_lived_once(family: suite.Family) -> None:
+def test_a_common_past_is_lived_once(family: families.Family) -> None:
     # the two wet runs are one until agriculture begins; erosion needs 1000 years for a layer
     assert [len(g.parent) for g in family.generations] == [2, 4]
     assert family.path == ((0, 0), (0, 1), (1, 2), (1, 3))
@@ -153,12 +154,12 @@ def test_runs_of_a_family_are_what_each_is_alone(values: dict[str, np.ndarray], 
     study = tiny_study()
     text = study.text(study.chosen(CHOSEN)[run])
     alone = simulate(read_case(study.base.path, text))
-    for name in suite.YEARLY:
+    for name in families.YEARLY:
         expected = alone.values[name][0]
         np.testing.assert_allclose(values[name][run, :400], expected, rtol=1e-9, atol=1e-12)
         assert np.isnan(values[name][run, 400:]).all()
     steps = np.searchsorted(alone.output_year, [100, 200, 300, 400])
-    for name in ("soc", *suite.PROFILES):
+    for name in ("soc", *families.PROFILES):
         expected = alone.values[name][0][steps]
         np.testing.assert_allclose(values[name][run, :4], expected, rtol=1e-9, atol=1e-12)
 
@@ -182,7 +183,7 @@ def test_runs_one_after_the_other_are_the_runs_at_once(
         for batch in suite.families(study, chosen)
     ]
     with cluster(workers=1) as pool:
-        ensemble.run(suite.whole, batches, store, pool, print)
+        ensemble.run(families.whole, batches, store, pool, print)
     assert store.done.sum() == len(CHOSEN)
     with store.dataset() as stored:
         for name in ("soc_stock_0_100", "modifier_clay"):
@@ -210,7 +211,7 @@ def test_slopes_of_all_yearly_stocks_are_exact(name: str, slopes: tuple) -> None
     ends, stocks = [], []
     for at in (u - step, u + step):
         (batch,) = suite.families(misfit.at(at), misfit.runs.scenarios)
-        stocks.append(suite.stocks(batch.argument)["stock"][:, :400])
+        stocks.append(families.stocks(batch.argument)["stock"][:, :400])
         ends.append(misfit.coordinate(list(misfit.values(at).values()))[place])
     secant = (stocks[1] - stocks[0]) / (ends[1] - ends[0])
     exact = found["slope"][:, :400, place]
@@ -229,7 +230,7 @@ def slopes() -> tuple:
     u = misfit.start()
     batches = suite.families(study, misfit.runs.scenarios)
     along = misfit.slopes(u, batches)
-    return misfit, u, along, suite.stocks_and_slopes((batches[0].argument, along))
+    return misfit, u, along, families.stocks_and_slopes((batches[0].argument, along))
 
 
 def test_what_no_input_moves_has_no_slope(slopes: tuple) -> None:

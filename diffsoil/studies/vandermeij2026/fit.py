@@ -27,15 +27,9 @@ from diffsoil.io import InputError, data_path
 from diffsoil.options import Existing, Workers
 from diffsoil.studies.vandermeij2026 import analysis
 from diffsoil.studies.vandermeij2026.beyond import HARDLY, PINNED
+from diffsoil.studies.vandermeij2026.family import Family, Slopes, stocks, stocks_and_slopes
 from diffsoil.studies.vandermeij2026.scenarios import Study, load_study
-from diffsoil.studies.vandermeij2026.suite import (
-    Family,
-    Slopes,
-    families,
-    fingerprint,
-    stocks,
-    stocks_and_slopes,
-)
+from diffsoil.studies.vandermeij2026.suite import families, fingerprint
 from diffsoil.work.checkpoints import Checkpoints, beside, progress_of
 from diffsoil.work.ensemble import Batch
 from diffsoil.work.files import check_output, write_table

@@ -11,9 +11,10 @@ import pandas as pd
 from diffsoil.cases import read_case
 from diffsoil.column import Column
 from diffsoil.studies.vandermeij2026 import analysis
+from diffsoil.studies.vandermeij2026.family import stocks
 from diffsoil.studies.vandermeij2026.fit import Runs
 from diffsoil.studies.vandermeij2026.scenarios import Study
-from diffsoil.studies.vandermeij2026.suite import families, stocks
+from diffsoil.studies.vandermeij2026.suite import families
 from diffsoil.work.pool import collect
 from diffsoil.work.progress import Say
 
