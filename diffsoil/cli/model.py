@@ -6,6 +6,7 @@ import dataclasses
 import json
 import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -169,14 +170,7 @@ def schema(
     else:
         from calibration.twin.scenario import ScenarioFile as Model  # type: ignore[assignment]
     text = json.dumps(json_schema(Model), indent=2, ensure_ascii=False) + "\n"
-    if output is None:
-        print(text, end="")
-        return
-    from diffsoil.work.output_file import OutputFile
-
-    target = OutputFile(output, overwrite, like=is_schema)
-    with target, target.writing() as unfinished:
-        unfinished.write_text(text, encoding="utf-8")
+    _print_or_write(text, output, overwrite, is_schema)
 
 
 @app.command
@@ -198,19 +192,14 @@ def migrate(
     from diffsoil.cases import find_case, read_case
     from diffsoil.cases.formats import migrated
     from diffsoil.io import read_text
-    from diffsoil.work.output_file import OutputFile, is_case
+    from diffsoil.work.output_file import is_case
 
     path = find_case(case)
     text = read_text(path)
     file, new = read_case(path, text).file, migrated(text, path)
     if read_case(output or path, new).file != file:  # with the files that it names
         raise RuntimeError(f"{path}: would not mean the same in the present format")
-    if output is None:
-        print(new, end="")
-        return
-    target = OutputFile(output, overwrite, like=is_case)
-    with target, target.writing() as unfinished:
-        unfinished.write_text(new, encoding="utf-8")
+    _print_or_write(new, output, overwrite, is_case)
 
 
 @app.command
@@ -258,6 +247,20 @@ def shipped_cases() -> dict[str, Path]:
     from diffsoil.io import data_path
 
     return {path.stem: path for path in sorted(data_path("cases").glob("*.toml"))}
+
+
+def _print_or_write(
+    text: str, output: Path | None, overwrite: bool, like: Callable[[Path], bool]
+) -> None:
+    """Print a text, or write it to a file that is new or ``like`` what is written."""
+    if output is None:
+        print(text, end="")
+        return
+    from diffsoil.work.output_file import OutputFile
+
+    target = OutputFile(output, overwrite, like=like)
+    with target, target.writing() as unfinished:
+        unfinished.write_text(text, encoding="utf-8")
 
 
 def _print_table(table: pd.DataFrame) -> None:
