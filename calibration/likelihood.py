@@ -22,7 +22,7 @@ import pandas as pd
 from jaxtyping import Array, Bool, Float
 
 from calibration.noise import NOISE, Noise, OrnsteinUhlenbeck, memory_parameter
-from calibration.quantities import QUANTITIES
+from calibration.quantities import QUANTITIES, conversion_sd
 from diffsoil.cases import Case
 from diffsoil.cases.schema import ErrorText
 from diffsoil.io import InputError, nearest
@@ -374,12 +374,15 @@ def error_model(
         else:
             of_series[place], assumed[place] = 0.0, text.typical
             said.append(describe(text, f"an assumed {text.fitted} part of {text.typical:g}"))
+    converted = conversion_sd(table)
+    said = [f"{words}, sd {sd:g} of the procedure" if sd else words
+            for words, sd in zip(said, converted, strict=True)]  # fmt: skip
     fitted = table["fitted"].to_numpy()
     with_memory = [n if t.autocorrelation else "" for n, t in zip(names, texts, strict=True)]
     blocks = _blocks(table, fitted & np.array([n in memories for n in with_memory], dtype=bool))
     return ErrorModel(
         value=jnp.asarray(table["value"].to_numpy(float)),
-        sd=jnp.asarray(table["sd"].fillna(0.0).to_numpy(float)),
+        sd=jnp.asarray(np.hypot(table["sd"].fillna(0.0).to_numpy(float), converted)),
         of_series=jnp.asarray(of_series),
         assumed=jnp.asarray(assumed),
         of_method=jnp.asarray(one_hot(list(table["method"]), methods)),

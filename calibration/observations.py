@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 
 from calibration.likelihood import FoundErrors
-from calibration.quantities import MEASURED, QUANTITIES
+from calibration.quantities import MEASURED, QUANTITIES, kinds
 from diffsoil.cases import Case
 from diffsoil.cases.arrays import Plan
 from diffsoil.cases.kinds import named
@@ -32,9 +32,6 @@ from diffsoil.io import Faults, InputError, nearest, shown
 from diffsoil.tables import CODE, MISSING_CODES, SURE_CODES, Meant, read_table
 from diffsoil.tables import Column as Table
 from diffsoil.units import CM_PER_M
-
-WATER = ("water", "H2O", "h2o")
-"""Methods of a pH that can be compared with the soil solution's."""
 
 AFTER = "longer weather and management are needed; assimilate takes them with --drivers"
 
@@ -83,8 +80,8 @@ DEFAULTS: dict[str, str | float] = {
 TOPSOIL_CM = 30.0
 """Depth of a topsoil in which no carbon was measured; that of inventories (IPCC 2006)."""
 
-THE_SAME = ["site", "treatment", "year", "month", "variable", "upper_cm", "lower_cm", "series"]
-"""What two observations of one thing have in common."""
+THE_SAME = ["site", "treatment", "year", "month", "kind", "upper_cm", "lower_cm", "series"]
+"""What two observations of one thing have in common; see :func:`calibration.quantities.kind`."""
 
 
 def read(case: Case, plan: Plan) -> pd.DataFrame:
@@ -94,7 +91,8 @@ def read(case: Case, plan: Plan) -> pd.DataFrame:
         One row for each observation, with columns ``file``, ``line``, ``member`` (index of the
         treatment or site in the plan), ``fitted`` (False for estimated and kept-out rows) and
         ``withheld`` (why a measured row is not fitted: series, treatment, site, year) besides
-        those of the file. Values are in the units in which they are compared.
+        those of the file. Values are in the units in which they are compared, ``method`` names the
+        procedure of a variable that has some (:mod:`calibration.procedures`).
     """
     listed = case.file.observations
     if listed is None or not listed.files:
@@ -152,6 +150,8 @@ def _read_one(case: Case, plan: Plan, path: Path) -> pd.DataFrame:
     table["value"] = table["value"] * factors
     table["sd"] = table["sd"] * factors
     table["unit"] = [QUANTITIES[v].unit for v in table["variable"]]
+    named_by = zip(table["variable"], table["method"], strict=True)
+    table["method"] = [QUANTITIES[v].procedure(method) for v, method in named_by]
     return table
 
 
@@ -211,13 +211,10 @@ class Rows:
             fault("value", f"{value:g}", f"is {CODE}")
         if row["sd"] == 0:
             fault("sd", 0, "is not possible; leave it empty if unknown")
-        if variable == "ph" and row["method"] not in WATER:
-            fault(
-                "method",
-                shown(row["method"]) if row["method"] else "empty",
-                "a pH needs 'water': what is compared is the pH of the soil solution; one in KCl "
-                "or CaCl2 is lower and has to be converted first",
-            )
+        try:
+            quantity.procedure(row["method"])
+        except ValueError as error:
+            fault("method", shown(row["method"]) if row["method"] else "", str(error))
         if np.isfinite(row["month"]) and variable != "soil_temperature":
             fault("month", "", f"only soil_temperature has a month, not {variable}")
         return factor
@@ -281,7 +278,7 @@ def _refuse_repeated(table: pd.DataFrame) -> None:
     """One thing is observed once in all files; an estimate may stand beside a measurement."""
     key = [*THE_SAME, "estimated"]
     faults = Faults()
-    for _, group in table.groupby(key, sort=False, dropna=False):
+    for _, group in table.assign(kind=kinds(table)).groupby(key, sort=False, dropna=False):
         if len(group) > 1:
             faults.add(_repeated(group.iloc[0], group.iloc[1]))
     faults.refuse()
@@ -337,5 +334,5 @@ class Known:
 
 def _labels(table: pd.DataFrame) -> pd.Series:
     """What tells an observation from all others, as one text."""
-    rows = table[[*THE_SAME, "value"]].itertuples(index=False)
+    rows = table.assign(kind=kinds(table))[[*THE_SAME, "value"]].itertuples(index=False)
     return pd.Series(["|".join(map(str, row)) for row in rows], index=table.index, dtype=str)

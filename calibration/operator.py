@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Array, Bool, Float, Int
 
-from calibration.quantities import QUANTITIES, Sample
+from calibration.quantities import QUANTITIES, Sample, kinds, predicted
 from diffsoil.cases import Case
 from diffsoil.cases.arrays import Plan
 from diffsoil.column import Column
@@ -25,6 +25,7 @@ class Operator(eqx.Module):
 
     Where the case prescribes the soil, ``weights`` and ``mineral_mass`` are known; where it
     develops they follow from what is recorded, and ``upper``, ``lower`` (m) say where.
+    ``variable`` is the place of each row in ``kinds`` (:func:`calibration.quantities.kind`).
     """
 
     member: Int[Array, " obs"]
@@ -76,9 +77,8 @@ class Operator(eqx.Module):
             rates=rates,
         )
         result = jnp.zeros_like(self.sampled_mass)
-        for number, name in enumerate(self.kinds):
-            chosen = self.variable == number
-            result = jnp.where(chosen, QUANTITIES[name].predict(sample), result)
+        for number, kind in enumerate(self.kinds):
+            result = jnp.where(self.variable == number, predicted(kind, sample), result)
         return result
 
     def _overlap(self, top: Array, thickness: Array | None) -> Array:
@@ -110,10 +110,10 @@ def operator(
     mass = table["soil_mass_Mg_ha"].to_numpy(float)
     equivalent = (table["basis"] == "equivalent_mass").to_numpy()
     by_mass = np.isfinite(mass) & (True if not geometry else ~equivalent)
-    kinds = tuple(name for name in QUANTITIES if (table["variable"] == name).any())
-    dated = any("radiocarbon" in n for k in kinds for n in QUANTITIES[k].yearly)
+    variables = [name for name in QUANTITIES if (table["variable"] == name).any()]
+    dated = any("radiocarbon" in n for v in variables for n in QUANTITIES[v].yearly)
     if dated and not plan.radiocarbon:
-        named = next(k for k in kinds if QUANTITIES[k].yearly)
+        named = next(v for v in variables if QUANTITIES[v].yearly)
         raise InputError(
             f"{case.path}: radiocarbon_atmosphere: needed, for {named} is among the observations"
         )
@@ -124,17 +124,19 @@ def operator(
     if geometry:
         fields = _placed(table, {name: value[member, year] for name, value in geometry.items()})
     month = table["month"].fillna(0).to_numpy(int) - 1
+    of_rows = kinds(table)
+    different = tuple(dict.fromkeys(of_rows))
     return Operator(
         member=jnp.asarray(member),
         year=jnp.asarray(year),
         sampled_mass=jnp.asarray(np.nan_to_num(mass, nan=1.0)),
         by_mass=jnp.asarray(by_mass),
-        variable=jnp.asarray(np.array([kinds.index(v) for v in table["variable"]])),
+        variable=jnp.asarray(np.array([different.index(kind) for kind in of_rows])),
         needs_radiocarbon=dated,
         month=jnp.asarray(month),
         upper=jnp.asarray(table["upper_cm"].to_numpy(float) / CM_PER_M),
         lower=jnp.asarray(table["lower_cm"].to_numpy(float) / CM_PER_M),
-        kinds=kinds,
+        kinds=different,
         **{name: jnp.asarray(value) for name, value in fields.items()},
     )
 

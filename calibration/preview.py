@@ -18,6 +18,7 @@ import pandas as pd
 from calibration import plots, prediction
 from calibration.observations import topsoil_cm
 from calibration.problem import Problem
+from calibration.quantities import QUANTITIES
 from diffsoil.cases import Case, load_case
 from diffsoil.cases.fingerprint import case_files
 from diffsoil.cases.overview import Overview, overview
@@ -101,6 +102,10 @@ def lines(found: Overview, problem: Problem | None) -> Iterator[str]:
         yield ""
         yield "Observations"
         yield _table(observed(problem))
+        if len(named := procedures(problem)):
+            yield ""
+            yield "How it was measured"
+            yield _table(named)
         yield ""
         yield f"Free parameters ({len(problem.parameters)})"
         yield _table(free(problem))
@@ -179,6 +184,21 @@ def observed(problem: Problem) -> pd.DataFrame:
                 "kept out": f"{len(out)} ({reasons})" if len(out) else "0",
             }
         )
+    return pd.DataFrame(rows)
+
+
+def procedures(problem: Problem) -> pd.DataFrame:
+    """A row for each procedure of the observations, where it decides what was measured."""
+    rows = []
+    for (variable, method), own in problem.table.groupby(["variable", "method"], sort=False):
+        quantity = QUANTITIES[str(variable)]
+        about = quantity.procedures.get(str(method))
+        if about is None:
+            continue
+        words = about.words
+        words += f"; adds an sd of {about.sd:g}" if about.sd else ""
+        words += "; meant where the table names none" if method == quantity.unnamed else ""
+        rows.append({"variable": variable, "method": method, "rows": len(own), "what it is": words})
     return pd.DataFrame(rows)
 
 
@@ -306,6 +326,7 @@ def write(found: Overview, problem: Problem | None, text: str, folder: Path) -> 
                 ),
                 html.figure(written["priors"], "Measured, and predicted by the priors"),
                 html.table(observed(problem)),
+                *([html.table(named)] if len(named := procedures(problem)) else []),
             ),
             html.section("Free parameters", html.table(free(problem))),
         ]

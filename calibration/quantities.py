@@ -15,11 +15,16 @@ from types import MappingProxyType
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
+import pandas as pd
 from jaxtyping import Array, Float, Int
 
+from calibration import procedures
+from calibration.procedures import SPELLED, Procedure
 from calibration.units import spelled
+from diffsoil.io import nearest
 from diffsoil.quantities import Result, layer_results
-from diffsoil.state import ACTIVE
+from diffsoil.state import ACTIVE, CATIONS
 from diffsoil.variables import VARIABLES
 
 
@@ -99,6 +104,8 @@ class Quantity:
         steps: variables of the slow step that are needed.
         error_known: whether the error model of the table's sd and a fitted relative part suits
             it; of others the case has to state it.
+        procedures: ways of measuring it, by name, where they measure different things.
+        unnamed: the one of them that is meant where a row names none; empty where it has to.
     """
 
     name: str
@@ -112,6 +119,8 @@ class Quantity:
     yearly: tuple[str, ...] = ()
     steps: tuple[str, ...] = ()
     error_known: bool = False
+    procedures: Mapping[str, Procedure] = MappingProxyType({})
+    unnamed: str = ""
 
     @property
     def units(self) -> dict[str, float]:
@@ -127,6 +136,62 @@ class Quantity:
         """What may have gone wrong with a value out of range, as a question."""
         fitting = [u for u, one in self.slips.items() if self.lower <= value * one <= self.upper]
         return f"is this in {' or '.join(fitting)}?" if fitting else self.hint
+
+    def procedure(self, method: str) -> str:
+        """Name of the procedure that the method of a row means.
+
+        Where all procedures measure the same it is the name of a laboratory method, as given.
+
+        Raises:
+            ValueError: it means none, or one that nothing in the column can be compared with; the
+                text says so, without the method.
+        """
+        if not self.procedures:
+            return method
+        name = SPELLED.get(method.lower(), method.lower()) or self.unnamed
+        if name not in self.procedures:
+            known = [known for known, about in self.procedures.items() if not about.refused]
+            how = f"has to say how {self.name} was measured: one of {', '.join(known)}"
+            raise ValueError(how + (nearest(name, known) if name else ""))
+        about = self.procedures[name]
+        if about.refused:
+            raise ValueError(f"({about.words}) cannot be compared: {about.refused}")
+        return name
+
+
+def kind(variable: str, method: str) -> str:
+    """What an observation is of: its variable, and the procedure where that changes the value.
+
+    Args:
+        variable: name of a quantity.
+        method: of the row, as :meth:`Quantity.procedure` names it.
+    """
+    about = MEASURED[variable].procedures.get(method) if variable in MEASURED else None
+    return f"{variable} {method}" if about and about.measured else variable
+
+
+def kinds(table: pd.DataFrame) -> list[str]:
+    """The :func:`kind` of each row of a table of observations."""
+    return [kind(*row) for row in zip(table["variable"], table["method"], strict=True)]
+
+
+def predicted(kind: str, sample: Sample) -> Array:
+    """What would have been measured of samples, all of one :func:`kind`."""
+    value = QUANTITIES[kind.split()[0]].predict(sample)
+    procedure = _changing(kind)
+    return procedure.measured(value) if procedure and procedure.measured else value
+
+
+def conversion_sd(table: pd.DataFrame) -> Float[np.ndarray, " obs"]:
+    """Standard deviation that the procedure of each row of a table adds to its value."""
+    of = {kind: _changing(kind) for kind in set(kinds(table))}
+    return np.array([about.sd if (about := of[kind]) else 0.0 for kind in kinds(table)])
+
+
+def _changing(kind: str) -> Procedure | None:
+    """The procedure of a kind that has one."""
+    variable, _, method = kind.partition(" ")
+    return MEASURED[variable].procedures[method] if method else None
 
 
 def _of_layers(
@@ -154,6 +219,23 @@ def _of_layers(
     return Quantity(name, unit, lower, upper, predict, steps=steps, **more)
 
 
+def _exchangeable(cation: str) -> Quantity:
+    """A base on the exchanger: its share of the exchange capacity, times that."""
+    place = CATIONS.index(cation)
+
+    def predict(sample: Sample) -> Array:
+        amount = sample.at("exchangeable_bases")[:, place] / 100.0 * sample.at("cec")
+        return _mean(amount, sample.share * sample.per_layer("minerals"))
+
+    return Quantity(
+        f"exchangeable {cation}", "mmol/kg", 0.0, 2000.0, predict,
+        also=CHARGES, hint="mmol of charge; is this in mg/kg?",
+        steps=("exchangeable_bases", "cec"), procedures=procedures.BASES, unnamed="nh4oac",
+    )  # fmt: skip
+
+
+CHARGES = MappingProxyType({"cmol/kg": 10.0, "meq/100g": 10.0})
+"""Units of charge in a mass of soil besides mmol/kg."""
 RADIOCARBON = ("radiocarbon",)
 TENTH = MappingProxyType({"g/kg": 0.1})
 SHARE = MappingProxyType(
@@ -192,13 +274,20 @@ MEASURED: dict[str, Quantity] = {
         "calcite_fraction", "calcite", "%", 0.0, 100.0, factor=100.0, **MINERAL
     ),
     "ph": _of_layers(
-        "ph", "pH", "1", 2.0, 11.5, hint="pH in water lies there; is this something else?"
+        "ph", "pH", "1", 2.0, 11.5, hint="pH lies there; is this something else?",
+        procedures=procedures.PH,
     ),
     "base_saturation": _of_layers(
         "base_saturation", "base saturation", "%", 0.0, 100.0,
         slips=MappingProxyType({"permil": 0.1}),
         hint="a share of the exchange capacity; are these mmol_c/kg?",
+        procedures=procedures.BASE_SATURATION, unnamed="nh4oac",
     ),
+    "cec": _of_layers(
+        "cec", "cation exchange capacity", "mmol/kg", 0.0, 3000.0, also=CHARGES,
+        hint="mmol of charge", procedures=procedures.CAPACITY, unnamed="nh4oac",
+    ),
+    **{f"exchangeable_{cation}": _exchangeable(cation) for cation in CATIONS},
     "soil_temperature": _of_layers(
         "soil_temperature", "soil temperature", "degC", -40.0, 50.0,
         hint="is this in kelvin or Fahrenheit?",

@@ -14,8 +14,14 @@ WORDS = {
 }
 """Units that are words, in small letters."""
 
-PREFIXED = {"Mg": "t", "tonne": "t", "tonnes": "t", "cc": "cm3", "ml": "cm3", "dm3": "l", "L": "l"}
+PREFIXED = {
+    "Mg": "t", "tonne": "t", "tonnes": "t", "cc": "cm3", "ml": "cm3", "dm3": "l", "L": "l",
+    "mmolc": "mmol", "meq": "mmol", "cmolc": "cmol",
+}  # fmt: skip
 """Other names of a factor of a unit."""
+
+CHARGE = ("(+)", "_c", "(c)")
+"""What a unit of an amount may say of charge; the variable says it."""
 
 ELEMENT = ("C", "c", "OC", "SOC", "TOC", "carbon", "Corg", "soil")
 """What a unit may say of the element; the variable says it."""
@@ -31,6 +37,8 @@ def spelled(unit: str) -> str:
     for name, words in WORDS.items():
         if text.lower() in words:
             return name
+    for mark in CHARGE:
+        text = text.replace(mark, "")
     above, *below = re.split(r" ?/ ?| per ", text)
     powers: dict[str, int] = {}
     for sign, part in ((1, above), *((-1, part) for part in below)):

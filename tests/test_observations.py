@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from calibration import prediction
-from calibration.likelihood import SMALLEST_SD, ErrorModel, Spread
+from calibration import prediction, preview
+from calibration.likelihood import SMALLEST_SD, ErrorModel, Spread, error_model
 from calibration.noise import Lognormal, Normal, OrnsteinUhlenbeck, StudentT
 from calibration.observations import read, topsoil_cm
 from calibration.operator import Operator
@@ -99,6 +99,22 @@ def test_ph_is_a_mean_by_mass_of_soil():
     mass = np.array([1200 + 1.724 * 20, (2600 + 1.724 * 30) / 2])
     expected = (mass * [5, 7]).sum() / mass.sum()
     assert value("ph", record(ph=[5, 7, 9])) == pytest.approx(expected)
+
+
+def test_a_ph_in_a_salt_solution_is_lower_than_in_water():
+    water = record(ph=[5.0, 5.0, 9.0])
+    assert value("ph cacl2", water) == pytest.approx(4.35)  # Conyers & Davey (1988)
+    # Kabala et al. (2016): -1.95 + 11.58 log10(4) = 5.0218 in water where KCl has 4
+    water = record(ph=[5.021855, 5.021855, 9.0])
+    assert value("ph kcl", water) == pytest.approx(4.0, abs=1e-5)
+
+
+def test_an_exchangeable_base_is_its_share_of_the_capacity():
+    shares = np.array([[80, 15, 0], [10, 4, 0], [2, 1, 0], [1, 0, 0]])
+    made = record(exchangeable_bases=shares, cec=[300, 100, 9])
+    # 240 and 15 mmol/kg in 1200 and half of 2600 Mg/ha
+    assert value("exchangeable_calcium", made) == pytest.approx((1200 * 240 + 1300 * 15) / 2500)
+    assert value("exchangeable_potassium", made) == pytest.approx((1200 * 6 + 1300 * 1) / 2500)
 
 
 def test_respired_carbon_is_that_of_the_fast_pools():
@@ -275,11 +291,14 @@ def test_other_units_are_converted(tmp_path):
         *(("soc_percent", unit, 14) for unit in ("g kg-1", "g kg⁻¹", "g C/kg", "‰")),
         *(("bulk_density", unit, 1.4) for unit in ("g cm-3", "g/cm³", "g/cc", "Mg m-3", "t/m3")),
         ("soil_temperature", "°C", 9),
+        *(("cec", unit, 12) for unit in ("cmol(+)/kg", "cmolc kg-1", "cmol_c/kg", "meq/100g")),
+        *(("cec", unit, 120) for unit in ("mmol(+) kg⁻¹", "mmolc/kg", "meq/kg")),
     ],
 )
 def test_a_unit_may_be_spelled_in_many_ways(variable, unit, value):
     quantity = QUANTITIES[variable]
     of_variable = {"soc_stock": 40, "soc_percent": 1.4, "bulk_density": 1.4, "soil_temperature": 9}
+    of_variable |= {"cec": 120}
     assert value * quantity.factor(unit) == pytest.approx(of_variable[variable])
 
 
@@ -301,10 +320,44 @@ def test_years_treatments_and_sites_can_be_withheld(tmp_path):
     assert list(found["fitted"]) == [True, False, False, False]
 
 
+def test_how_it_was_measured_is_part_of_what_was_observed(tmp_path):
+    rows = [
+        observation(variable="ph", unit="1", value=6.2, method="H2O"),
+        observation(variable="ph", unit="1", value=5.6, sd=0.15, method="CaCl2"),
+        observation(variable="base_saturation", unit="%", value=60),
+        observation(variable="exchangeable_calcium", unit="cmol/kg", value=9, method="NH4NO3"),
+        observation(method="tinsley"),
+    ]
+    stated = "".join(
+        f'\n[observations.errors.{name}]\nfitted = "absolute"\ntypical = 0.2\n'
+        for name in ("ph", "base_saturation", "exchangeable_calcium")
+    )
+    found = table(tmp_path, rows, stated)
+    assert list(found["method"]) == ["water", "cacl2", "nh4oac", "nh4no3", "tinsley"]
+    assert found["value"].iloc[3] == 90
+    errors = error_model(found, (), load_case(tmp_path / "case.toml"))
+    np.testing.assert_allclose(errors.sd[:3], [0.0, np.hypot(0.15, 0.2), 0.0])
+    assert "sd 0.2 of the procedure" in errors.texts[1]
+    with pytest.raises(InputError, match="a second ph"):
+        table(tmp_path, [rows[1], rows[1]])
+
+
 WRONG = {
-    "a pH in salt": (
-        observation(variable="ph", unit="1", value=5, method="KCl"),
-        "a pH needs 'water'",
+    "a pH of which nobody knows how": (
+        observation(variable="ph", unit="1", value=5),
+        "'method': has to say how pH was measured: one of water, cacl2, kcl",
+    ),
+    "a pH in NaF": (
+        observation(variable="ph", unit="1", value=9, method="NaF"),
+        "'NaF' has to say how pH was measured: one of water",
+    ),
+    "an effective base saturation": (
+        observation(variable="base_saturation", unit="%", value=90, method="BaCl2"),
+        "'BaCl2' .bases over exchange capacity, .* at pH 7, not the smaller one",
+    ),
+    "a base saturation with all acidity": (
+        observation(variable="base_saturation", unit="%", value=40, method="sum"),
+        "holds acidity up to pH 7 only",
     ),
     "a density in kg/m3": (
         observation(variable="bulk_density", unit="g/cm3", value=1350),
@@ -482,6 +535,8 @@ distribution = "normal"
 fitted = "absolute"
 typical = 0.2
 spread = 0.5
+
+[observations.errors.exchangeable_calcium]
 """
 
 
@@ -491,9 +546,11 @@ def developing(tmp_path_factory):
     folder = tmp_path_factory.mktemp("developing")
     path = with_experiment(folder)
     path.write_text(path.read_text() + FREE_OF_A_SOIL)
-    row = "field,limed,{},{},0,20,{},,{},0,fixed_depth,,test,{},water\n"
-    table = HEADER + row.format(343, "soc_stock", 30, "Mg C/ha", "carbon")
-    table += row.format(341, "ph", 6.5, "1", "acidity") + row.format(345, "ph", 6.5, "1", "acidity")
+    row = "field,limed,{},{},0,20,{},,{},0,fixed_depth,,test,{},{}\n"
+    table = HEADER + row.format(343, "soc_stock", 30, "Mg C/ha", "carbon", "tinsley")
+    for year, method in ((341, "water"), (345, "water"), (345, "cacl2")):
+        table += row.format(year, "ph", 6.5, "1", "acidity", method)
+    table += row.format(345, "exchangeable_calcium", 9, "cmol/kg", "bases", "nh4oac")
     (folder / "observations.csv").write_text(table)
     return Problem(path)
 
@@ -502,12 +559,22 @@ def test_a_soil_that_develops_is_predicted_and_moved_by_its_protection(developin
     x = developing.defaults
     b1 = developing.names.index("protection.b1")
     predict = jax.jit(lambda x, of: of.predict(x).latent)
-    carbon, before, after = np.asarray(predict(x, developing.likelihood))
+    carbon, before, after, in_salt, calcium = np.asarray(predict(x, developing.likelihood))
+    assert in_salt == pytest.approx(1.05 * after - 0.9, rel=1e-9)
+    assert 0 < calcium < 300
     assert after > before + 0.05  # lime in between
     less = np.asarray(predict(x.at[b1].set(0.5), developing.likelihood))
     assert less[0] > carbon
     z = developing.reparameterization.unbounded(x)
     np.testing.assert_allclose(developing.reparameterization.bounded(z), x, rtol=1e-9)
+
+
+def test_a_check_says_how_each_value_was_measured(developing):
+    said = preview.procedures(developing)
+    assert list(said["method"]) == ["water", "cacl2", "nh4oac"]
+    assert list(said["rows"]) == [2, 1, 1]
+    assert "adds an sd of 0.2" in said["what it is"][1]
+    assert "where the table names none" in said["what it is"][2]
 
 
 @pytest.mark.slow

@@ -207,7 +207,8 @@ WORDS = {
     "soil_mass_Mg_ha": "mass of the sampled soil, see below",
     "source": "where the value is from, not used",
     "series": "values that share an error; the site where none is given",
-    "method": "method of the laboratory",
+    "method": "how it was measured: see below for the variables where that decides what was "
+    "measured; any name elsewhere",
 }
 """What a column is; every column of :data:`MADE` has to be here."""
 
@@ -284,6 +285,21 @@ def observed() -> str:
         for name, about in QUANTITIES.items()
     ]
     header = ("variable", "what", "unit", "also taken", "range", "needs a stated error")
+    return table(header, rows)
+
+
+def procedures() -> str:
+    """How variables are measured, where that decides what was measured."""
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for variable, quantity in QUANTITIES.items():
+        for name, about in quantity.procedures.items():
+            words = about.words + ("; meant where none is named" * (name == quantity.unnamed))
+            sd = f"{about.sd:g}" if about.sd else ""
+            alike.setdefault((code(name), words, about.refused, sd, about.source), []).append(
+                variable
+            )
+    rows = [(", ".join(map(code, of)), *rest) for rest, of in alike.items()]
+    header = ("variable", "method", "what it measures", "refused, for", "adds an sd of", "source")
     return table(header, rows)
 
 
@@ -453,6 +469,7 @@ MADE: dict[str, Callable[[], str]] = {
     "atmosphere": lambda: columns(drivers.ATMOSPHERE),
     "observations": lambda: columns(observations.COLUMNS, observations.DEFAULTS),
     "observed": observed,
+    "procedures": procedures,
     "parameters": parameters,
     "outputs": outputs,
     "choices": choices,
