@@ -68,7 +68,8 @@ def test_every_variable_has_a_unit_a_name_and_an_owner(results):
         assert variable.attrs["units"], name
         assert variable.attrs["long_name"], name
         assert set(variable.attrs["process"].split()) <= owners, name
-    for name, coordinate in results.coords.items():
+    assert results["depth_m"].attrs["bounds"] == "depth_bounds"
+    for name, coordinate in results.drop_vars("depth_bounds").coords.items():
         assert coordinate.attrs["long_name"], name
         assert coordinate.dtype.kind in "UOT" or coordinate.attrs["units"], name
 
@@ -81,6 +82,14 @@ def test_years_are_those_of_the_calendar_and_are_counted_beside(results):
     np.testing.assert_array_equal(output[:10], np.arange(1619, 1800, 20))
     np.testing.assert_array_equal(output[10:20], np.arange(1809, 1900, 10))
     np.testing.assert_array_equal(output[20:], np.arange(1900, 1912))
+
+
+def test_layers_have_bounds_that_meet(results):
+    bounds = results["depth_bounds"].to_numpy()
+    np.testing.assert_array_equal(bounds[1:, 0], bounds[:-1, 1])
+    np.testing.assert_allclose(bounds.mean(axis=1), results["depth_m"])
+    assert bounds[0, 0] == results.attrs["geospatial_vertical_min"] == 0
+    assert bounds[-1, 1] == results.attrs["geospatial_vertical_max"]
 
 
 def test_stocks_add_up(results):

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from diffsoil.cases.about import About
 from diffsoil.cases.crops import CropName
 from diffsoil.cases.kinds import (
     BySite,
@@ -398,6 +399,8 @@ class CaseFile(Strict, json_schema_extra=_named_by_file):
     for a case.toml, if left out."""
     title: str = Field(default_factory=_title)
     """Title in reports; any text. The name if left out."""
+    about: About | None = None
+    """Who made the results, and their licence."""
     start_year: Year
     """First year of the history; negative before the common era."""
     column: Annotated[str, ChoiceOf(COLUMNS)] = "carbon"

@@ -20,6 +20,7 @@ import numpy as np
 
 from diffsoil.cases import Case
 from diffsoil.column import Column
+from diffsoil.output.attributes import CONVENTIONS, discovery, extent, of_variable
 from diffsoil.quantities import Result, results
 from diffsoil.state import CATIONS, MINERALS, POOLS
 from diffsoil.variables import VARIABLES
@@ -56,23 +57,24 @@ class Trajectory:
     balances: dict[str, float]
 
     def to_xarray(self) -> xr.Dataset:
-        """All results with coordinates, units, owners and the balances (CF conventions)."""
+        """All results with coordinates, units, owners and the balances (CF and ACDD)."""
         import xarray as xr
 
         about = results()
         variables = {
-            name: (("treatment", *about[name].dims), value, self._attributes(about[name]))
+            name: (("treatment", *about[name].dims), value, self._attributes(name, about[name]))
             for name, value in self.values.items()
         }
         return xr.Dataset(variables, coords=self._coordinates(), attrs=self._global_attributes())
 
-    def _attributes(self, about: Result) -> dict[str, str]:
+    def _attributes(self, name: str, about: Result) -> dict[str, str]:
         owner = about.process or _owner(self.column, about.variable)
-        return {"units": about.unit, "long_name": about.long_name, "process": owner}
+        return of_variable(name, about) | {"process": owner}
 
     def _coordinates(self) -> dict[str, tuple]:
         grid = self.case.file.grid
-        middle = (np.arange(grid.layers) + 0.5) * grid.thickness_m
+        complete = {"_FillValue": None}  # CF: nothing may be missing in a coordinate
+        edges = np.arange(grid.layers + 1) * grid.thickness_m
         labels = {t.name: t.label or t.name for t in self.case.file.treatment}
         before = self.case.file.start_year - 1
         counted = {"units": "year", "long_name": "year of the run, from 1"}
@@ -94,14 +96,23 @@ class Trajectory:
             "output_year_of_run": ("output_year", self.output_year - before, counted),
             "depth_m": (
                 "depth_m",
-                middle,
+                0.5 * (edges[:-1] + edges[1:]),
                 {
                     "units": "m",
                     "long_name": "depth of the middle of the layer as laid down",
                     "standard_name": "depth",
                     "positive": "down",
                     "axis": "Z",
+                    "bounds": "depth_bounds",
                 },
+                complete,
+            ),
+            # CF: what they are, and their unit, is said by what they bound
+            "depth_bounds": (
+                ("depth_m", "bound"),
+                np.stack([edges[:-1], edges[1:]], axis=1),
+                {},
+                complete,
             ),
             "pool": ("pool", list(POOLS), {"long_name": "pool of organic carbon (RothC)"}),
             "mineral": ("mineral", list(MINERALS), {"long_name": "mineral besides calcite"}),
@@ -111,9 +122,9 @@ class Trajectory:
     def _global_attributes(self) -> dict[str, str | float]:
         values = {name: float(value) for name, value in self.column.values().items()}
         return {
-            "Conventions": "CF-1.11",
-            "title": self.case.file.title,
-            "source": f"diffsoil {metadata.version('diffsoil')}",
+            "Conventions": CONVENTIONS,
+            **discovery(self.case, "simulate"),
+            **extent(self.case),
             "version": metadata.version("diffsoil"),
             "processes": " ".join(process.name for process in self.column.processes),
             "parameters": json.dumps(values, sort_keys=True),
