@@ -6,17 +6,24 @@ unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP VIRTUAL_ENV
 SHELL := /bin/bash
 PYTHON := .venv/bin/python
 STAMP := .venv/.setup-done
+CHECKER := .venv-compliance/.setup-done
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test docs robust lint types imports check lock wheel clean
+.PHONY: help setup compliance demo test docs robust lint types imports check lock wheel clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
 setup: $(STAMP) ## make .venv with everything that is needed
 
 $(STAMP): pyproject.toml requirements.lock .python-version scripts/bootstrap.sh
 	@scripts/bootstrap.sh
+	@touch $@
+
+compliance: $(CHECKER) ## make .venv-compliance, with the checker of netCDF files that a test runs
+
+$(CHECKER): compliance.lock .python-version scripts/bootstrap.sh
+	@scripts/bootstrap.sh compliance
 	@touch $@
 
 demo: $(STAMP) ## calibrate Rothamsted quickly, and let a loess develop, into demo/
@@ -55,5 +62,5 @@ wheel: $(STAMP) ## build the wheel into dist
 	$(PYTHON) -m build --wheel --no-isolation
 
 clean: ## remove .venv and all that can be made again
-	rm -rf .venv .uv .pytest_cache .ruff_cache .mypy_cache .import_linter_cache build dist demo site docs/tutorial/_run
+	rm -rf .venv .venv-compliance .uv .pytest_cache .ruff_cache .mypy_cache .import_linter_cache build dist demo site docs/tutorial/_run
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Make .venv from requirements.lock, on a machine that has only Python 3 with pip.
 #
-#   scripts/bootstrap.sh         make or complete .venv
-#   scripts/bootstrap.sh lock    write requirements.lock anew
+#   scripts/bootstrap.sh             make or complete .venv
+#   scripts/bootstrap.sh compliance  make .venv-compliance from compliance.lock
+#   scripts/bootstrap.sh lock        write both locks anew
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
@@ -52,12 +53,27 @@ find_uv() {
     "$uv" --version >"$log" 2>&1 || fail "the uv that pip fetched does not run on this machine"
 }
 
-lock() {
-    say "choosing versions for requirements.lock"
+choose() {
+    local file=$1
+    shift
+    say "choosing versions for $file"
     quietly "could not choose versions (no network, or requirements that contradict)" \
-        "$uv" pip compile pyproject.toml --group dev --group docs --upgrade --universal --python-version "$version" \
-        --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
-        --output-file requirements.lock
+        "$uv" pip compile "$@" --upgrade --universal --python-version "$version" \
+        --no-header --no-annotate --no-emit-index-url --no-emit-find-links --output-file "$file"
+}
+
+lock() {
+    choose requirements.lock pyproject.toml --group dev --group docs
+    choose compliance.lock --group compliance
+}
+
+# The checker of netCDF files has packages of its own, which ours must work without.
+compliance() {
+    say "installing the packages of compliance.lock into .venv-compliance"
+    quietly "needs Python $version: none was found here, and uv could not fetch one; install it and run make again" \
+        here_or_away "$uv" venv --clear --python "$version" "$root/.venv-compliance"
+    quietly "could not install the packages (no network, or no package index within reach)" \
+        "$uv" pip install --python .venv-compliance/bin/python --compile-bytecode -r compliance.lock
 }
 
 install() {
@@ -81,5 +97,6 @@ find_uv
 case ${1:-install} in
 install) install ;;
 lock) lock ;;
-*) fail "unknown argument $1: install or lock" ;;
+compliance) compliance ;;
+*) fail "unknown argument $1: install, compliance or lock" ;;
 esac
