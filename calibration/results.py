@@ -16,11 +16,13 @@ import h5py
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import xarray as xr
 from jaxtyping import Float
 
 from calibration import checks, identifiability, plots, prediction, report, store
 from calibration.problem import Problem
+from diffsoil.output.attributes import discovery
 from diffsoil.work.files import replacing, write_json, write_netcdf, write_table
 from diffsoil.work.progress import Say
 
@@ -67,7 +69,7 @@ def write(
         outcome: what has come of it.
         say: progress lines.
     """
-    _write_posterior(problem, folder / "posterior.nc", outcome, wanted.seed)
+    _write_posterior(problem, folder / "posterior.nc", outcome, wanted)
     table = prediction.table(problem, outcome.predicted, wanted.seed)
     write_table(folder / "predictions.csv", table)
     say("checks, figures and report")
@@ -104,41 +106,62 @@ def named(problem: Problem, x: np.ndarray) -> dict[str, np.ndarray]:
     return {name: x[..., i] for i, name in enumerate(problem.names)}
 
 
-def _write_posterior(problem: Problem, path: Path, outcome: Outcome, seed: int) -> None:
+def _write_posterior(
+    problem: Problem, path: Path, outcome: Outcome, wanted: store.Settings
+) -> None:
     """Write ``posterior.nc``.
 
     Groups: posterior, prior, posterior_predictive (``observation`` with measurement error,
     ``latent``, ``topsoil``), log_likelihood (fitted observations only, each given the others of
     its repeated plot), joint (``log_likelihood`` and ``log_prior`` of the draws that are
     predicted), sample_stats, observed_data, constant_data; ``sampled`` with the draws as they
-    were made, where those of the posterior are resampled.
+    were made, where those of the posterior are resampled. ``fitted_observation`` of three groups
+    is of the observations that were fitted, for what ArviZ leaves out one by one; ``obs`` and
+    ``fitted_obs`` count rows of the table.
     """
-    x, fitted = outcome.x, problem.table["fitted"].to_numpy()
-    prior = np.asarray(problem.priors.sample(jax.random.key(seed + 1), 2000))
+    x, table = outcome.x, problem.table
+    prior = np.asarray(problem.priors.sample(jax.random.key(wanted.seed + 1), 2000))
+    value, fitted = table["value"].to_numpy(), np.flatnonzero(table["fitted"])
+    rows = _of_rows(table)
     groups: dict[str, dict[str, np.ndarray]] = {
         "posterior": named(problem, x),
         "prior": named(problem, prior[None]),
-        "observed_data": {"observation": problem.table["value"].to_numpy()},
-        "constant_data": {
-            "fitted": fitted,
-            "estimated": problem.table["estimated"].to_numpy() == 1,
-            "observation_year": problem.table["year"].to_numpy(),
-        },
+        "observed_data": {"observation": value, "fitted_observation": value[fitted]},
+        "constant_data": rows,
     }
     if outcome.raw is not None:
         groups["sampled"] = named(problem, outcome.raw)
     if outcome.statistics:
         groups["sample_stats"] = dict(outcome.statistics)
-    dims = {"observation": ["obs"], "fitted": ["obs"]}
-    dims |= {"estimated": ["obs"], "observation_year": ["obs"]}
+    dims = {name: ["obs"] for name in ("observation", *rows)}
+    dims["fitted_observation"] = ["fitted_obs"]
     every = np.arange(x.shape[1])
     if x.shape[1] != outcome.shape[1]:
         every = kept(np.broadcast_to(every, x.shape[:2]))[0]
-    image = store.posterior_image(groups, dims=dims)
+    image = store.posterior_image(
+        groups,
+        {p.name: {"units": p.unit, "long_name": p.description} for p in problem.parameters},
+        dims=dims,
+        coords={"obs": np.arange(len(table)), "fitted_obs": fitted},
+        attrs={"/": discovery(problem.case, f"calibrate ({wanted.reported.name})")},
+    )
     with h5netcdf.File(image, "a") as file:
-        _write_predictions(file, problem, outcome, every, seed)
+        _write_predictions(file, problem, outcome, every, wanted.seed)
     with replacing(path, overwrite=True) as part:
         write_netcdf(part, image.getvalue())
+
+
+def _of_rows(table: pd.DataFrame) -> dict[str, np.ndarray]:
+    """What there is to know of each observation besides its value."""
+    words = ("site", "treatment", "series", "variable", "unit", "method")
+    return {
+        "fitted": table["fitted"].to_numpy(),
+        "estimated": table["estimated"].to_numpy() == 1,
+        "observation_year": table["year"].to_numpy(),
+        "upper_cm": table["upper_cm"].to_numpy(float),
+        "lower_cm": table["lower_cm"].to_numpy(float),
+        **{name: np.array(table[name], dtype=str) for name in words},
+    }
 
 
 def _write_predictions(
@@ -146,8 +169,8 @@ def _write_predictions(
 ) -> None:
     """Add the groups that grow with observations and draws, block by block."""
     predicted, shape = outcome.predicted, outcome.shape
-    fitted = problem.table["fitted"].to_numpy()
-    observations, years = len(fitted), problem.topsoil_years
+    fitted = np.flatnonzero(problem.table["fitted"])
+    observations, years = len(problem.table), problem.topsoil_years
     members = list(problem.members)
     sizes = {"chain": shape[0], "draw": shape[1]}
     chain, draw = np.divmod(np.arange(len(predicted)), shape[1])
@@ -162,18 +185,17 @@ def _write_predictions(
     def variable(of: h5netcdf.Group, name: str, *dims: str) -> h5netcdf.Variable:
         return of.create_variable(name, ("chain", "draw", *dims), dtype="f8")
 
-    predictive = group(
-        "posterior_predictive", obs=observations, treatment=len(members), year=len(years)
-    )
+    wide = {"obs": observations, "fitted_obs": len(fitted)}
+    predictive = group("posterior_predictive", **wide, treatment=len(members), year=len(years))
     predictive.create_variable("obs", ("obs",), data=np.arange(observations))
+    predictive.create_variable("fitted_obs", ("fitted_obs",), data=fitted)
     predictive.create_variable("year", ("year",), data=years)
     names = np.array(members, dtype=h5py.string_dtype())
     predictive.create_variable("treatment", ("treatment",), dtype=h5py.string_dtype())[:] = names
     latent = variable(predictive, "latent", "obs")
     topsoil = variable(predictive, "topsoil", "treatment", "year")
-    observation = variable(predictive, "observation", "obs")
-    terms = group("log_likelihood", fitted_obs=int(fitted.sum()))
-    terms.create_variable("fitted_obs", ("fitted_obs",), data=np.arange(int(fitted.sum())))
+    terms = group("log_likelihood", fitted_obs=len(fitted))
+    terms.create_variable("fitted_obs", ("fitted_obs",), data=fitted)
     left_out = variable(terms, "fitted_observation", "fitted_obs")
     joint = group("joint")
     likelihood, prior = np.empty(shape), np.empty(shape)
@@ -190,12 +212,30 @@ def _write_predictions(
             topsoil[of_chain, at] = part.topsoil[rows]
             left_out[of_chain, at] = part.left_out[rows][:, fitted]
             likelihood[of_chain, at] = part.log_likelihood[rows][:, fitted].sum(axis=1)
-    width = max(1, prediction.AT_ONCE // len(predicted))
-    for start in range(0, observations, width):
-        columns = slice(start, min(start + width, observations))
-        values = prediction.measured_columns(problem, predicted, columns, seed)
-        observation[:, :, columns] = values.reshape(*shape, -1)
     for number, own in enumerate(outcome.x[:, draws]):
         prior[number] = np.asarray(jax.vmap(problem.priors.log_density)(jnp.asarray(own)))
     variable(joint, "log_likelihood")[:] = likelihood
     variable(joint, "log_prior")[:] = prior
+    measured = variable(predictive, "observation", "obs")
+    of_fitted = variable(predictive, "fitted_observation", "fitted_obs")
+    _write_measured(problem, predicted, seed, measured, of_fitted)
+
+
+def _write_measured(
+    problem: Problem,
+    predicted: prediction.Predicted,
+    seed: int,
+    all_of_them: h5netcdf.Variable,
+    of_fitted: h5netcdf.Variable,
+) -> None:
+    """What would be measured at all observations, and at the fitted ones once more."""
+    fitted, observations = np.flatnonzero(problem.table["fitted"]), len(problem.table)
+    shape = all_of_them.shape[:2]
+    width = max(1, prediction.AT_ONCE // len(predicted))
+    for start in range(0, observations, width):
+        columns = slice(start, min(start + width, observations))
+        values = prediction.measured_columns(problem, predicted, columns, seed)
+        all_of_them[:, :, columns] = values.reshape(*shape, -1)
+        first, last = np.searchsorted(fitted, (columns.start, columns.stop))
+        some = values[:, fitted[first:last] - columns.start]
+        of_fitted[:, :, first:last] = some.reshape(*shape, last - first)

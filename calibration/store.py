@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from importlib import metadata
 from io import BytesIO
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import arviz as az
@@ -216,15 +217,23 @@ def _name_inside(name: str, source: Path, taken: Mapping[str, Path]) -> str:
     return kept.as_posix()
 
 
-def posterior_image(groups: dict[str, dict[str, np.ndarray]], **kwargs: Any) -> BytesIO:
+def posterior_image(
+    groups: dict[str, dict[str, np.ndarray]],
+    about: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
+    **kwargs: Any,
+) -> BytesIO:
     """The bytes of a netCDF file with an ArviZ DataTree.
 
     Args:
         groups: group -> variable -> array with leading axes chain and draw (constant and
             observed data without).
-        kwargs: ``dims`` and ``coords`` as :func:`arviz.from_dict` takes them.
+        about: attributes of variables, such as their units, by name.
+        kwargs: ``dims``, ``coords`` and ``attrs`` as :func:`arviz.from_dict` takes them.
     """
     tree = az.from_dict(groups, **kwargs)
+    for group in tree.children.values():
+        for name in set(about) & set(group.data_vars):
+            group[name].attrs.update(about[str(name)])
     tree.attrs["creation_library"] = "diffsoil"
     tree.attrs["creation_library_version"] = metadata.version("diffsoil")
     image = BytesIO()

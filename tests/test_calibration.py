@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 
+import arviz as az
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -348,6 +350,37 @@ def test_a_fit_folder_holds_everything(fit):
     tree = store.read_posterior(fit)
     groups = {"posterior", "prior", "posterior_predictive", "log_likelihood", "observed_data"}
     assert groups <= set(tree.children)
+
+
+def test_a_fit_opens_in_arviz_without_our_code(fit):
+    with az.from_netcdf(fit / "posterior.nc") as opened:
+        tree = opened.load()
+    ours = pd.read_csv(fit / "predictions.csv")
+    fitted = np.flatnonzero(ours["fitted"])
+    means = az.summary(tree, kind="stats", round_to="none")["mean"]
+    own = pd.read_csv(fit / "summary.csv", index_col="parameter")["mean"]
+    np.testing.assert_allclose(means[own.index].astype(float), own, rtol=1e-6)
+    assert tree["posterior"]["carbon.k_hum"].attrs["units"] == "a-1"
+    assert tree.attrs["title"]
+    # each observation, by the row that it has in predictions.csv
+    rows = tree["constant_data"].to_dataset()
+    for name in ("treatment", "variable", "upper_cm", "lower_cm"):
+        assert rows[name].to_numpy().tolist() == ours[name].tolist()
+    np.testing.assert_array_equal(tree["observed_data"]["observation"], ours["value"])
+    measured = tree["posterior_predictive"]["observation"].mean(["chain", "draw"])
+    np.testing.assert_allclose(measured, ours["mean"], rtol=1e-9)
+    # leaving one out, and where it then lies in its prediction
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        left_out = az.loo(tree, pointwise=True)
+        places = az.loo_pit(tree, var_names="fitted_observation")["fitted_observation"]
+    np.testing.assert_array_equal(left_out.pareto_k["fitted_obs"], fitted)
+    terms = tree["log_likelihood"]["fitted_observation"]
+    assert left_out.elpd < float(terms.mean(["chain", "draw"]).sum())
+    np.testing.assert_array_equal(places["fitted_obs"], fitted)
+    assert ((places > 0) & (places < 1)).all()
+    picture = az.plot_ppc_dist(tree, var_names="observation", num_samples=5, backend="none")
+    assert "observation" in picture.viz["observed_dist"]
 
 
 def test_an_existing_fit_is_neither_overwritten_nor_touched_unasked(case, fit):
