@@ -16,26 +16,42 @@ from calibration.likelihood import ERROR, MEMORY, METHOD, ErrorModel, Spread
 from calibration.operator import Operator, decomposition_rates
 from calibration.priors import Priors
 from calibration.reparameterization import Reparameterization
-from diffsoil.forward import Forward
+from diffsoil.forward import GEOMETRY, Forward
+from diffsoil.state import POOLS
 
 
 class Prediction(NamedTuple):
     """What one set of parameters predicts.
 
     ``latent`` is what is in the soil at each observation, ``expected`` the mean (median, where
-    the error is log-normal) of a measurement of it, ``sd`` its error; ``topsoil`` the stock of
-    the topsoil by member and year, Mg C/ha. ``log_likelihood`` of each observation sums
-    up to the joint one, ``left_out`` is that of each given all others of its repeated plot.
-    ``memory`` is the time over which errors of a plot are correlated, years, 0 where they are not.
+    the error is log-normal) of a measurement of it, ``sd`` its error. ``log_likelihood`` of each
+    observation sums up to the joint one, ``left_out`` is that of each given all others of its
+    repeated plot. ``memory`` is the time over which errors of a plot are correlated, years, 0
+    where they are not. The others are those of :class:`Soil`.
     """
 
     latent: Float[Array, " obs"]
     expected: Float[Array, " obs"]
     sd: Float[Array, " obs"]
-    topsoil: Float[Array, "member year"]
     log_likelihood: Float[Array, " obs"]
     left_out: Float[Array, " obs"]
     memory: Float[Array, " obs"]
+    topsoil: Float[Array, "member year"]
+    profile: Float[Array, "member pool layer"]
+    bottom: Float[Array, "member layer"]
+
+
+class Soil(NamedTuple):
+    """What is in the soil, measured or not.
+
+    ``topsoil`` is the stock of the topsoil by member and year, ``profile`` the carbon of each
+    layer by pool at the end of the last year, both Mg C/ha; ``bottom`` the depth, m, at which
+    each layer ends then.
+    """
+
+    topsoil: Float[Array, "member year"]
+    profile: Float[Array, "member pool layer"]
+    bottom: Float[Array, "member layer"]
 
 
 class Likelihood(eqx.Module):
@@ -74,23 +90,33 @@ class Likelihood(eqx.Module):
         run, wanted = self.forward.run(x), self.forward.in_experiment
         record = {n: run.by_year(n, self.first_year) for n in (*wanted.yearly, *wanted.steps)}
         latent = self.operator(record, decomposition_rates(column))
-        topsoil = run.stock(0.0, self.topsoil_m, self.topsoil_year)
-        return self.compare(x, latent, topsoil, value)
+        assert run.end is not None
+        thickness, top = (run.by_year(name, self.topsoil_year)[:, -1] for name in GEOMETRY)
+        soil = Soil(
+            topsoil=run.stock(0.0, self.topsoil_m, self.topsoil_year),
+            profile=run.end.carbon,
+            bottom=top + thickness,
+        )
+        return self.compare(x, latent, soil, value)
 
     def compare(
         self,
         x: Float[Array, " parameter"],
         latent: Float[Array, " obs"],
-        topsoil: Float[Array, "member year"],
+        soil: Soil | None = None,
         value: Float[Array, " obs"] | None = None,
     ) -> Prediction:
         """Compare what is in the soil with what was measured; no model runs.
 
         Args:
             x: bounded parameter values; only those of the errors matter.
-            latent, topsoil: see :class:`Prediction`.
+            latent: what is in the soil at each observation.
+            soil: what else is; of no depth if not given.
             value: what was measured; that of the table if not given.
         """
+        if soil is None:
+            none = jnp.zeros((1, 0))
+            soil = Soil(topsoil=none, profile=jnp.zeros((1, len(POOLS), 0)), bottom=none)
         by_name = {name: x[i] for i, name in enumerate(self.names)}
         factors = jnp.asarray([by_name.get(METHOD + m, 1.0) for m in self.errors.methods])
         expected = self.errors.mean(latent, factors)
@@ -100,10 +126,10 @@ class Likelihood(eqx.Module):
             latent=latent,
             expected=expected,
             sd=spread.total,
-            topsoil=topsoil,
             log_likelihood=terms,
             left_out=left_out,
             memory=spread.memory,
+            **soil._asdict(),
         )
 
     def spread(self, x: Float[Array, " parameter"], expected: Float[Array, " obs"]) -> Spread:

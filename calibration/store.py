@@ -122,8 +122,11 @@ def _older(path: Path) -> list[str] | None:
     return list(content.get("files", {})) if "case_sha256" in content else None
 
 
-CHECKPOINTS = 2
-"""Format of the checkpoints; of another one a fit is not resumed. 2 names folders by methods."""
+CHECKPOINTS = 3
+"""Format of the checkpoints; of another one a fit is not resumed.
+
+2 names folders by methods, 3 has the profile in predictions.
+"""
 
 FOLDERS = (*METHODS, "chains", "particles", "variational", "sbc", "predicted", "predicted_fine")
 """Folders of a fit in which methods and predictions keep checkpoints; some of format 1."""
@@ -133,9 +136,12 @@ KIND = Kind(
     "a fit",
     (
         *(f"{name}.json" for name in ("fit", "facts")),
-        *(f"{name}.csv" for name in ("summary", "predictions", "checks", "fisher", "sbc")),
+        *(
+            f"{name}.csv"
+            for name in ("summary", "predictions", "checks", "fisher", "sbc", "profile")
+        ),
         *(f"{name}.png" for name in ("fit", "overview", "kept_out", "priors", "pairs")),
-        *(f"{name}.png" for name in ("ranks", "residuals", "sbc")),
+        *(f"{name}.png" for name in ("ranks", "residuals", "sbc", "inputs", "profile")),
         "case.toml",
         "posterior.nc",
         "report.html",

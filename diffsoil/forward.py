@@ -28,6 +28,7 @@ from diffsoil.column import Column
 from diffsoil.process import Environment
 from diffsoil.processes.geometry import overlap
 from diffsoil.quantities import YEARLY
+from diffsoil.state import State
 from diffsoil.time import NOTHING, Phase, Record
 
 STRENGTH = "strength."
@@ -100,12 +101,14 @@ class Run(NamedTuple):
     """A run of all members of a plan.
 
     ``history`` has the record of each phase by site, ``experiment`` that of the experiment by
-    member; empty where nothing was recorded.
+    member; empty where nothing was recorded. ``end`` is the state after the last year by member;
+    None where nothing was run.
     """
 
     plan: Plan
     history: list[Environment]
     experiment: Environment
+    end: State | None = None
 
     @property
     def courses(self) -> list[Course]:
@@ -213,8 +216,8 @@ class Forward(eqx.Module):
         in_history, in_experiment = map(self._record, (self.in_history, self.in_experiment))
         if not self.ahead:
             plan = prepare_plan(column, plan, keep={*in_history.steps, *in_experiment.steps})
-        _, of_history, of_experiment = run(column, plan, in_history, in_experiment)
-        return Run(plan, of_history, of_experiment)
+        end, of_history, of_experiment = run(column, plan, in_history, in_experiment)
+        return Run(plan, of_history, of_experiment, end)
 
     def read(self, x: Float[Array, " input"]) -> list[list[Array]]:
         """What is read from the run of each member."""

@@ -121,7 +121,7 @@ def test_draws_without_a_density_have_no_weight():
 
 def predictions(count: int) -> Prediction:
     rng = np.random.default_rng(0)
-    shapes = {"topsoil": (count, 2, 3)}
+    shapes = {"topsoil": (count, 2, 3), "profile": (count, 2, 5, 3), "bottom": (count, 2, 3)}
     return Prediction(**{n: rng.normal(size=shapes.get(n, (count, 4))) for n in Prediction._fields})
 
 

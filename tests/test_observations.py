@@ -232,7 +232,7 @@ def test_predicted_measurements_have_the_covariance_of_the_likelihood(noise):
         name: np.repeat(np.asarray(value)[None], count, axis=0)
         for name, value in zip(
             Prediction._fields,
-            (EXPECTED, EXPECTED, spread.total, EXPECTED, EXPECTED, EXPECTED, spread.memory),
+            (EXPECTED, EXPECTED, spread.total, EXPECTED, EXPECTED, spread.memory, *3 * (EXPECTED,)),
             strict=True,
         )
     }

@@ -147,7 +147,7 @@ class Smoother:
         return z + (blurred - shown) @ gain.T
 
     def _compared(self, x: Array, latent: Array) -> tuple[Array, Array]:
-        found = self.problem.likelihood.compare(x, latent, jnp.zeros((1, 1)))
+        found = self.problem.likelihood.compare(x, latent)
         return found.log_likelihood, found.expected
 
     def _with_errors(self, key: Array, z: np.ndarray, latent: Any) -> np.ndarray:
