@@ -105,6 +105,11 @@ def read(case: Case, plan: Plan) -> pd.DataFrame:
     return table
 
 
+def treatment_of(table: pd.DataFrame) -> pd.Series:
+    """The treatment of each row; the site where there is none."""
+    return table["treatment"].where(table["treatment"] != "", table["site"])
+
+
 def _withheld(table: pd.DataFrame, case: Case) -> pd.Series:
     """Why each measured row is not fitted, or an empty text."""
     listed = case.file.observations

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from calibration import checks
+from calibration import checks, treatments
 from calibration.methods import METHODS, NUTS, Laplace, importance
 from diffsoil.parameters import UNIFORM, Parameter
 
@@ -47,10 +47,12 @@ def fake_tree(
     terms = -0.5 * ((table["value"].to_numpy() - latent)[..., fitted]) ** 2
     members = list(dict.fromkeys(table["treatment"]))
     topsoil = 20 + rng.normal(0, 0.5, (*shape, len(members), len(YEARS)))
+    away = np.random.default_rng(8).normal(size=latent.shape)
+    measured = table["mean"].to_numpy() + away * table["sd"].to_numpy()
     groups: dict[str, Any] = {
         "posterior": {n: given.get(n, rng.normal(5, 0.5, shape)) for n in NAMES},
         "prior": {n: rng.uniform(0, 10, (1, 1000)) for n in NAMES},
-        "posterior_predictive": {"latent": latent, "topsoil": topsoil},
+        "posterior_predictive": {"latent": latent, "topsoil": topsoil, "observation": measured},
         "log_likelihood": {"fitted_observation": terms},
         "joint": {
             "log_likelihood": terms.sum(axis=-1),
@@ -66,6 +68,7 @@ def fake_tree(
         groups,
         dims={
             "latent": ["obs"],
+            "observation": ["obs"],
             "topsoil": ["treatment", "year"],
             "fitted_observation": ["fitted_obs"],
         },
@@ -90,6 +93,8 @@ def fake_table(residual: np.ndarray | None = None, sd: float = 1.0) -> pd.DataFr
                     "lower_cm": 23.0 if series == "field" else 69.0,
                     "value": 20.0 + away,
                     "observed_sd": np.nan if series == "field" else 1.0,
+                    "error_sd": 1.0,
+                    "error_model": "normal, measured sd and a fitted relative part",
                     "estimated": 0,
                     "basis": "fixed_depth",
                     "soil_mass_Mg_ha": np.nan,
@@ -222,6 +227,42 @@ def test_residuals_that_drift_or_sit_on_one_side_are_flagged() -> None:
     assert "above" in row["meaning"]
 
 
+def test_a_treatment_on_one_side_is_seen_although_its_series_hides_it() -> None:
+    table = fake_table(np.tile([1.0, -1.0], len(YEARS) // 2))
+    for treatment, away in (("plain", 0.4), ("manured", -0.4)):
+        table.loc[table["treatment"] == treatment, "value"] = 20.0 + away
+    found = run(fake_tree(table), table)
+    assert result(found, "residual mean, field")["passed"]
+    row = result(found, "residuals on one side, plain")
+    assert not row["passed"]
+    assert row["value"] < 0.01
+    assert row["meaning"].startswith("12 of 12 above the predicted median")
+    assert "12 of 12 below" in result(found, "residuals on one side, manured")["meaning"]
+    assert result(found, "residuals on one side, wild (kept out)")["passed"]
+
+
+def test_errors_that_go_together_excuse_a_treatment_on_one_side() -> None:
+    table = fake_table(np.full(len(YEARS), 0.4))
+    rng = np.random.default_rng(4)
+    alone = 20.0 + rng.normal(size=(400, len(table)))
+    together = 20.0 + np.repeat(rng.normal(size=(400, 1)), len(table), axis=1)
+    assert (treatments.sides(table, alone)["probability"] < treatments.RARE).all()
+    assert (treatments.sides(table, together)["probability"] > 0.5).all()
+
+
+def test_the_probability_of_a_side_is_that_of_chance() -> None:
+    rng = np.random.default_rng(5)
+    table = fake_table()
+    draws = 20.0 + rng.normal(size=(200, len(table)))
+    found = []
+    for _ in range(40):
+        table["value"] = 20.0 + rng.normal(size=len(table))
+        found.append(treatments.sides(table, draws)["probability"])
+    every = np.concatenate(found)
+    assert (every < treatments.RARE).mean() < 0.04
+    assert 0.3 < (every < 0.6).mean() < 0.8
+
+
 def test_treatments_do_not_run_into_each_other_in_the_autocorrelation() -> None:
     table = fake_table(np.tile([1.0, -1.0], len(YEARS) // 2))
     row = result(run(fake_tree(table), table), "residual autocorrelation, field")
@@ -265,7 +306,7 @@ def test_a_parameter_that_the_data_leave_alone_is_named_and_fails_nothing() -> N
     as_prior = np.random.default_rng(1).uniform(0, 10, (2, 300))
     row = result(run(fake_tree(table, carbon__k_hum=as_prior), table), "contraction")
     assert row["passed"]
-    assert "do not say: carbon.k_hum." in row["meaning"]
+    assert "next to nothing of carbon.k_hum:" in row["meaning"]
 
 
 def test_parameters_known_only_together_are_named() -> None:

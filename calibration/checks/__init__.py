@@ -22,11 +22,13 @@ from calibration.checks.parameters import (
     entangled,
     identified,
     learned,
+    learnt,
     mass_at_bounds,
     power,
     power_scaling,
     summary,
     unlearned,
+    wider,
 )
 from calibration.checks.predictive import (
     CHANCE,
@@ -37,7 +39,9 @@ from calibration.checks.predictive import (
     influence,
     inside,
     kept_out,
+    least_coverage,
     leave_one_out,
+    one_sided,
     residuals,
     standardised,
 )
@@ -46,6 +50,7 @@ from calibration.checks.rows import (
     ENOUGH_DRAWS,
     QUANTILES,
     draws_of,
+    listed,
 )
 from calibration.checks.sampling import (
     BFMI,
@@ -86,13 +91,18 @@ __all__ = [
     "importance_row",
     "inside",
     "kept_out",
+    "learnt",
+    "least_coverage",
     "leave_one_out",
+    "listed",
     "mass_at_bounds",
+    "one_sided",
     "power_scaling",
     "read",
     "standardised",
     "summary",
     "unlearned",
+    "wider",
 ]
 
 

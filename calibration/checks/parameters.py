@@ -99,18 +99,35 @@ def unlearned(described: pd.DataFrame) -> list[str]:
     return [str(n) for n in described.index[described["contraction"] < LITTLE_LEARNED]]
 
 
+def wider(described: pd.DataFrame) -> list[str]:
+    """Parameters whose posterior is wider than their prior."""
+    return [str(n) for n in described.index[described["contraction"] < -LITTLE_LEARNED]]
+
+
+def learnt(described: pd.DataFrame) -> str:
+    """What the data say of single parameters, in words."""
+    if not np.isfinite(described["contraction"]).any():
+        return "A single set of parameters has no spread, so it cannot say what the data settle."
+    broad = wider(described)
+    same = [name for name in unlearned(described) if name not in broad]
+    said = []
+    if same:
+        said.append(f"The data say next to nothing of {listed(same, len(same))}: what is reported "
+                    "for them is the prior that went in.")  # fmt: skip
+    if broad:
+        names = listed(broad, len(broad))
+        said.append(f"The posterior is wider than the prior for {names}: the data disagree with "
+                    "the prior, or the approximation does not hold.")  # fmt: skip
+    return " ".join(said) or "The data say something about every parameter."
+
+
 def learned(described: pd.DataFrame) -> Row:
     """Which parameters the data say next to nothing about."""
     name = "contraction (for information)"
     if not np.isfinite(described["contraction"]).any():
         return unchecked(name, LITTLE_LEARNED, "a single draw has no spread")
-    few = unlearned(described)
-    meaning = (
-        f"The data do not say: {listed(few, len(few))}. Their posterior is as wide as their prior."
-        if few
-        else "The data say something about every parameter."
-    )
-    return check(name, described["contraction"].min(), LITTLE_LEARNED, True, meaning)
+    least = described["contraction"].min()
+    return check(name, least, LITTLE_LEARNED, True, learnt(described))
 
 
 def identified(directions: pd.DataFrame) -> Row:
@@ -201,13 +218,16 @@ def entangled(tree: xr.DataTree) -> Row:
     """Which parameters the data tell only together."""
     name = "correlation (for information)"
     pairs = correlations(tree)
-    if pairs.empty:
+    if pairs.empty or not np.isfinite(pairs["r"]).any():
         return unchecked(name, STRONG_CORRELATION, "no pairs of parameters with spread")
     strong = pairs[pairs["r"].abs() > STRONG_CORRELATION]
+    most = pairs.iloc[0]
     shown = [f"{p['first']} with {p['second']} ({p['r']:.2f})" for _, p in strong.iterrows()]
     meaning = (
         f"The data tell these only together: {listed(shown, 8)}."
         if shown
-        else "Every parameter can be told from every other."
+        else f"No two parameters are correlated beyond {STRONG_CORRELATION:g}; the most are "
+        f"{most['first']} with {most['second']} ({most['r']:.2f}). More than two may still be "
+        "known only together."
     )
     return check(name, pairs["r"].abs().max(), STRONG_CORRELATION, True, meaning)

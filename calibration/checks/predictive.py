@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from calibration import treatments
 from calibration.checks.rows import (
     ENOUGH_DRAWS,
     check,
@@ -126,6 +127,11 @@ def coverages(table: pd.DataFrame) -> list[Row]:
     return rows
 
 
+def least_coverage(count: int) -> float:
+    """Share of so many observations that a 90 % band holds at least, by chance."""
+    return float(COVERAGE - 2 * np.sqrt(COVERAGE * (1 - COVERAGE) / count))
+
+
 def _coverage(name: str, part: pd.DataFrame) -> Row:
     """Share of observations in the 90 % band; two standard errors below 90 % fail."""
     if part.empty:
@@ -133,7 +139,7 @@ def _coverage(name: str, part: pd.DataFrame) -> Row:
     if not has_spread(part):
         return unchecked(name, COVERAGE, "the predictions have no spread (a single draw)")
     hit = inside(part)
-    limit = COVERAGE - 2 * np.sqrt(COVERAGE * (1 - COVERAGE) / len(part))
+    limit = least_coverage(len(part))
     passed = bool(hit.mean() >= limit)
     meaning = f"{hit.sum()} of {len(part)} observations lie in their 90 % band"
     if not passed:
@@ -235,3 +241,25 @@ def _persistence(name: str, part: pd.DataFrame) -> Row:
     else:
         meaning = "Residuals of a treatment jump from side to side more than chance would do."
     return check(name, value, limit, abs(value) <= limit, meaning)
+
+
+def one_sided(found: pd.DataFrame) -> list[Row]:
+    """Whether the measurements of a treatment lie on one side of their predictions.
+
+    Args:
+        found: from :func:`calibration.treatments.sides`.
+    """
+    rows = []
+    for _, row in found.iterrows():
+        several = (found["treatment"] == row["treatment"]) & (found["fitted"] == row["fitted"])
+        name = f"residuals on one side, {row['treatment']}"
+        name += f", {row['variable']}" if several.sum() > 1 else ""
+        name += "" if row["fitted"] else " (kept out)"
+        value, limit, said = row["probability"], treatments.RARE, treatments.meaning(row)
+        known = np.isfinite(value)
+        rows.append(
+            check(name, value, limit, value >= limit, f"{said}.")
+            if known
+            else unchecked(name, limit, said)
+        )
+    return rows

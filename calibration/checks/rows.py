@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -51,8 +51,8 @@ def unit_of(row: pd.Series) -> str:
     return str(row["treatment"] or row["site"])
 
 
-def listed(names: Any, most: int = 6) -> str:
-    """Names in one line, the rest counted."""
+def listed(names: Iterable[Any], most: int = 6) -> str:
+    """Names in one line, the rest counted; apart by semicolons where a name has a comma."""
     every = [str(n) for n in names]
     more = f" and {len(every) - most} more" if len(every) > most else ""
-    return ", ".join(every[:most]) + more
+    return ("; " if any("," in name for name in every) else ", ").join(every[:most]) + more

@@ -131,7 +131,7 @@ def _sampler(tree: xr.DataTree, quick: bool) -> list[Row]:
             "The sampler never lost its way."
             if diverging == 0
             else "The sampler lost its way in corners of the posterior that it could not follow; "
-            "limits of the parameters may be too narrow (crosses in the picture of pairs).",
+            "limits of the parameters may be too narrow.",
         ),
         _path(saturated, quick),
         check(
