@@ -7,6 +7,7 @@ escaped where it becomes part of one.
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,23 @@ TEMPLATES = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
+
+LONG_WORD = 22
+"""Letters from which on a word of a table may be broken, after a sign within a name."""
+
+
+def breakable(text: str) -> Markup:
+    """A text whose long words, such as names of parameters, may be broken into lines."""
+    words = re.split(r"(\s+)", text)
+    return Markup().join(
+        Markup("<wbr>").join(re.split(r"(?<=[._/,=])(?=\w)", word))
+        if len(word) > LONG_WORD
+        else word
+        for word in words
+    )
+
+
+TEMPLATES.filters["breakable"] = breakable
 
 
 def _filled(template: str, **values: Any) -> Markup:
@@ -54,6 +72,11 @@ def paragraph(text: str, kind: str = "") -> Markup:
     return _filled("text", kind=kind, text=text)
 
 
+def listing(items: Sequence[str]) -> Markup:
+    """A list of points; nothing if there are none."""
+    return _filled("text", kind="list", items=items) if items else Markup()
+
+
 def code(text: str) -> Markup:
     """Lines as they are."""
     return _filled("text", kind="code", text=text)
@@ -68,7 +91,7 @@ def number(value: Any) -> str:
     """A number with three digits; a dash where there is none."""
     if not np.isfinite(value):
         return "–"
-    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return f"{value:.0f}" if abs(value) >= 999.5 else f"{value:.3g}"
 
 
 def table(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,3 +55,8 @@ def save(figure: Figure, path: Path, overwrite: bool = True, dpi: int = DPI) -> 
             pil_kwargs={"optimize": True},
         )
     return path
+
+
+def save_all(folder: Path, figures: Mapping[str, Figure | None]) -> dict[str, Path]:
+    """Write figures as ``NAME.png`` into a folder, and give the files; None is left out."""
+    return {n: save(f, folder / f"{n}.png") for n, f in figures.items() if f is not None}
