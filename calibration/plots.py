@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,13 @@ from matplotlib.ticker import MaxNLocator
 from scipy.stats import gaussian_kde
 
 from calibration import checks
-from calibration.likelihood import ERROR, METHOD
-from calibration.observations import topsoil_cm
+from calibration.likelihood import METHOD
+from calibration.observations import topsoil_cm, treatment_of
 from calibration.problem import Problem
 from calibration.quantities import QUANTITIES
+from diffsoil.cases import Case
 from diffsoil.parameters import Parameter
-from diffsoil.report.pictures import BLUE, CYCLE, GREY, ORANGE, Figure, save
+from diffsoil.report.pictures import BLUE, CYCLE, GREY, ORANGE, Figure, save, save_all
 
 MARKERS = "osD^vP*X"
 
@@ -58,10 +59,14 @@ def all_figures(
         ``kept_out`` without such observations, ``ranks`` with one chain, ``pairs`` and
         ``residuals`` without spread.
     """
-    treatments = problem.case.file.treatment
-    labels = {t.name: t.label or t.name for t in treatments}
-    chosen = [t.name for t in treatments if t.overview]
+    chosen = [t.name for t in problem.case.file.treatment if t.overview]
+    labels = labels_of(problem.case)
     return draw(folder, tree, problem.parameters, table, labels, chosen)
+
+
+def labels_of(case: Case) -> Labels:
+    """What treatments are called in pictures, by name."""
+    return {t.name: t.label or t.name for t in case.file.treatment}
 
 
 def draw(
@@ -73,22 +78,16 @@ def draw(
     chosen: Sequence[str] = (),
 ) -> dict[str, Path]:
     """As :func:`all_figures`, from the parts of a problem; ``chosen`` are in the overview."""
-    pictures: dict[str, Callable[[], Figure | None]] = {
-        "fit": lambda: fit(tree, table, labels),
-        "overview": lambda: overview(tree, table, labels, chosen),
-        "kept_out": lambda: kept_out(table, labels),
-        "priors": lambda: priors(tree, parameters),
-        "pairs": lambda: pairs(tree),
-        "ranks": lambda: ranks(tree),
-        "residuals": lambda: residuals(table, labels),
+    pictures = {
+        "fit": fit(tree, table, labels),
+        "overview": overview(tree, table, labels, chosen),
+        "kept_out": kept_out(table, labels),
+        "priors": priors(tree, parameters),
+        "pairs": pairs(tree),
+        "ranks": ranks(tree),
+        "residuals": residuals(table, labels),
     }
-    written = {}
-    for name, make in pictures.items():
-        figure = make()
-        if figure is not None:
-            written[name] = folder / f"{name}.png"
-            save(figure, written[name])
-    return written
+    return save_all(folder, pictures)
 
 
 def _grid(
@@ -170,12 +169,8 @@ class Panel:
         return f"{about.name} {self.upper_cm:g}-{self.lower_cm:g} cm, {about.unit}"
 
 
-def _treatment_of(table: pd.DataFrame) -> pd.Series:
-    return table["treatment"].where(table["treatment"] != "", table["site"])
-
-
 def _by_treatment(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    return [(str(name), own) for name, own in table.groupby(_treatment_of(table), sort=False)]
+    return [(str(name), own) for name, own in table.groupby(treatment_of(table), sort=False)]
 
 
 def _quantities(treatment: str, own: pd.DataFrame, depth: float) -> list[Panel]:
@@ -232,16 +227,10 @@ def _measured(tree: xr.DataTree, rows: pd.DataFrame) -> pd.DataFrame:
     """Observations on the scale of the soil, with their error.
 
     ``value`` is divided by the fitted factor of its laboratory method, so that it is comparable
-    with what is in the soil; ``error`` joins the measured sd and the fitted relative error of
-    the series.
+    with what is in the soil, and so is ``error``, the error that the likelihood gives them.
     """
     factor = rows["method"].map(_means(tree, METHOD)).astype(float).fillna(1.0)
-    relative = rows["series"].map(_means(tree, ERROR)).astype(float).fillna(0.0)
-    value = rows["value"] / factor
-    error = np.hypot(rows["observed_sd"].fillna(0.0) / factor, relative * value.abs())
-    if "error_sd" in rows:
-        error = rows["error_sd"] / factor
-    return rows.assign(value=value, error=error)
+    return rows.assign(value=rows["value"] / factor, error=rows["error_sd"] / factor)
 
 
 def _points(ax: Axes, measured: pd.DataFrame) -> None:
@@ -283,10 +272,12 @@ def _fit_legend(figure: Figure, tree: xr.DataTree, panels: list[Panel], columns:
             [], [], color=BLUE, lw=1.5, label=f"predicted, {'median' if spread else 'best fit'}"
         ),
         *(bands if spread else []),
-        Line2D([], [], marker="o", color="black", ms=4, ls="none", label="fitted, ± 1 sd"),
+        Line2D(
+            [], [], marker="o", color="black", ms=4, ls="none", label="fitted, ± 1 sd of its error"
+        ),
     ]
     if checks.kept_out(rows).any():
-        handles.append(_mark("D", ORANGE, "kept out of the fit, ± 1 sd"))
+        handles.append(_mark("D", ORANGE, "kept out of the fit, ± 1 sd of its error"))
     if (rows["estimated"] == 1).any():
         handles.append(_mark("o", GREY, "estimated by the source, not used"))
     for method, factor in _means(tree, METHOD).items():
@@ -359,7 +350,7 @@ def beside_observations(rows: pd.DataFrame, labels: Labels, depth: float) -> Fig
     handles = [
         Line2D([], [], marker="_", mew=2, ms=8, color=BLUE, lw=1 if spread else 0,
                label=f"predicted, {'median and 90 %' if spread else 'best fit'}"),
-        _mark("D", ORANGE, "measured, ± 1 sd"),
+        _mark("D", ORANGE, f"measured{'' if spread else ', ± 1 sd of its error'}"),
     ]  # fmt: skip
     if spread:
         handles.insert(1, Line2D([], [], color=BLUE, lw=5, alpha=0.5, label="50 %"))
@@ -370,7 +361,8 @@ def beside_observations(rows: pd.DataFrame, labels: Labels, depth: float) -> Fig
 def _intervals(ax: Axes, part: pd.DataFrame) -> None:
     """Predictive intervals with measurement error, the measured values a little to the right.
 
-    A single draw has no interval: what is in the soil is shown alone.
+    A single draw has no interval: what is in the soil is shown alone, and the measured value has
+    the error that is in the interval otherwise.
     """
     years = part["year"].to_numpy(float)
     spread = checks.has_spread(part)
@@ -379,8 +371,9 @@ def _intervals(ax: Axes, part: pd.DataFrame) -> None:
         ax.vlines(years, part["q25"], part["q75"], color=BLUE, lw=5, alpha=0.5)
     ax.plot(years, part["q50" if spread else "latent_mean"], "_", color=BLUE, ms=10, mew=2)
     aside = 0.015 * max(float(np.ptp(years)), 20.0)
+    error = None if spread else part["error_sd"]
     style: Style = {"fmt": "D", "color": ORANGE, "ms": 5, "mfc": "white", "elinewidth": 1.0}
-    ax.errorbar(years + aside, part["value"], yerr=part["observed_sd"], ls="none", **style)
+    ax.errorbar(years + aside, part["value"], yerr=error, ls="none", **style)
 
 
 # Residuals.
@@ -391,7 +384,7 @@ def residuals(table: pd.DataFrame, labels: Labels) -> Figure | None:
     rows = table[(table["estimated"] == 0) & (table["sd"] > 0)]
     if rows.empty:
         return None
-    rows = rows.assign(e=checks.standardised(rows), member=_treatment_of(rows))
+    rows = rows.assign(e=checks.standardised(rows), member=treatment_of(rows))
     series = sorted(set(rows["series"]))
     figure, axes = _grid(len(series), 1, 8.5, 1.9, legend=0.0)
     reach = max(3.2, float(rows["e"].abs().max()) * 1.1)
@@ -491,7 +484,7 @@ def pairs(tree: xr.DataTree) -> Figure | None:
         return None
     every = checks.draws_of(tree)
     draws = np.array([every[n].ravel() for n in names])
-    lost = _diverging(tree, draws.shape[1])
+    lost = diverging(tree)
     step = max(1, draws.shape[1] // 1500)
     size = len(names)
     figure = Figure(figsize=(1.75 * size, 1.75 * size), layout="constrained")
@@ -539,10 +532,12 @@ def _stacked(name: str) -> str:
     return name.replace(".", ".\n") if len(name) > 16 else name
 
 
-def _diverging(tree: xr.DataTree, draws: int) -> np.ndarray:
+def diverging(tree: xr.DataTree) -> np.ndarray:
+    """Which draws diverged; of none it is known where they are resampled or no sampler's."""
     # resampled draws have lost which of them diverged
     if "sample_stats" not in tree.children or "sampled" in tree.children:
-        return np.zeros(draws, bool)
+        sizes = tree["posterior"].sizes
+        return np.zeros(sizes["chain"] * sizes["draw"], bool)
     return np.asarray(tree["sample_stats"]["diverging"].to_numpy(), bool).ravel()
 
 

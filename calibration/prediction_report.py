@@ -2,33 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from importlib import metadata
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from calibration import checks, plots
-from calibration.observations import topsoil_cm
+from calibration import checks, depth, inputs, plots, treatments
+from calibration.observations import topsoil_cm, treatment_of
 from calibration.quantities import QUANTITIES
 from diffsoil.cases import Case
 from diffsoil.cases.overview import overview
 from diffsoil.output import case_pictures
+from diffsoil.report import folder as pages
 from diffsoil.report import html
-from diffsoil.report.pictures import save
-from diffsoil.work.folder import Kind
+from diffsoil.report.folder import Pictures
 
-TABLES = ("predictions", "scores", "parameters", "inputs")
-PICTURES = ("predictions", "inputs")
-KIND = Kind(
-    "prediction",
-    "a prediction",
-    ("report.html", *(f"{t}.csv" for t in TABLES), *(f"{p}.png" for p in PICTURES)),
-)
+TABLES = ("predictions", "scores", "sides", "parameters", "inputs", "profile")
+PICTURES = ("predictions", "inputs", "profile")
+KIND = pages.kind("prediction", "a prediction", TABLES, PICTURES)
+
+ALL = "all"
+"""Stands for all treatments together."""
 
 FEW = 8
 """Measurements from which on a coverage says something."""
+
+LEAST_COVERAGE = 0.6
+"""Share of measurements inside of 90 % intervals, below which those are not to be believed."""
+
+
+class Predicted(NamedTuple):
+    """A prediction of a case by a fit.
+
+    Attributes:
+        table: the observations with their predictive distribution.
+        sides: residuals by treatment, see :func:`calibration.treatments.sides`.
+        profile: carbon by depth and pool, see :func:`calibration.depth.table`.
+        parameters: where each is from.
+        notes: where the case differs from that of the fit.
+    """
+
+    table: pd.DataFrame
+    sides: pd.DataFrame
+    profile: pd.DataFrame
+    parameters: pd.DataFrame
+    notes: Sequence[str]
 
 
 def scores(table: pd.DataFrame) -> pd.DataFrame:
@@ -43,14 +63,14 @@ def scores(table: pd.DataFrame) -> pd.DataFrame:
         table: of predictions, with ``log_density`` of each row.
     """
     real = table[table["estimated"] == 0]
-    name = real["treatment"].where(real["treatment"] != "", real["site"])
+    name = treatment_of(real)
     rows = [
         _score(str(treatment), str(variable), own)
         for (treatment, variable), own in real.groupby([name, real["variable"]], sort=False)
     ]
     if len(rows) > 1:
         rows += [
-            _score("all", str(variable), own)
+            _score(ALL, str(variable), own)
             for variable, own in real.groupby("variable", sort=False)
         ]
     return pd.DataFrame(rows)
@@ -77,82 +97,90 @@ def _score(treatment: str, variable: str, own: pd.DataFrame) -> dict[str, object
     }
 
 
-def conclusion(table: pd.DataFrame) -> str:
-    """What a reader has to know first, from the numbers alone."""
-    found = scores(table)
-    real = table[table["estimated"] == 0]
+def conclusion(of: Predicted, found: pd.DataFrame) -> str:
+    """What a reader has to know first, from the numbers alone.
+
+    Args:
+        of: what was predicted.
+        found: its :func:`scores`.
+    """
+    real = of.table[of.table["estimated"] == 0]
+    if real.empty:
+        return "There is no measurement to compare with: all values are estimates of the source."
     seen = int(real["fitted"].sum())
-    words = [f"{len(real)} measurements are predicted"]
-    words.append(
-        "the fit has seen none of them" if not seen else f"the fit has seen {seen} of them"
-    )
-    text = "; ".join(words) + ". "
+    none = "the fit has seen none of them" if not seen else f"the fit has seen {seen} of them"
+    said = [f"{len(real)} measurements are predicted; {none}."]
     if not checks.has_spread(real):
-        return text + "The fit has one set of parameters: there are no intervals to judge."
+        said.append("The fit has one set of parameters: there are no intervals to judge.")
+    else:
+        said += _intervals(real, found)
+    said += treatments.told(of.sides)
+    return " ".join(said)
+
+
+def _intervals(real: pd.DataFrame, found: pd.DataFrame) -> Iterator[str]:
+    """How many measurements the intervals hold, and where they are not to be believed."""
     inside = int(checks.inside(real).sum())
-    text += f"The 90 % intervals hold {inside} of them ({100 * inside / len(real):.0f} %). "
+    share = f"{100 * inside / len(real):.0f} %"
+    yield f"The 90 % intervals hold {inside} of them ({share})."
     unseen = real[~real["fitted"]]
-    if seen and len(unseen):
+    if 0 < len(unseen) < len(real):
         held = int(checks.inside(unseen).sum())
-        text += f"Of the {len(unseen)} that the fit has not seen they hold {held}. "
-    each = found[found["treatment"] != "all"]
-    judged = each[each["n"] >= FEW]
-    aside = judged[judged["coverage_90"] < 0.6]
+        yield f"Of the {len(unseen)} that the fit has not seen they hold {held}."
+    each = found[(found["treatment"] != ALL) & (found["n"] >= FEW)]
+    aside = each[each["coverage_90"] < LEAST_COVERAGE]
     if len(aside):
-        text += f"Do not believe them for {', '.join(dict.fromkeys(aside['treatment']))}. "
+        yield f"Do not believe them for {checks.listed(dict.fromkeys(aside['treatment']))}."
     elif len(real) < FEW:
-        text += "That is too few to judge intervals by. "
-    worst = max(each.to_dict("records"), key=lambda row: abs(row["bias"]) / max(row["rmse"], 1e-12))
-    if abs(worst["bias"]) > 0.8 * worst["rmse"] and worst["n"] > 2:
-        side = "above" if worst["bias"] > 0 else "below"
-        text += (
-            f"Predictions for {worst['treatment']} lie {side} what was measured nearly "
-            f"throughout, by {abs(worst['bias']):.3g} {worst['unit']} in the mean."
-        )
-    return text.strip()
+        yield "That is too few to judge intervals by."
 
 
-def write(
-    case: Case, table: pd.DataFrame, parameters: pd.DataFrame, notes: Sequence[str], folder: Path
-) -> None:
-    """Write report, tables and pictures.
+def write(case: Case, of: Predicted, folder: Path) -> str:
+    """Write report, tables and pictures, and give the conclusion.
 
     Args:
         case: what was predicted.
-        table: of predictions.
-        parameters: where each is from.
-        notes: where the case differs from that of the fit.
+        of: what came of it.
         folder: that is there.
     """
-    found, looked = scores(table), overview(case)
-    labels = {t.name: t.label or t.name for t in case.file.treatment}
+    found, looked = scores(of.table), overview(case)
+    labels, text = plots.labels_of(case), conclusion(of, found)
     figures = {
-        "predictions": plots.beside_observations(table, labels, topsoil_cm(table)),
+        "predictions": plots.beside_observations(of.table, labels, topsoil_cm(of.table)),
         "inputs": case_pictures.inputs(looked),
+        "profile": depth.figure(of.profile, labels),
     }
-    written = {n: save(f, folder / f"{n}.png") for n, f in figures.items() if f is not None}
-    tables = (table, found, parameters, looked.inputs)
-    for name, of in zip(TABLES, tables, strict=True):
-        of.to_csv(folder / f"{name}.csv", index=False)
-    differences = [html.paragraph(note) for note in notes] or [html.paragraph("Nowhere.")]
-    sections = [
-        html.section("In short", html.paragraph(conclusion(table))),
-        html.section(
-            "Measured and predicted",
-            html.figure(written["predictions"], "Bars: 50 and 90 % of the predicted "
-                        "measurements, error of measurement included"),
-            html.table(found),
-            html.paragraph("rmse and bias (predicted less measured) are in the unit of the "
-                           "quantity; coverage is the share of measurements inside of the "
-                           "intervals, which ought to be 0.5 and 0.9; log_density is the mean "
-                           "logarithm of the predictive density, the higher the better.", "note"),
+    tables = (of.table, found, of.sides, of.parameters, looked.inputs, of.profile)
+    differences = html.listing(of.notes) or html.paragraph("Nowhere.")
+
+    def sections(pictures: Pictures) -> Iterator[str]:
+        yield html.section("In short", html.paragraph(text))
+        yield _compared(of.table, found, pictures)
+        yield html.section("Residuals by treatment", treatments.page_table(of.sides))
+        yield inputs.section(looked, pictures)
+        yield depth.section(case.end_year, pictures["profile"])
+        yield html.section("Where each parameter is from", html.table(of.parameters))
+        yield html.section("Where the case differs from that of the fit", differences)
+        yield html.paragraph(str(case.path), "note")
+
+    by_name = dict(zip(TABLES, tables, strict=True))
+    pages.write(folder, f"{case.file.title}: prediction", by_name, figures, sections)
+    return text
+
+
+def _compared(table: pd.DataFrame, found: pd.DataFrame, pictures: Pictures) -> str:
+    bars = "50 and 90 % of the predicted measurements, their error included"
+    return html.section(
+        "Measured and predicted",
+        html.figure(
+            pictures["predictions"],
+            f"Bars: {bars}." if checks.has_spread(table) else "One set of parameters has no bars.",
         ),
-        html.section("Carbon inputs, t C/ha/a", html.figure(written.get("inputs"),
-                     "Carbon that enters in each year, before its fitted factor"),
-                     html.table(looked.inputs)),
-        html.section("Where each parameter is from", html.table(parameters)),
-        html.section("Where the case differs from that of the fit", *differences),
-        html.paragraph(f"{case.path}; diffsoil {metadata.version('diffsoil')}", "note"),
-    ]  # fmt: skip
-    page = html.page(f"{case.file.title}: prediction", sections)
-    (folder / "report.html").write_text(page, encoding="utf-8")
+        html.table(found.astype({"n": str})),
+        html.paragraph(
+            "rmse and bias (predicted less measured) are in the unit of the quantity; coverage is "
+            "the share of measurements inside of the intervals, which ought to be 0.5 and 0.9; "
+            "log_density is the mean logarithm of the predictive density, the higher the better.",
+            "note",
+        ),
+    )

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from importlib import metadata
 from pathlib import Path
 
 import jax
 import numpy as np
 import pandas as pd
 
-from calibration import plots, prediction
+from calibration import inputs, plots, prediction
 from calibration.observations import topsoil_cm
 from calibration.problem import Problem
 from calibration.quantities import QUANTITIES
@@ -23,17 +22,14 @@ from diffsoil.cases import Case, load_case
 from diffsoil.cases.fingerprint import case_files
 from diffsoil.cases.overview import Overview, overview
 from diffsoil.output import case_pictures
+from diffsoil.report import folder as pages
 from diffsoil.report import html
-from diffsoil.report.pictures import save
-from diffsoil.work.folder import Kind, OutputFolder
+from diffsoil.report.folder import Pictures
+from diffsoil.work.folder import OutputFolder
 
 PICTURES = ("time_line", "climate", "inputs", "priors")
 TABLES = ("inputs", "climate", "defaults", "prior_predictions")
-KIND = Kind(
-    "check",
-    "the check of a case",
-    ("report.html", *(f"{p}.png" for p in PICTURES), *(f"{t}.csv" for t in TABLES)),
-)
+KIND = pages.kind("check", "the check of a case", TABLES, PICTURES)
 
 AIR = {
     "north": "IntCal20, then the bomb curve of zone NH1 (north of some 40 degrees), to 2019",
@@ -76,7 +72,7 @@ def check_case(case: Path | str, output: Path | None = None, overwrite: bool = F
     text = "\n".join(lines(found, problem))
     if place is not None:
         with place:
-            write(found, problem, text, place.work)
+            write(found, problem, place.work)
     return text
 
 
@@ -94,7 +90,7 @@ def lines(found: Overview, problem: Problem | None) -> Iterator[str]:
     yield from _column(case)
     yield ""
     yield "Years, both included, land use, and carbon inputs (t C/ha/a)"
-    yield _table(inputs(found))
+    yield _table(inputs.table(found))
     yield ""
     yield "Climate"
     yield _table(found.climate.round(1))
@@ -138,35 +134,6 @@ def _column(case: Case) -> Iterator[str]:
     fixed = [f"{name} = {value:g}" for name, value in file.set.items()]
     if fixed:
         yield f"Set: {', '.join(fixed)}"
-
-
-def inputs(found: Overview) -> pd.DataFrame:
-    """A row for each stretch of land use: years, slow step, climate and carbon inputs."""
-    steps = found.time_line.set_index(["from", "site"])
-    sites = {t.name: t.site for t in found.case.file.treatment}
-    rows = []
-    for row in found.inputs.to_dict("records"):
-        begin, of = row["from"], row["of"]
-        key = (begin, of)
-        phase = steps.loc[key] if key in steps.index else None
-        rows.append(
-            {
-                "years": f"{begin} to {row['until']}",
-                "step": 1 if phase is None else int(phase["step_years"]),
-                "site or treatment": of if phase is not None else f"{of} ({sites.get(of, of)})",
-                "land use": row["land_use"],
-                "plants": _range(row, "plants"),
-                "manure": _range(row, "manure"),
-            }
-        )
-    return pd.DataFrame(rows)
-
-
-def _range(row: dict, kind: str) -> str:
-    mean, least, most = row[kind], row[f"{kind}_least"], row[f"{kind}_most"]
-    if most == 0:
-        return "-"
-    return f"{mean:.2f}" if most - least < 5e-3 else f"{mean:.2f} ({least:.2f} to {most:.2f})"
 
 
 def observed(problem: Problem) -> pd.DataFrame:
@@ -285,12 +252,11 @@ def prior_predictions(problem: Problem, seed: int = 0) -> pd.DataFrame:
     return prediction.table(problem, predicted, seed)
 
 
-def write(found: Overview, problem: Problem | None, text: str, folder: Path) -> None:
+def write(found: Overview, problem: Problem | None, folder: Path) -> None:
     """Write ``report.html`` and its tables and pictures.
 
     Args:
         found, problem: as for :func:`lines`.
-        text: what :func:`lines` says.
         folder: that is there.
     """
     figures = {
@@ -299,38 +265,44 @@ def write(found: Overview, problem: Problem | None, text: str, folder: Path) -> 
         "inputs": case_pictures.inputs(found),
     }
     tables = {"inputs": found.inputs, "climate": found.climate, "defaults": found.defaults}
-    labels = {t.name: t.label or t.name for t in found.case.file.treatment}
     if problem is not None:
         table = prior_predictions(problem)
+        labels = plots.labels_of(found.case)
         figures["priors"] = plots.beside_observations(table, labels, topsoil_cm(table))
         tables["prior_predictions"] = table
-    written = {n: save(f, folder / f"{n}.png") for n, f in figures.items() if f is not None}
-    for name, table in tables.items():
-        table.to_csv(folder / f"{name}.csv", index=False)
-    told = [
-        html.section("Land use", html.figure(written.get("time_line"), "Land use of each site "
-                     "through history, and of each treatment in the experiment")),
-        html.section("Carbon inputs", html.figure(written.get("inputs"), "Carbon that enters "
-                     "in each year"), html.table(inputs(found))),
-        html.section("Climate", html.figure(written.get("climate"), "Mean year of each climate"),
-                     html.table(found.climate)),
-    ]  # fmt: skip
-    if problem is not None:
-        told += [
-            html.section(
-                "What the priors say before any fit",
-                html.paragraph(
-                    f"Bands of {DRAWS} draws of the priors with the errors of measurement: 50 and "
-                    "90 %. A measurement far outside of its band says that a prior, an input or a "
-                    "unit is wrong; a band that holds everything says that the fit will decide."
-                ),
-                html.figure(written["priors"], "Measured, and predicted by the priors"),
-                html.table(observed(problem)),
-                *([html.table(named)] if len(named := procedures(problem)) else []),
+
+    def sections(pictures: Pictures) -> Iterator[str]:
+        yield html.section(
+            "Land use",
+            html.figure(
+                pictures["time_line"],
+                "Land use of each site through history, and of each treatment in the experiment.",
             ),
-            html.section("Free parameters", html.table(free(problem))),
-        ]
-    told.append(html.section("Defaults that hold", html.table(defaults(found))))
-    told.append(html.paragraph(f"diffsoil {metadata.version('diffsoil')}", "note"))
-    page = html.page(f"{found.case.file.title}: what will be done", told)
-    (folder / "report.html").write_text(page, encoding="utf-8")
+        )
+        yield inputs.section(found, pictures)
+        yield html.section(
+            "Climate",
+            html.figure(pictures["climate"], "Mean year of each climate."),
+            html.table(found.climate),
+        )
+        if problem is not None:
+            yield _priors(problem, pictures)
+            yield html.section("Free parameters", html.table(free(problem)))
+        yield html.section("Defaults that hold", html.table(defaults(found)))
+
+    title = f"{found.case.file.title}: what will be done"
+    pages.write(folder, title, tables, figures, sections)
+
+
+def _priors(problem: Problem, pictures: Pictures) -> str:
+    return html.section(
+        "What the priors say before any fit",
+        html.paragraph(
+            f"Bands of {DRAWS} draws of the priors with the errors of measurement: 50 and 90 %. A "
+            "measurement far outside of its band says that a prior, an input or a unit is wrong; "
+            "a band that holds everything says that the fit will decide."
+        ),
+        html.figure(pictures["priors"], "Measured, and predicted by the priors."),
+        html.table(observed(problem)),
+        *([html.table(named)] if len(named := procedures(problem)) else []),
+    )

@@ -6,16 +6,23 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 import jax
 import numpy as np
 import pandas as pd
 from scipy.special import logsumexp
 
-from calibration import compatibility, prediction, prediction_report, saved_fit
+from calibration import (
+    compatibility,
+    depth,
+    prediction,
+    prediction_report,
+    saved_fit,
+    treatments,
+)
 from calibration.likelihood import found_errors
 from calibration.observations import Known, read
+from calibration.prediction_report import Predicted
 from calibration.problem import Problem
 from diffsoil.cases import Case, load_case, set_parameters
 from diffsoil.cases.arrays import build
@@ -145,14 +152,6 @@ def predict(
     return _predicted(fit, read, draws, seed, say or Clock()).table
 
 
-class Predicted(NamedTuple):
-    """A prediction: the observations, where each parameter is from, and notes on the transfer."""
-
-    table: pd.DataFrame
-    parameters: pd.DataFrame
-    notes: tuple[str, ...]
-
-
 def _predicted(fit: saved_fit.Fit, case: Case, draws: int | None, seed: int, say: Say) -> Predicted:
     carried = transfer(fit, case)
     for note in carried.notes:
@@ -174,7 +173,15 @@ def _predicted(fit: saved_fit.Fit, case: Case, draws: int | None, seed: int, say
     table = prediction.table(problem, predicted, seed)
     terms = np.asarray(predicted.log_likelihood)
     table["log_density"] = logsumexp(terms, axis=0) - math.log(len(terms))
-    return Predicted(table, _origins(fit, problem, carried, x), carried.notes)
+    drawn = prediction.in_memory(predicted)
+    measured = prediction.measured_columns(problem, drawn, slice(0, len(table)), seed)
+    return Predicted(
+        table=table,
+        sides=treatments.sides(table, measured),
+        profile=depth.table(problem, drawn),
+        parameters=_origins(fit, problem, carried, x),
+        notes=carried.notes,
+    )
 
 
 def _origins(
@@ -244,8 +251,5 @@ def predict_case(
     found = saved_fit.load(fit)
     with place:
         predicted = _predicted(found, read, draws, seed, say)
-        prediction_report.write(
-            read, predicted.table, predicted.parameters, predicted.notes, place.work
-        )
-        say(prediction_report.conclusion(predicted.table))
+        say(prediction_report.write(read, predicted, place.work))
     say(f"done: open {place.path / 'report.html'}")
