@@ -14,14 +14,15 @@ import pandas as pd
 import xarray as xr
 
 from calibration import checks as checking
-from calibration.likelihood import ERROR, MEMORY, METHOD
+from calibration import conclusion, depth, inputs, plots, treatments
 from calibration.methods.reweighting import Reweighting
 from calibration.observations import topsoil_cm
 from calibration.quantities import QUANTITIES
 from calibration.store import Settings
 from diffsoil.cases import Case
+from diffsoil.cases.overview import Overview
 from diffsoil.report import html
-from diffsoil.report.html import figure, heading, number, paragraph, section
+from diffsoil.report.html import heading, number, paragraph, section
 from diffsoil.work.files import write_text
 
 
@@ -34,6 +35,7 @@ class Contents:
         table: observations with their predictive distribution.
         summary: from :func:`calibration.checks.summary`.
         checks: from :func:`calibration.checks.checks`.
+        looked: overview of the case.
         figures: PNG files by name; missing ones are left out.
         directions: from :func:`calibration.identifiability.spectrum`.
         facts: what else there is to say of the fit: costs, weights, evidence.
@@ -43,9 +45,20 @@ class Contents:
     table: pd.DataFrame
     summary: pd.DataFrame
     checks: pd.DataFrame
+    looked: Overview
     figures: Mapping[str, Path]
     directions: pd.DataFrame | None = None
     facts: Mapping[str, Any] = MappingProxyType({})
+
+    @property
+    def draws(self) -> int:
+        """Draws of the posterior."""
+        sizes = self.tree["posterior"].sizes
+        return int(sizes["chain"] * sizes["draw"])
+
+    def figure(self, name: str, caption: str) -> str:
+        """A picture with its caption; nothing where it was not drawn."""
+        return html.figure(self.figures.get(name), caption)
 
 
 def write(folder: Path, case: Case, settings: Settings, of: Contents) -> Path:
@@ -60,17 +73,21 @@ def write(folder: Path, case: Case, settings: Settings, of: Contents) -> Path:
     Returns:
         The file. Its pictures are inside it; it refers to nothing outside.
     """
+    sides = checking.sides(of.tree, of.table)
     sections = [
-        _done(case, of.table, of.tree, settings, of.facts),
+        _short(of, sides, settings),
         _checks(of.checks, settings),
-        _history(settings),
-        _fit(of.table, of.figures),
-        _learned(of.tree, of.summary, of.figures),
+        _fit(of),
+        _prediction(of),
+        _residuals(of, sides),
+        _learned(of),
         _told(of.directions),
-        _prediction(of.table, of.figures),
         _errors(of.summary, of.table),
-        _residuals(of.tree, of.figures),
+        inputs.section(of.looked, of.figures, of.summary),
+        depth.section(case.end_year, of.figures.get("profile")),
+        _done(of, settings),
         _data(case, of.table),
+        _history(settings),
         _repeat(case, settings),
     ]
     path = folder / "report.html"
@@ -81,38 +98,45 @@ def write(folder: Path, case: Case, settings: Settings, of: Contents) -> Path:
 # Sections.
 
 
-def _done(
-    case: Case,
-    table: pd.DataFrame,
-    tree: xr.DataTree,
-    settings: Settings,
-    facts: Mapping[str, Any],
-) -> str:
-    fitted, out = int(table["fitted"].sum()), int(checking.kept_out(table).sum())
-    estimated = int((table["estimated"] == 1).sum())
-    posterior = tree["posterior"]
-    chains, draws = posterior.sizes["chain"], posterior.sizes["draw"]
-    free = len(posterior.data_vars)
-    told = (
-        f"The soil column of the case {settings.case} was run from year {case.file.start_year} "
-        f"through its whole history, and {free} parameters were adjusted until its organic carbon "
-        f"met {fitted} measurements, each within its error and without leaving what was known of "
-        f"the parameters before. {out} further measurements were kept out and predicted."
+def _short(of: Contents, sides: pd.DataFrame, settings: Settings) -> str:
+    """The conclusion: what was fitted, does it fit, what is known, what not to believe."""
+    doubts = list(conclusion.doubts(of.checks))
+    verdict = conclusion.verdict(of.checks)
+    return section(
+        "In short",
+        paragraph(conclusion.fitted(of.table, of.summary, settings.reported)),
+        paragraph(conclusion.fits(of.table, sides, of.draws)),
+        paragraph(conclusion.known(of.summary, of.directions)),
+        of.figure("overview", f"{_drawn(of)} A part of the treatments; all are under Fit."),
+        paragraph(f"{verdict} What not to believe:" if doubts else verdict),
+        html.listing(doubts),
     )
-    if estimated:
-        told += f" {estimated} values that their source calls estimated were not used at all."
-    method = settings.reported
+
+
+def _drawn(of: Contents) -> str:
+    """What the lines and bands of pictures through time are."""
+    if of.draws == 1:
+        return "What is in the soil by the best set of parameters, without measurement error."
+    return (
+        "What is in the soil: median, 50 and 90 % bands of the posterior, without measurement "
+        "error."
+    )
+
+
+def _done(of: Contents, settings: Settings) -> str:
+    """How the fit was made, and of what."""
+    method, sizes = settings.reported, of.tree["posterior"].sizes
     rows = {
         "case": f"{settings.case} (SHA-256 {settings.case_sha256[:12]})",
         "method": f"{method.name}: {method.description}",
-        "posterior": f"{chains} chain(s) of {draws} draw(s)",
+        "posterior": f"{sizes['chain']} chain(s) of {sizes['draw']} draw(s)",
         **method.told(),
         "seed": str(settings.seed),
         "set by hand": ", ".join(f"{k} = {v:g}" for k, v in settings.set.items()) or "nothing",
         "version": f"diffsoil {settings.version}",
-    } | _costs(facts, settings)
+    } | _costs(of.facts, settings)
     shown = pd.DataFrame({"what": list(rows), "how": list(rows.values())})
-    return section("What was done", paragraph(told), html.table(shown), _observed(table))
+    return section("How it was done", html.table(shown), _observed(of.table))
 
 
 def _costs(facts: Mapping[str, Any], settings: Settings) -> dict[str, str]:
@@ -163,14 +187,7 @@ def _checks(checks: pd.DataFrame, settings: Settings) -> str:
     unknown = checks["value"].isna() & checks["passed"]
     state = np.where(~checks["passed"], "FAILED", np.where(unknown, "not checked", "passed"))
     kinds = np.where(~checks["passed"], "failed", np.where(unknown, "unchecked", ""))
-    failed = [str(name) for name in checks["check"][~checks["passed"]]]
-    if failed:
-        head = (
-            f"{len(failed)} of {len(checks)} checks failed: {', '.join(failed)}. Read what they "
-            "mean before using anything below."
-        )
-    else:
-        head = f"None of {len(checks)} checks failed."
+    head = conclusion.verdict(checks)
     if settings.reported.unchecked:
         head += f" {settings.reported.unchecked}"
     shown = checks[["check", "value", "threshold", "meaning"]].copy()
@@ -178,56 +195,70 @@ def _checks(checks: pd.DataFrame, settings: Settings) -> str:
     return section("Checks", paragraph(head), html.table(shown, [str(k) for k in kinds]))
 
 
-def _fit(table: pd.DataFrame, figures: Mapping[str, Path]) -> str:
-    topsoil = f"0-{topsoil_cm(table):g} cm"
+def _fit(of: Contents) -> str:
+    table, topsoil = of.table, f"0-{topsoil_cm(of.table):g} cm"
     caption = (
-        "What is in the soil: median, 50 and 90 % bands of the posterior, without measurement "
-        f"error. Where the topsoil stock was measured the line is the yearly stock of {topsoil}; "
-        "elsewhere it joins the predictions for the years of measurement, in the unit and depth "
-        "of the measurement. Bars: measured sd and the fitted error of the series together."
+        f"{_drawn(of)} Where the topsoil stock was measured the line is the yearly stock of "
+        f"{topsoil}; elsewhere it joins the predictions for the years of measurement, in the unit "
+        "and depth of the measurement. Bars: one sd of the error of a measurement, as the fit "
+        "takes it."
     )
     if (table["basis"] == "equivalent_mass").any():
         caption += (
             " Some stocks were measured in an equivalent soil mass, which the likelihood follows; "
             f"the yearly line counts {topsoil}, which can differ from it by about one percent."
         )
-    return section("Fit", figure(figures.get("fit"), caption))
+    return section("Fit", of.figure("fit", caption))
 
 
-def _learned(tree: xr.DataTree, summary: pd.DataFrame, figures: Mapping[str, Path]) -> str:
-    columns = ["mean", "sd", "q05", "q95", "prior_mean", "prior_sd", "contraction"]
-    accuracy = [c for c in ("rhat", "ess_bulk", "ess_tail") if summary[c].notna().any()]
-    shown = summary.sort_values("contraction", ascending=False)[
-        [*columns, *accuracy, "unit", "description"]
-    ].rename(columns={"q05": "5 %", "q95": "95 %", "prior_mean": "prior mean",
-                      "prior_sd": "prior sd", "rhat": "R-hat", "ess_bulk": "ESS bulk",
-                      "ess_tail": "ESS tail"})  # fmt: skip
+def _learned(of: Contents) -> str:
+    summary = of.summary.sort_values("contraction", ascending=False)
+    columns = {"mean": "mean", "sd": "sd", "q05": "5 %", "q95": "95 %", "prior_mean": "prior mean",
+               "prior_sd": "prior sd", "contraction": "contraction"}  # fmt: skip
+    shown = summary[[*columns, "unit"]].rename(columns=columns)
+    shown["unit"] = shown["unit"].replace("1", "")
     shown.insert(0, "parameter", shown.index)
     silent = set(checking.unlearned(summary))
     kinds = ["unchecked" if n in silent else "" for n in shown["parameter"]]
+    words = pd.DataFrame({"parameter": summary.index, "what it is": summary["description"]})
+    pairs = (
+        "The model parameters that the data can tell apart least: narrow ridges mean that only a "
+        "combination is known. Numbers are correlations"
+    )
+    lost = int(plots.diverging(of.tree).sum())
+    pairs += f", orange crosses the {lost} divergences." if lost else "."
     return section(
         "What the data say, and what they do not",
         paragraph(
             "Contraction is 1 - (posterior variance / prior variance): near 1 the data settle a "
-            "parameter, near 0 they leave it as it was assumed."
+            "parameter, near 0 they leave it as it was assumed, below 0 they know less after than "
+            "before."
         ),
         html.table(shown, kinds),
-        paragraph(_silence(summary)),
-        _together(tree),
-        figure(
-            figures.get("priors"), "What was assumed (grey) and what the data leave of it (blue)."
-        ),
-        figure(
-            figures.get("pairs"),
-            "The model parameters that the data can tell apart least: narrow ridges mean that "
-            "only a combination is known. Numbers are correlations, orange crosses divergences.",
-        ),
-        figure(
-            figures.get("ranks"),
+        paragraph(checking.learnt(summary)),
+        heading("What the parameters are"),
+        html.table(words),
+        _accuracy(summary),
+        _together(of.tree),
+        of.figure("priors", "What was assumed (grey) and what the data leave of it (blue)."),
+        of.figure("pairs", pairs),
+        of.figure(
+            "ranks",
             "Share of each chain's draws by their rank among all draws. Level lines mean that "
             "the chains agree.",
         ),
     )
+
+
+def _accuracy(summary: pd.DataFrame) -> str:
+    """How well the draws describe each posterior, where a method has that."""
+    names = {"rhat": "R-hat", "ess_bulk": "ESS bulk", "ess_tail": "ESS tail"}
+    there = [column for column in names if summary[column].notna().any()]
+    if not there:
+        return ""
+    shown = summary[there].rename(columns=names)
+    shown.insert(0, "parameter", shown.index)
+    return heading("Accuracy of the draws") + html.table(shown)
 
 
 def _told(directions: pd.DataFrame | None) -> str:
@@ -249,26 +280,6 @@ def _told(directions: pd.DataFrame | None) -> str:
     )
 
 
-def _silence(summary: pd.DataFrame) -> str:
-    """Which parameters the data leave open, said as a result."""
-    if summary["contraction"].isna().all():
-        return "A single set of parameters has no spread, so it cannot say what the data settle."
-    silent = checking.unlearned(summary)
-    if not silent:
-        return "The data say something about every parameter."
-    text = (
-        f"The data do not say: {', '.join(silent)}. That is a result: what is reported for them is "
-        "the assumption that went in, and predictions that hang on them are as good as it."
-    )
-    wider = [str(n) for n in summary.index[summary["contraction"] < -checking.LITTLE_LEARNED]]
-    if wider:
-        text += (
-            f" Wider than before (contraction below zero): {', '.join(wider)}. There the data "
-            "disagree with the prior, or a normal approximation does not fit."
-        )
-    return text
-
-
 def _together(tree: xr.DataTree, most: int = 8) -> str:
     pairs = checking.correlations(tree).head(most)
     if pairs.empty:
@@ -277,7 +288,8 @@ def _together(tree: xr.DataTree, most: int = 8) -> str:
     return heading("Strongest correlations") + html.table(shown)
 
 
-def _prediction(table: pd.DataFrame, figures: Mapping[str, Path]) -> str:
+def _prediction(of: Contents) -> str:
+    table = of.table
     title = "Prediction of what was kept out"
     rows = table[checking.kept_out(table)].sort_values(["series", "treatment", "year"])
     if rows.empty:
@@ -291,7 +303,7 @@ def _prediction(table: pd.DataFrame, figures: Mapping[str, Path]) -> str:
             "year": rows["year"].astype(str),
             "unit": [QUANTITIES[v].unit for v in rows["variable"]],
             "observed": rows["value"].astype(float),
-            "sd of it": rows["observed_sd"].astype(float),
+            "sd of its error": rows["error_sd"].astype(float),
             "predicted mean": rows["mean" if spread else "latent_mean"],
             "5 %": rows["q05"] if spread else np.nan,
             "95 %": rows["q95"] if spread else np.nan,
@@ -303,8 +315,8 @@ def _prediction(table: pd.DataFrame, figures: Mapping[str, Path]) -> str:
         title,
         paragraph(_verdict(rows, within, spread)),
         html.table(shown, kinds),
-        figure(
-            figures.get("kept_out"),
+        of.figure(
+            "kept_out",
             "Predictions with measurement error beside what was measured (drawn a little to the "
             "right).",
         ),
@@ -329,33 +341,45 @@ def _verdict(rows: pd.DataFrame, within: pd.Series, spread: bool) -> str:
 
 
 def _errors(summary: pd.DataFrame, table: pd.DataFrame) -> str:
-    chosen = summary[[str(n).startswith("observation.") for n in summary.index]]
-    if chosen.empty:
-        return ""
-    shown = chosen[["mean", "q05", "q95", "prior_mean", "description"]].rename(
-        columns={"q05": "5 %", "q95": "95 %", "prior_mean": "prior mean"}
-    )
-    names = [
-        str(n).removeprefix(ERROR).removeprefix(METHOD).removeprefix(MEMORY) for n in shown.index
+    """The error of each series as fit, predictions, checks and pictures have it."""
+    real, rows = table[table["estimated"] == 0], []
+    for (series, variable, words), own in real.groupby(["series", "variable", "error_model"]):
+        rows.append(
+            {
+                "series": series,
+                "quantity": f"{QUANTITIES[str(variable)].name}, {QUANTITIES[str(variable)].unit}",
+                "error model": words,
+                "fitted": str(int(own["fitted"].sum())),
+                "kept out": str(int((~own["fitted"]).sum())),
+                "measured sd": float(own["observed_sd"].mean()),
+                "sd of the error": float(own["error_sd"].mean()),
+            }
+        )
+    parts = [
+        paragraph(
+            "The error of a measurement joins the sd that its table gives and a part that the fit "
+            "finds, which holds everything that the model does not explain, not the laboratory "
+            "alone. Means over the measurements; a dash where no sd was measured."
+        ),
+        html.table(pd.DataFrame(rows)),
     ]
-    shown.insert(0, "series or method", names)
-    without = sorted(set(table["series"][checking.kept_out(table)]) - set(names))
-    text = (
-        "The error of a measurement is the published sd, where there is one, and a part that the "
-        "fit finds for each series. It holds everything that the model does not explain, not the "
-        "laboratory alone. A relative part of 0.05 is 5 %."
-    )
-    if without:
-        text += f" {', '.join(without)}: kept out, so the published sd alone."
-    parts = [paragraph(text), html.table(shown)]
-    if "error_model" in table:
-        kinds = table[["series", "variable", "error_model"]].drop_duplicates()
-        parts.append(heading("Error models") + html.table(kinds.reset_index(drop=True)))
-    return section("Observation error by series", *parts)
+    chosen = summary[[str(n).startswith(conclusion.OBSERVATION) for n in summary.index]]
+    if len(chosen):
+        shown = chosen[["mean", "q05", "q95", "prior_mean", "description"]].rename(
+            columns={"q05": "5 %", "q95": "95 %", "prior_mean": "prior mean"}
+        )
+        names = [str(n).removeprefix(conclusion.OBSERVATION) for n in shown.index]
+        shown.insert(0, "parameter", names)
+        parts += [
+            heading("What the fit finds of errors"),
+            paragraph("A relative part of 0.05 is 5 %."),
+            html.table(shown),
+        ]
+    return section("Errors of measurement", *parts)
 
 
-def _residuals(tree: xr.DataTree, figures: Mapping[str, Path]) -> str:
-    found = checking.leave_one_out(tree)
+def _residuals(of: Contents, sides: pd.DataFrame) -> str:
+    found = checking.leave_one_out(of.tree)
     if found.failure:
         text = f"Leave-one-out was not estimated: {found.failure}."
     else:
@@ -368,7 +392,11 @@ def _residuals(tree: xr.DataTree, figures: Mapping[str, Path]) -> str:
         )
     caption = "Residuals in units of the predictive sd; those of a good fit scatter around zero."
     return section(
-        "Residuals and influence", figure(figures.get("residuals"), caption), paragraph(text)
+        "Residuals and influence",
+        heading("By treatment"),
+        treatments.page_table(sides),
+        of.figure("residuals", caption),
+        paragraph(text),
     )
 
 
@@ -459,16 +487,17 @@ def _history(settings: Settings) -> str:
 
 
 def command(settings: Settings) -> str:
-    """The command line that repeats a fit."""
+    """The command line that repeats a fit, whose folder is FIT and holds all that is needed."""
     if len(settings.history) > 1:
         last, weights = settings.history[-1], Reweighting.name
-        words = ["diffsoil", "assimilate", "FIT", "--observations", last["data"][0]["file"]]
+        words = ["diffsoil", "assimilate", "BEFORE", "--observations"]
+        words.append(f"FIT/{last['data'][0]['file']}")
         if "drivers" in last:
             words += ["--drivers", "CASE"]
-        words += ["-o", "FIT2", "--method", weights if last["method"] == weights else "refit"]
+        words += ["-o", "AGAIN", "--method", weights if last["method"] == weights else "refit"]
         return shlex.join([*words, "--seed", str(settings.seed)])
     method = settings.method
-    words = ["diffsoil", "calibrate", settings.case, "-o", "FIT", "--method", method.name]
+    words = ["diffsoil", "calibrate", "FIT/case.toml", "-o", "AGAIN", "--method", method.name]
     if method.quick:
         words.append("--quick")
     for name in method.options:
@@ -484,12 +513,17 @@ def command(settings: Settings) -> str:
 def _repeat(case: Case, settings: Settings) -> str:
     starts, searches = settings.method.starts, settings.method.needs_gradients
     searched = f"; {starts} start(s) of the search for the best fit" if searches else ""
+    places = "FIT is the folder of this report, which holds the case with all that it names"
+    if len(settings.history) > 1:
+        places += ", and BEFORE that of the fit before the last data"
+        if "drivers" in settings.history[-1]:
+            places += "; CASE has the longer weather and management"
     return section(
         "How to repeat it",
         html.code(command(settings)),
         paragraph(
-            f"With diffsoil {settings.version}, the case below (SHA-256 {settings.case_sha256}) "
-            f"and seed {settings.seed}{searched}."
+            f"{places}. With diffsoil {settings.version}, the case below (SHA-256 "
+            f"{settings.case_sha256}) and seed {settings.seed}{searched}."
         ),
         html.folded("The case file", case.text),
     )

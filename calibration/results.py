@@ -20,9 +20,12 @@ import pandas as pd
 import xarray as xr
 from jaxtyping import Float
 
-from calibration import checks, identifiability, plots, prediction, report, store
+from calibration import checks, depth, identifiability, plots, prediction, report, store
 from calibration.problem import Problem
+from diffsoil.cases.overview import overview
+from diffsoil.output import case_pictures
 from diffsoil.output.attributes import discovery
+from diffsoil.report.pictures import save_all
 from diffsoil.work.files import replacing, write_json, write_netcdf, write_table
 from diffsoil.work.progress import Say
 
@@ -77,19 +80,25 @@ def write(
     directions = identifiability.spectrum(problem, mean)
     write_table(folder / "fisher.csv", directions)
     write_json(folder / "facts.json", outcome.facts)
+    looked, profile = overview(problem.case), depth.table(problem, outcome.predicted)
+    write_table(folder / "profile.csv", profile)
     with _opened(folder / "posterior.nc") as tree:
         summary = checks.summary(tree, problem.parameters, outcome.facts.get("effective"))
         write_table(folder / "summary.csv", summary, index=True)
-        more = [*outcome.checks, checks.identified(directions)]
-        results = checks.checks(tree, problem.parameters, table, wanted.reported, summary, more)
+        rows = [*outcome.checks, checks.identified(directions)]
+        results = checks.checks(tree, problem.parameters, table, wanted.reported, summary, rows)
         write_table(folder / "checks.csv", results)
-        figures = plots.all_figures(folder, tree, problem, table)
+        more = {
+            "inputs": case_pictures.inputs(looked),
+            "profile": depth.figure(profile, plots.labels_of(problem.case)),
+        }
+        figures = plots.all_figures(folder, tree, problem, table) | save_all(folder, more)
         contents = report.Contents(
-            tree, table, summary, results, figures, directions, outcome.facts
+            tree, table, summary, results, looked, figures, directions, outcome.facts
         )
         report.write(folder, problem.case, wanted, contents)
     for name in (prediction.NAME, "predicted_fine"):
-        shutil.rmtree(folder / name, ignore_errors=True)  # all of it is in posterior.nc now
+        shutil.rmtree(folder / name, ignore_errors=True)  # all of it is in the files above now
 
 
 @contextmanager

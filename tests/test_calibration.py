@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import warnings
 
 import arviz as az
@@ -13,7 +14,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from calibration import fitting, identifiability, prediction, saved_fit, store
+from calibration import depth, fitting, identifiability, prediction, report, saved_fit, store
 from calibration.methods import MAP, Laplace, nuts
 from calibration.methods import mode as approximation
 from calibration.operator import Operator
@@ -383,6 +384,25 @@ def test_a_fit_opens_in_arviz_without_our_code(fit):
     assert "observation" in picture.viz["observed_dist"]
 
 
+def test_the_command_of_a_report_names_a_case_that_is_there_with_all_its_files(fit):
+    kept = saved_fit.load(fit)
+    words = shlex.split(report.command(kept.settings))
+    again = load_case(words[words.index("calibrate") + 1].replace("FIT", str(fit)))
+    assert again.text == kept.text
+    assert again.resolve("observations.csv").parent == fit
+
+
+def test_the_pools_of_a_profile_add_up_to_the_stock_of_the_topsoil(fit):
+    found = pd.read_csv(fit / "profile.csv")
+    by_pool = found[found["pool"] != depth.ALL].groupby(["treatment", "upper_cm"])["mean"].sum()
+    every = found[found["pool"] == depth.ALL].set_index(["treatment", "upper_cm"])["mean"]
+    np.testing.assert_allclose(by_pool[every.index], every, rtol=1e-9)
+    last = store.read_posterior(fit)["posterior_predictive"]["topsoil"].isel(year=-1)
+    stock = float(last.sel(treatment="manured").mean())  # 25 cm are two and a half layers
+    layers = every.loc["manured"].sort_index().to_numpy()
+    assert layers[:2].sum() + layers[2] / 2 == pytest.approx(stock, rel=1e-9)
+
+
 def test_an_existing_fit_is_neither_overwritten_nor_touched_unasked(case, fit):
     before = {p.name: p.stat().st_mtime_ns for p in fit.iterdir()}
     with pytest.raises(InputError, match="exists already"):
@@ -448,7 +468,7 @@ def test_a_prediction_as_a_folder_is_scored_by_treatment_and_tells_its_parameter
     assert set(parameters.loc[list(fitted_names(fit)), "from"]) == {"fit"}
     page = (folder / "report.html").read_text()
     assert f"The 90 % intervals hold {inside_all(table)} of them" in page
-    assert page.count("<img") == 2
+    assert page.count("<img") == 3
 
 
 def fitted_names(fit) -> list[str]:

@@ -16,6 +16,7 @@ from calibration import checks, plots, report, store
 from calibration.methods import MAP, NUTS, Laplace
 from diffsoil.cases import Case, load_case
 from diffsoil.cases.fingerprint import checksum
+from diffsoil.cases.overview import overview
 from diffsoil.report import pictures
 from tests import tiny_case
 from tests.test_checks import YEARS, fake_table, fake_tree, parameters
@@ -56,7 +57,8 @@ def made(
     summary = checks.summary(tree, parameters())
     found = checks.checks(tree, parameters(), table, dataclasses.replace(wanted.method, quick=True))
     figures = plots.draw(folder, tree, parameters(), table, LABELS) if drawn else {}
-    path = report.write(folder, case, wanted, report.Contents(tree, table, summary, found, figures))
+    contents = report.Contents(tree, table, summary, found, overview(case), figures)
+    path = report.write(folder, case, wanted, contents)
     return path.read_text(encoding="utf-8"), found, figures
 
 
@@ -82,7 +84,7 @@ def test_every_picture_is_drawn_and_nothing_else_is_left(full: Any) -> None:
 def test_a_report_is_one_file_without_references_to_anything_outside(full: Any) -> None:
     text, _, figures = full
     sources = re.findall(r'(?:src|href)\s*=\s*"([^"]{0,30})', text)
-    assert len(sources) == len(figures) - 1  # the overview is for other pages
+    assert len(sources) == len(figures)
     assert all(s.startswith("data:image/png;base64,") for s in sources)
     assert not re.search(r"<script|<link|<iframe|@import|url\(", text)
 
@@ -92,7 +94,7 @@ def test_a_report_contains_every_check_and_its_meaning(full: Any) -> None:
     for _, row in found.iterrows():
         assert escape(row["check"]) in text
         assert escape(row["meaning"]) in text
-    assert text.index("<h2>Checks") < text.index("<h2>Fit")
+    assert text.index("<h2>In short") < text.index("<h2>Checks") < text.index("<h2>Fit")
 
 
 def test_a_failed_check_is_marked_and_counted(case: Case, tmp_path: Path) -> None:
@@ -100,8 +102,11 @@ def test_a_failed_check_is_marked_and_counted(case: Case, tmp_path: Path) -> Non
     text, found, _ = made(tmp_path, case, table)
     failed = found[~found["passed"]]
     assert len(failed)
-    assert f"{len(failed)} of {len(found)} checks failed" in text
+    made_of = int((found["value"].notna() | ~found["passed"]).sum())
+    assert text.count(f"{len(failed)} of {made_of} checks failed") == 2
     assert text.count('<tr class="failed"><td>residual') == len(failed)
+    for _, row in failed.iterrows():
+        assert f"<li>{escape(row['check'])}: {escape(row['meaning'])}</li>" in text
 
 
 def test_a_report_states_misses_of_kept_out_observations_plainly(
@@ -117,8 +122,8 @@ def test_a_report_states_misses_of_kept_out_observations_plainly(
 def test_a_report_says_how_to_repeat_the_fit(full: Any, case: Case) -> None:
     text, _, _ = full
     assert (
-        "diffsoil calibrate tiny -o FIT --method nuts --chains 2 --warmup 75 --draws 300 "
-        "--seed 7 --set carbon.k_rpm=0.25"
+        "diffsoil calibrate FIT/case.toml -o AGAIN --method nuts --chains 2 --warmup 75 "
+        "--draws 300 --seed 7 --set carbon.k_rpm=0.25"
     ) in text
     assert "diffsoil 9.9" in text
     assert escape(case.text) in text
@@ -127,7 +132,7 @@ def test_a_report_says_how_to_repeat_the_fit(full: Any, case: Case) -> None:
 def test_the_command_of_a_quick_fit_says_quick(case: Case) -> None:
     quick = settings(case, method=Laplace(quick=True), set={})
     assert report.command(quick) == (
-        "diffsoil calibrate tiny -o FIT --method laplace --quick --seed 7"
+        "diffsoil calibrate FIT/case.toml -o AGAIN --method laplace --quick --seed 7"
     )
 
 
@@ -145,6 +150,31 @@ def test_a_one_draw_tree_gets_a_report(case: Case, tmp_path: Path) -> None:
     assert "not checked" in text
     assert "A single set of parameters has no spread" in text
     assert "nothing is said about misses" in text
+
+
+def test_crosses_are_spoken_of_where_there_are_divergences_only(
+    case: Case, full: Any, tmp_path: Path
+) -> None:
+    said = "orange crosses the 3 divergences"
+    table = fake_table()
+    tree = fake_tree(table)
+    tree["sample_stats"]["diverging"].data[0, :3] = True
+    assert plots.diverging(tree).sum() == 3
+    assert plots.diverging(fake_tree(table)).sum() == 0
+    assert "crosses" not in full[0]
+    summary = checks.summary(tree, parameters())
+    figures = plots.draw(tmp_path, tree, parameters(), table, LABELS)
+    found = checks.checks(tree, parameters(), table, NUTS(quick=True))
+    contents = report.Contents(tree, table, summary, found, overview(case), figures)
+    page = report.write(tmp_path, case, settings(case), contents)
+    assert said in page.read_text(encoding="utf-8")
+
+
+def test_a_series_has_one_error_in_a_report(full: Any) -> None:
+    text, _, _ = full
+    assert "published sd alone" not in text
+    errors = text.split("<h2>Errors of measurement")[1].split("<h2>")[0]
+    assert errors.count("<td>forest</td>") == 1
 
 
 def test_one_chain_has_no_ranks(tmp_path: Path) -> None:
@@ -176,16 +206,15 @@ def test_a_treatment_measured_in_two_ways_has_two_panels() -> None:
 
 
 def test_values_of_a_method_with_a_fitted_factor_are_drawn_on_the_scale_of_the_soil() -> None:
-    table = fake_table().assign(method="wet", observed_sd=1.0)
+    table = fake_table().assign(method="wet", error_sd=2.0)
     tree = fake_tree(table)
     posterior = tree["posterior"].to_dataset()
     shape = posterior["manure.factor"].shape
-    for name, value in (("method_factor.wet", 0.8), ("error.field", 0.1)):
-        posterior[f"observation.{name}"] = (("chain", "draw"), np.full(shape, value))
+    posterior["observation.method_factor.wet"] = (("chain", "draw"), np.full(shape, 0.8))
     tree["posterior"] = type(tree)(posterior)
     found = plots._measured(tree, table.iloc[:1].assign(value=20.0))
     assert found["value"].item() == pytest.approx(25.0)
-    assert found["error"].item() == pytest.approx(np.hypot(1.25, 2.5))
+    assert found["error"].item() == pytest.approx(2.5)
 
 
 def test_a_picture_that_fails_leaves_no_file(tmp_path: Path) -> None:

@@ -21,9 +21,9 @@ from sphinx.util.docutils import SphinxDirective
 
 import diffsoil
 from calibration import checks as fit_checks
-from calibration.methods.importance import LEAST_EFFECTIVE
-from calibration import observations
+from calibration import observations, treatments
 from calibration.methods import METHODS
+from calibration.methods.importance import LEAST_EFFECTIVE
 from calibration.noise import NOISE
 from calibration.quantities import QUANTITIES
 from calibration.twin.scenario import ScenarioFile
@@ -340,11 +340,12 @@ FIT = Path(__file__).parents[1] / "tutorial" / "_run" / "first_fit" / "fit"
 INPUTS_OF_A_FIT = ("case.toml", "climate", "management.csv", "observations.csv")
 
 FILES = {
-    "report.html": "all of the below for a colleague: checks, fit, parameters, prediction",
+    "report.html": "all of the below for a colleague, the conclusion first",
     "checks.csv": "whether the sampler worked, the model fits, and what the data do not say",
     "summary.csv": "each parameter: posterior, prior, contraction, R-hat, effective draws",
     "predictions.csv": "each observation with its predictive distribution",
     "posterior.nc": "all draws, with prior, predictions and log likelihood (ArviZ DataTree)",
+    "profile.csv": "carbon of each layer by treatment and pool at the end of the case",
     "fisher.csv": "which combinations of parameters the observations determine",
     "fit.json": "how the fit was made: program version, options, checksums, history",
     "facts.json": "numbers of the method, such as gradients and seconds",
@@ -355,6 +356,8 @@ FILES = {
     "residuals.png": "residuals by year and series",
     "priors.png": "prior and posterior of each parameter",
     "pairs.png": "pairs of parameters",
+    "inputs.png": "carbon that enters each treatment by year",
+    "profile.png": "carbon by depth and pool of each treatment at the end",
 }
 """Files of a fit, besides its case and the files that the case names."""
 
@@ -417,9 +420,14 @@ CHECKS: dict[str, tuple[str, str]] = {
         f"within {fit_checks.CHANCE:g} standard errors of 0",
         "The model misses a slow change or an offset; limits of parameters are too narrow.",
     ),
+    "residuals on one side": (
+        f"errors alone do that with a probability of {treatments.RARE:g} or more",
+        "A treatment lies above or below its prediction more than errors explain.",
+    ),
     "contraction (for information)": (
-        f"never fails; names what is below {fit_checks.LITTLE_LEARNED:g}",
-        "The data say nothing about these parameters: their posterior is their prior.",
+        f"never fails; names what is below {fit_checks.LITTLE_LEARNED:g}, and apart from that "
+        f"what is below -{fit_checks.LITTLE_LEARNED:g}",
+        "The data say next to nothing about these parameters, or less is known than before.",
     ),
     "prior sensitivity (for information)": (
         f"never fails; names what is above {fit_checks.SENSITIVE:g}",
