@@ -223,8 +223,8 @@ class Findings:
     """What a fit of many profiles found.
 
     ``draws`` are those of each variant and ``comparison`` has one row a variant; ``variant`` is
-    the one whose predictions are drawn. ``withheld``, ``scores`` and ``direct`` are empty where
-    nothing was withheld or sampled on the column itself.
+    the one whose predictions are drawn. Profiles were withheld in ``folds`` parts; ``withheld``,
+    ``scores`` and ``direct`` are empty where nothing was withheld or sampled on the column itself.
     """
 
     sites: Sites
@@ -234,6 +234,7 @@ class Findings:
     comparison: pd.DataFrame
     withheld: pd.DataFrame
     scores: pd.DataFrame
+    folds: int
     direct: pd.DataFrame
 
 
@@ -270,7 +271,7 @@ def write(folder: Path, found: Findings) -> None:
                 pictures["profiles"], f"SOC of the fitted profiles, variant '{found.variant}'."
             ),
         ),
-        _withheld_section(pictures.get("withheld"), found.scores),
+        _withheld_section(pictures.get("withheld"), found.scores, found.folds),
         html.section(
             "Can it be trusted?",
             html.paragraph(
@@ -287,14 +288,15 @@ def write(folder: Path, found: Findings) -> None:
     write_text(folder / "report.html", page)
 
 
-def _withheld_section(picture: Path | None, scores: pd.DataFrame) -> str:
+def _withheld_section(picture: Path | None, scores: pd.DataFrame, folds: int) -> str:
     if not len(scores):
         return ""
     return html.section(
         "Profiles that were withheld",
         html.paragraph(
-            "Profiles were left out a fifth at a time and predicted from soil, climate and land "
-            "cover alone; their plant input is drawn from the distribution over profiles."
+            f"Profiles were left out in {folds} parts, one after another, and predicted from "
+            "soil, climate and land cover alone; their plant input is drawn from the distribution "
+            "over profiles."
         ),
         html.table(scores),
         html.figure(picture, "Withheld profiles."),

@@ -185,7 +185,15 @@ class Study:
         self.write_posterior(main, emulator, draws)
         self.summarise(draws)
         found = many_sites_report.Findings(
-            self.sites, self.model, main, draws, comparison, withheld, summary, pd.DataFrame()
+            self.sites,
+            self.model,
+            main,
+            draws,
+            comparison,
+            withheld,
+            summary,
+            self.sizes.folds,
+            direct=pd.DataFrame(),
         )
         many_sites_report.write(self.folder, found)
         self.say(f"report: {self.folder / 'report.html'}")
