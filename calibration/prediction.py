@@ -158,9 +158,7 @@ def table(problem: Problem, prediction: Prediction | Predicted, seed: int) -> pd
     (``latent_``), the mean measurement error ``error_sd`` and the ``error_model`` in words to the
     columns of the observation file.
     """
-    draws = prediction if isinstance(prediction, Predicted) else in_memory(prediction)
-    if len(draws) == 1:  # a best fit alone: its measurement error still spreads
-        draws = draws.taken(np.zeros(ERROR_DRAWS, int))
+    draws = _spread(prediction if isinstance(prediction, Predicted) else in_memory(prediction))
     count = len(problem.table)
     width = max(1, AT_ONCE // len(draws))
     if width >= count:
@@ -175,6 +173,23 @@ def table(problem: Problem, prediction: Prediction | Predicted, seed: int) -> pd
     observed = observed.rename(columns={"sd": "observed_sd"})
     observed["error_model"] = list(problem.errors.texts)
     return pd.concat([observed, pd.DataFrame(columns, index=observed.index)], axis=1)
+
+
+def _spread(draws: Predicted) -> Predicted:
+    """The same draws; a best fit alone many times, for its measurement error still spreads."""
+    return draws.taken(np.zeros(ERROR_DRAWS, int)) if len(draws) == 1 else draws
+
+
+def errors(problem: Problem, predicted: Predicted, seed: int) -> Float[np.ndarray, "draw obs"]:
+    """Draws of how far a measurement lies from its prediction.
+
+    What was fitted has its error of measurement alone, for the parameters have been fitted to it;
+    what was not has the spread of the parameters besides.
+    """
+    draws = _spread(predicted)
+    measured = measured_columns(problem, draws, slice(0, len(problem.table)), seed)
+    known = problem.table["fitted"].to_numpy()
+    return measured - np.where(known, draws.rows("expected"), measured.mean(axis=0))
 
 
 def _described(

@@ -35,6 +35,7 @@ class Contents:
         table: observations with their predictive distribution.
         summary: from :func:`calibration.checks.summary`.
         checks: from :func:`calibration.checks.checks`.
+        sides: from :func:`calibration.treatments.sides`.
         looked: overview of the case.
         figures: PNG files by name; missing ones are left out.
         directions: from :func:`calibration.identifiability.spectrum`.
@@ -45,6 +46,7 @@ class Contents:
     table: pd.DataFrame
     summary: pd.DataFrame
     checks: pd.DataFrame
+    sides: pd.DataFrame
     looked: Overview
     figures: Mapping[str, Path]
     directions: pd.DataFrame | None = None
@@ -73,13 +75,12 @@ def write(folder: Path, case: Case, settings: Settings, of: Contents) -> Path:
     Returns:
         The file. Its pictures are inside it; it refers to nothing outside.
     """
-    sides = checking.sides(of.tree, of.table)
     sections = [
-        _short(of, sides, settings),
+        _short(of, case, settings),
         _checks(of.checks, settings),
         _fit(of),
         _prediction(of),
-        _residuals(of, sides),
+        _residuals(of),
         _learned(of),
         _told(of.directions),
         _errors(of.summary, of.table),
@@ -98,16 +99,19 @@ def write(folder: Path, case: Case, settings: Settings, of: Contents) -> Path:
 # Sections.
 
 
-def _short(of: Contents, sides: pd.DataFrame, settings: Settings) -> str:
+def _short(of: Contents, case: Case, settings: Settings) -> str:
     """The conclusion: what was fitted, does it fit, what is known, what not to believe."""
     doubts = list(conclusion.doubts(of.checks))
     verdict = conclusion.verdict(of.checks)
+    shown = sum(t.overview for t in case.file.treatment) or plots.FEW
+    some = shown < of.tree["posterior_predictive"].sizes["treatment"]
+    part = " A part of the treatments; all are under Fit." if some else ""
     return section(
         "In short",
         paragraph(conclusion.fitted(of.table, of.summary, settings.reported)),
-        paragraph(conclusion.fits(of.table, sides, of.draws)),
+        paragraph(conclusion.fits(of.table, of.sides, of.draws)),
         paragraph(conclusion.known(of.summary, of.directions)),
-        of.figure("overview", f"{_drawn(of)} A part of the treatments; all are under Fit."),
+        of.figure("overview", f"{_drawn(of)}{part}"),
         paragraph(f"{verdict} What not to believe:" if doubts else verdict),
         html.listing(doubts),
     )
@@ -378,7 +382,7 @@ def _errors(summary: pd.DataFrame, table: pd.DataFrame) -> str:
     return section("Errors of measurement", *parts)
 
 
-def _residuals(of: Contents, sides: pd.DataFrame) -> str:
+def _residuals(of: Contents) -> str:
     found = checking.leave_one_out(of.tree)
     if found.failure:
         text = f"Leave-one-out was not estimated: {found.failure}."
@@ -394,7 +398,7 @@ def _residuals(of: Contents, sides: pd.DataFrame) -> str:
     return section(
         "Residuals and influence",
         heading("By treatment"),
-        treatments.page_table(sides),
+        treatments.page_table(of.sides),
         of.figure("residuals", caption),
         paragraph(text),
     )

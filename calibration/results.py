@@ -20,7 +20,16 @@ import pandas as pd
 import xarray as xr
 from jaxtyping import Float
 
-from calibration import checks, depth, identifiability, plots, prediction, report, store
+from calibration import (
+    checks,
+    depth,
+    identifiability,
+    plots,
+    prediction,
+    report,
+    store,
+    treatments,
+)
 from calibration.problem import Problem
 from diffsoil.cases.overview import overview
 from diffsoil.output import case_pictures
@@ -82,10 +91,11 @@ def write(
     write_json(folder / "facts.json", outcome.facts)
     looked, profile = overview(problem.case), depth.table(problem, outcome.predicted)
     write_table(folder / "profile.csv", profile)
+    sides = treatments.sides(table, prediction.errors(problem, outcome.predicted, wanted.seed))
     with _opened(folder / "posterior.nc") as tree:
         summary = checks.summary(tree, problem.parameters, outcome.facts.get("effective"))
         write_table(folder / "summary.csv", summary, index=True)
-        rows = [*outcome.checks, checks.identified(directions)]
+        rows = [*outcome.checks, checks.identified(directions), *checks.one_sided(sides)]
         results = checks.checks(tree, problem.parameters, table, wanted.reported, summary, rows)
         write_table(folder / "checks.csv", results)
         more = {
@@ -94,7 +104,7 @@ def write(
         }
         figures = plots.all_figures(folder, tree, problem, table) | save_all(folder, more)
         contents = report.Contents(
-            tree, table, summary, results, looked, figures, directions, outcome.facts
+            tree, table, summary, results, sides, looked, figures, directions, outcome.facts
         )
         report.write(folder, problem.case, wanted, contents)
     for name in (prediction.NAME, "predicted_fine"):

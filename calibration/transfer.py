@@ -174,10 +174,9 @@ def _predicted(fit: saved_fit.Fit, case: Case, draws: int | None, seed: int, say
     terms = np.asarray(predicted.log_likelihood)
     table["log_density"] = logsumexp(terms, axis=0) - math.log(len(terms))
     drawn = prediction.in_memory(predicted)
-    measured = prediction.measured_columns(problem, drawn, slice(0, len(table)), seed)
     return Predicted(
         table=table,
-        sides=treatments.sides(table, measured),
+        sides=treatments.sides(table, prediction.errors(problem, drawn, seed)),
         profile=depth.table(problem, drawn),
         parameters=_origins(fit, problem, carried, x),
         notes=carried.notes,

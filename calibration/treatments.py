@@ -1,9 +1,8 @@
 """Residuals of each treatment: how many lie on which side, and how often errors alone do that.
 
 A series pools its treatments, so one of them may lie aside all the time while the others make up
-for it. Errors of a treatment are not independent: its predictions move together with the
-parameters, and the case may say that its errors remember the year before. Draws of what would be
-measured have both.
+for it. Errors of a treatment need not be independent: the case may say that they remember the year
+before, and what was not fitted moves together with the parameters. Draws of the errors have both.
 """
 
 from __future__ import annotations
@@ -32,18 +31,19 @@ TRIALS = 4000
 COLUMNS = ["treatment", "variable", "unit", "fitted", "n", "above", "bias", "probability"]
 
 
-def sides(table: pd.DataFrame, draws: Float[np.ndarray, "draw obs"]) -> pd.DataFrame:
+def sides(table: pd.DataFrame, errors: Float[np.ndarray, "draw obs"]) -> pd.DataFrame:
     """On which side of the prediction the measurements of each treatment lie.
 
     Args:
         table: observations with their predictive distribution.
-        draws: of what would be measured, in the order of the table.
+        errors: draws of how far measurements lie from their predictions, see
+            :func:`calibration.prediction.errors`.
 
     Returns:
         A row for each treatment and variable, fitted and kept-out measurements apart. ``above``
         counts measurements above the predicted median, ``bias`` is the mean of measured less
-        predicted in the unit. ``probability`` is that errors, as correlated as the draws have
-        them, bring so many on one side or so large a mean of standardised residuals; NaN where
+        predicted in the unit. ``probability`` is that errors, as correlated as the draws
+        are, bring so many on one side or so large a mean of standardised residuals; NaN where
         measurements or draws are too few to say.
     """
     real = (table["estimated"] == 0).to_numpy()
@@ -53,7 +53,7 @@ def sides(table: pd.DataFrame, draws: Float[np.ndarray, "draw obs"]) -> pd.DataF
     for (name, variable, fitted), own in place.groupby([k[real] for k in keys], sort=False):
         part = table.iloc[own.to_numpy()]
         above = int((part["value"] > part["q50"]).sum())
-        known = len(part) >= FEWEST and len(draws) >= FEWEST_DRAWS and (part["sd"] > 0).all()
+        known = len(part) >= FEWEST and len(errors) >= FEWEST_DRAWS
         rows.append(
             {
                 "treatment": str(name),
@@ -63,21 +63,21 @@ def sides(table: pd.DataFrame, draws: Float[np.ndarray, "draw obs"]) -> pd.DataF
                 "n": len(part),
                 "above": above,
                 "bias": float((part["value"] - part["mean"]).mean()),
-                "probability": _probability(part, above, draws[:, own]) if known else np.nan,
+                "probability": _probability(part, above, errors[:, own]) if known else np.nan,
             }
         )
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _probability(part: pd.DataFrame, above: int, draws: Float[np.ndarray, "draw some"]) -> float:
+def _probability(part: pd.DataFrame, above: int, errors: Float[np.ndarray, "draw some"]) -> float:
     """Twice the smaller of the probabilities of the side and of the mean, for two are asked for."""
     count = len(part)
-    away = draws - draws.mean(axis=0)
-    together = away / np.maximum(away.std(axis=0), 1e-300)
-    residual = ((part["value"] - part["mean"]) / part["sd"]).to_numpy(float)
+    scale = np.maximum(errors.std(axis=0), 1e-300)
+    together = (errors - errors.mean(axis=0)) / scale
+    residual = (part["value"] - part["mean"]).to_numpy(float) / scale
     width = np.sqrt(max(np.mean(together.mean(axis=1) ** 2), 1e-12))
     of_mean = 2.0 * norm.sf(abs(residual.mean()) / width)
-    mixed = np.random.default_rng(0).standard_normal((TRIALS, len(draws))) @ together
+    mixed = np.random.default_rng(0).standard_normal((TRIALS, len(errors))) @ together
     counted = (mixed > 0).sum(axis=1)
     most = max(above, count - above)
     of_side = (1 + (np.maximum(counted, count - counted) >= most).sum()) / (1 + TRIALS)
@@ -99,11 +99,12 @@ def meaning(row: pd.Series) -> str:
     )
     if np.isnan(row["probability"]):
         return f"{said}; too few measurements or draws to say whether errors do that"
+    cause = "errors alone do" if row["fitted"] else "errors and the spread of the parameters do"
     often = f"{row['probability']:.2g}" if row["probability"] >= 0.001 else "less than 0.001"
     if row["probability"] >= RARE:
-        return f"{said}; errors alone do that with a probability of {often}"
+        return f"{said}; {cause} that with a probability of {often}"
     return (
-        f"{said}; errors alone do that with a probability of {often}: something that acts on this "
+        f"{said}; {cause} that with a probability of {often}: something that acts on this "
         "treatment is missing or wrong, or its errors go together more than the fit takes them to"
     )
 
@@ -131,8 +132,9 @@ def page_table(found: pd.DataFrame) -> str:
     kinds = np.where(found["probability"].isna(), "unchecked", kinds)
     return html.table(shown, [str(kind) for kind in kinds]) + html.paragraph(
         "Probability: of so many measurements on one side of the predicted median, or so large a "
-        "mean of residuals in units of the predictive sd, by errors alone, which go together as "
-        f"the draws of the prediction do. Marked: below {RARE:g}. A dash: fewer than {FEWEST} "
-        f"measurements, or fewer than {FEWEST_DRAWS} draws.",
+        "mean of residuals in units of their sd, by errors alone, and for what was kept out by the "
+        "spread of the parameters besides; errors go together as the fit takes them to. Marked: "
+        f"below {RARE:g}. A dash: fewer than {FEWEST} measurements, or fewer than {FEWEST_DRAWS} "
+        "draws.",
         "note",
     )

@@ -12,7 +12,7 @@ from calibration.prediction_report import Predicted, scores
 from calibration.prediction_report import conclusion as of_prediction
 from tests.test_checks import YEARS, fake_table, fake_tree, result, run
 
-INDEPENDENT = np.random.default_rng(0).normal(20.0, 1.0, (400, 3 * len(YEARS)))
+INDEPENDENT = np.random.default_rng(0).normal(0.0, 1.0, (400, 3 * len(YEARS)))
 
 
 def described(**contraction: float) -> pd.DataFrame:
@@ -54,10 +54,10 @@ def test_bands_that_hold_everything_do_not_hide_a_treatment_on_one_side() -> Non
 
 def test_a_side_that_errors_explain_is_told_with_its_probability() -> None:
     table = fake_table(np.full(len(YEARS), 0.4))
-    together = np.repeat(20.0 + np.random.default_rng(1).normal(size=(400, 1)), len(table), axis=1)
+    together = np.repeat(np.random.default_rng(1).normal(size=(400, 1)), len(table), axis=1)
     said = conclusion.fits(table, treatments.sides(table, together), 400)
-    assert "wild: 12 of 12 above" in said
-    assert "errors alone do that with a probability of" in said
+    assert "wild: 12 of 12 above the predicted median" in said
+    assert "errors and the spread of the parameters do that with a probability of" in said
     assert "missing or wrong" not in said
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from markupsafe import escape
 
-from calibration import checks, plots, report, store
+from calibration import checks, plots, report, store, treatments
 from calibration.methods import MAP, NUTS, Laplace
 from diffsoil.cases import Case, load_case
 from diffsoil.cases.fingerprint import checksum
@@ -42,6 +42,10 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
     return load_case(tiny_case.write(tmp_path_factory.mktemp("tiny")))
 
 
+def sides(table: pd.DataFrame) -> pd.DataFrame:
+    return treatments.sides(table, np.random.default_rng(2).normal(size=(300, len(table))))
+
+
 def made(
     folder: Path,
     case: Case,
@@ -57,7 +61,7 @@ def made(
     summary = checks.summary(tree, parameters())
     found = checks.checks(tree, parameters(), table, dataclasses.replace(wanted.method, quick=True))
     figures = plots.draw(folder, tree, parameters(), table, LABELS) if drawn else {}
-    contents = report.Contents(tree, table, summary, found, overview(case), figures)
+    contents = report.Contents(tree, table, summary, found, sides(table), overview(case), figures)
     path = report.write(folder, case, wanted, contents)
     return path.read_text(encoding="utf-8"), found, figures
 
@@ -165,7 +169,7 @@ def test_crosses_are_spoken_of_where_there_are_divergences_only(
     summary = checks.summary(tree, parameters())
     figures = plots.draw(tmp_path, tree, parameters(), table, LABELS)
     found = checks.checks(tree, parameters(), table, NUTS(quick=True))
-    contents = report.Contents(tree, table, summary, found, overview(case), figures)
+    contents = report.Contents(tree, table, summary, found, sides(table), overview(case), figures)
     page = report.write(tmp_path, case, settings(case), contents)
     assert said in page.read_text(encoding="utf-8")
 
