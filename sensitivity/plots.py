@@ -337,7 +337,7 @@ def limiting(own: pd.DataFrame, title: str) -> Figure | None:
     depths = list(dict.fromkeys(own["depth"]))
     figure = Figure(figsize=(9.0, 1.3 + 2.0 * len(depths)), layout="constrained")
     axes = figure.subplots(len(depths), 1, sharex=True, squeeze=False)[:, 0]
-    limits = list(dict.fromkeys(own["ruler"]))
+    limits = list(dict.fromkeys(own.loc[own["share"] > 0, "ruler"]))
     words, colours = zip(*(look(name) for name in limits), strict=True)
     for ax, depth in zip(axes, depths, strict=True):
         table = own[own["depth"] == depth].pivot_table(

@@ -138,7 +138,7 @@ def what_matters(indices: pd.DataFrame) -> pd.DataFrame:
         ]
         told = ", ".join(names) or "nothing: the output is constant or could not be judged"
         rows.append({"case": case, "output": at(output, year),
-                     "by": f"{NAMES.get(method, '–')} ({PRIMARY.get(method, '–')})",
+                     "by": f"{NAMES[method]} ({PRIMARY[method]})" if method in NAMES else "–",
                      "what matters": told})  # fmt: skip
     return pd.DataFrame(rows)
 
