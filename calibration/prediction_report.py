@@ -123,6 +123,8 @@ def _intervals(real: pd.DataFrame, found: pd.DataFrame) -> Iterator[str]:
     inside = int(checks.inside(real).sum())
     share = f"{100 * inside / len(real):.0f} %"
     yield f"The 90 % intervals hold {inside} of them ({share})."
+    if inside < checks.least_coverage(len(real)) * len(real):
+        yield "That is fewer than chance allows: they claim more than the fit knows."
     unseen = real[~real["fitted"]]
     if 0 < len(unseen) < len(real):
         held = int(checks.inside(unseen).sum())

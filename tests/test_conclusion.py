@@ -121,6 +121,13 @@ def test_a_treatment_measured_once_does_not_hide_one_that_is_aside() -> None:
     assert "single" not in said
 
 
+def test_intervals_that_miss_too_often_are_not_to_be_believed() -> None:
+    said = "fewer than chance allows"
+    table = fake_table()
+    assert said not in predicted(table)
+    assert said in predicted(table.assign(q05=19.9, q95=20.1))
+
+
 def test_a_prediction_of_estimates_alone_is_not_said_to_lack_draws() -> None:
     said = predicted(fake_table().assign(estimated=1, fitted=False))
     assert "no measurement to compare with" in said
