@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from cyclopts.completion.detect import ShellDetectionError
 
 from diffsoil import cli, io
-from diffsoil.cli import model, options
+from diffsoil.cli import machine, model, options
 from diffsoil.cli.options import Case, app
 
 COMMANDS = ["rothc", "parameters", "cases", "simulate", "calibrate", "predict", "plot", "benchmark"]
@@ -51,7 +52,7 @@ def test_python_m_diffsoil_shows_the_version():
     done = subprocess.run(
         [sys.executable, "-m", "diffsoil", "--version"], capture_output=True, text=True, check=True
     )
-    assert done.stdout.strip() == "0.1.0"
+    assert done.stdout.strip() == metadata.version("diffsoil")
 
 
 def test_help_loads_no_packages_of_the_commands():
@@ -207,7 +208,7 @@ def test_bug_says_what_to_report(monkeypatch, capsys):
     *trace, last = capsys.readouterr().err.splitlines()
     assert "ZeroDivisionError: a bug" in trace
     assert "please report" in last
-    assert "diffsoil cases (diffsoil 0.1.0, jax" in last
+    assert f"diffsoil cases (diffsoil {metadata.version('diffsoil')}, jax" in last
 
 
 def test_terminated_as_interrupted_with_its_own_exit_code(monkeypatch, capsys):
@@ -316,6 +317,29 @@ def test_the_doctor_tells_what_a_report_of_a_fault_needs(capsys):
     assert said["jax"] == metadata.version("jax")
     assert said["devices"].startswith("cpu")
     assert said["float64"] == "yes"
+
+
+def test_the_shell_completes_commands_and_options_from_the_file_that_is_installed(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cli.main(["--install-completion", "--shell", "bash"]) == 0
+    path = Path(capsys.readouterr().out.partition(":")[0])
+    assert [p for p in tmp_path.rglob("*") if p.is_file()] == [path]
+    for words, expected in (("cali", "calibrate"), ("calibrate x --me", "--method")):
+        last = len(words.split())
+        press_tab = f"COMP_WORDS=(diffsoil {words}); COMP_CWORD={last}; _diffsoil"
+        script = f'source {path}; {press_tab}; printf "%s\\n" "${{COMPREPLY[@]}}"'
+        done = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
+        assert expected in done.stdout.split(), done.stderr
+
+
+def test_a_shell_that_is_not_known_has_to_be_named(monkeypatch, capsys):
+    def unknown():
+        raise ShellDetectionError
+
+    monkeypatch.setattr(machine, "detect_shell", unknown)
+    assert "--shell" in fails_in_one_line(capsys, "--install-completion")
 
 
 def test_a_command_is_one_function_of_one_file(capsys):

@@ -1,4 +1,4 @@
-"""Commands about this machine: what it has, and how fast it is."""
+"""Commands about this machine: what it has, how fast it is, and what its shell completes."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import sys
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
+from cyclopts.completion.detect import ShellDetectionError, detect_shell
 
 from diffsoil import _runtime
-from diffsoil.cli.options import Device, Overwrite, app, use_device
+from diffsoil.cli.options import Device, Overwrite, UsageError, app, use_device
 
 LIBRARIES = (
     "jax",
@@ -85,6 +86,38 @@ def _cache(folder: str | None) -> str:
         return f"none: {_runtime.cache_folder() or 'no home folder'} cannot be written"
     sizes = [entry.stat().st_size for entry in os.scandir(folder) if entry.is_file()]
     return f"{folder}, {len(sizes)} files, {sum(sizes) / 2**20:.0f} MiB"
+
+
+LOADED = {
+    "bash": "new terminals complete diffsoil where the package bash-completion is installed; "
+    "otherwise add to ~/.bashrc:  . '{path}'",
+    "zsh": "new terminals complete diffsoil if ~/.zshrc has before its compinit:  "
+    "fpath=('{path.parent}' $fpath)",
+    "fish": "new terminals complete diffsoil",
+}
+"""Shells with completion, and how they come to load it."""
+
+
+@app.command(name="--install-completion")
+def install_completion(
+    *,
+    shell: Annotated[
+        Literal["bash", "zsh", "fish"] | None,
+        Parameter(show_default=False, help="Which shell. Default: the one that runs here."),
+    ] = None,
+) -> None:
+    """Let the shell complete commands and options at the press of Tab.
+
+    Writes one file into the shell's own folder of completions; no other file is changed.
+    """
+    try:
+        shell = shell or detect_shell()  # type: ignore[assignment]
+    except ShellDetectionError:
+        shell = None
+    if shell not in LOADED:
+        raise UsageError(f"--shell: cannot tell which shell runs here: give {', '.join(LOADED)}")
+    path = app.install_completion(shell=shell, add_to_startup=False)
+    print(f"{path}: written\n{LOADED[shell].format(path=path)}")
 
 
 @app.command
