@@ -6,7 +6,7 @@ import csv
 import dataclasses
 import math
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from io import StringIO
 from pathlib import Path
 from typing import Any, Literal
@@ -128,6 +128,25 @@ def read_table(
     faults = Faults()
     header, lines, rows = _cells(path, columns, faults)
     return checked_table(path, header, lines, rows, columns, faults, meant)
+
+
+def read_texts(
+    path: str | Path, names: Sequence[str], optional: Sequence[str] = ()
+) -> pd.DataFrame:
+    """Some columns of a CSV file as texts, whatever else it holds.
+
+    Raises:
+        InputError: it is no CSV file with these columns.
+    """
+    faults = Faults()
+    header, lines, rows = _cells(path, dict.fromkeys(names, Column("str")), faults)
+    faults.refuse()
+    for name in names:
+        if name not in header:
+            raise InputError(f"{path}: column {name!r}: missing{nearest(name, header)}")
+    wanted = [name for name in (*names, *optional) if name in header]
+    data = {name: [row[header.index(name)].strip() for row in rows] for name in wanted}
+    return pd.DataFrame(data, index=pd.Index(lines, name="line"), dtype=str)
 
 
 def checked_table(

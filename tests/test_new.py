@@ -12,7 +12,7 @@ from diffsoil.cases.overview import overview, yearly_inputs
 from diffsoil.cli import main
 from diffsoil.io import InputError, data_path
 from diffsoil.rothc import read_inputs
-from diffsoil.starter.answers import Answers
+from diffsoil.starter.answers import Answers, OwnTables
 from diffsoil.starter.new import new_case
 from tests.test_schema import tombi
 
@@ -78,3 +78,71 @@ def test_a_land_use_that_the_library_lacks_is_named(answers, said, tmp_path):
 def test_years_that_do_not_follow_one_another_are_refused(capsys, tmp_path):
     assert main(["new", str(tmp_path / "field"), "--first", "900"]) == 2
     assert "must follow one another" in capsys.readouterr().err
+
+
+@pytest.fixture
+def trial(tmp_path, monkeypatch) -> OwnTables:
+    """A trial of two treatments, one of which is limed and lies fallow once."""
+    monkeypatch.chdir(tmp_path)
+    rows = [(name, year) for name in ("none", "limed") for year in (1990, 1991, 1992)]
+    table = pd.DataFrame(rows, columns=["treatment", "year"])
+    table["land_use"] = ["crop", "bare_fallow", "maize"] * 2
+    table["yield_t_ha"] = [4.0, None, 6.0] * 2
+    table["lime_mol_m2"] = [0.0, 0.0, 0.0, 5.0, 0.0, 0.0]
+    table.to_csv("rows.csv", index=False)
+    seen = {"site": "plot 7", "treatment": ["none", "limed"], "year": 1992, "variable": "ph"}
+    seen |= {"upper_cm": 0, "lower_cm": 20, "value": [5.0, 6.5], "unit": "1", "method": "water"}
+    pd.DataFrame(seen).to_csv("seen.csv", index=False)
+    return OwnTables(management=Path("rows.csv"), observations=Path("seen.csv"))
+
+
+def test_own_tables_make_the_treatments_years_and_land_uses_of_a_case(trial):
+    new_case("field", answers=Answers(column="whole_soil"), tables=trial)
+    case = load_case("field/case.toml")
+    assert [treatment.name for treatment in case.file.treatment] == ["none", "limed"]
+    assert (list(case.sites), case.file.history[-1].until, case.end_year) == (
+        ["plot 7"],
+        1989,
+        1992,
+    )
+    by_year = yearly_inputs(overview(case).plan).set_index(["year", "treatment"])["plants"]
+    assert by_year[1991, "none"] == 0.0  # the library's bare fallow
+    assert by_year[1992, "none"] > by_year[1990, "none"] > 0.0
+    horizon = case.file.soil["plot 7"].horizons[0]
+    assert horizon.mineralogy == "mixed"  # the only one, so it need not be said
+
+
+@pytest.mark.parametrize(
+    ("source", "column", "cell", "answers", "said"),
+    [
+        (None, "site", "plot 8", {}, "seen.csv: column 'site': 2 sites (plot 7, plot 8)"),
+        (None, "", "", {"first": 1980}, "--first 1980: rows.csv has the years 1990 to 1992"),
+        (None, "", "", {"column": "soil"}, "--column soil: must be one of carbon, whole_soil"),
+        ("rothamsted", "", "", {}, "--management: rothamsted has its own"),
+    ],
+)
+def test_tables_that_do_not_fit_are_refused(source, column, cell, answers, said, trial):
+    if column:
+        table = pd.read_csv("seen.csv")
+        table.loc[1, column] = cell
+        table.to_csv("seen.csv", index=False)
+    with pytest.raises(InputError) as error:
+        new_case("field", source, answers=Answers(**answers), tables=trial)
+    assert said in str(error.value)
+    assert not Path("field").exists()
+
+
+def test_a_shipped_case_is_copied_as_it_is(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["new", "field", "--from", "rothamsted", "--crop", "maize"]) == 2
+    assert "rothamsted: is copied as it is" in capsys.readouterr().err
+    assert main(["new", "field", "--from", "loess_dry_steppe"]) == 0
+
+
+def test_a_fault_of_an_own_table_is_that_of_the_file_of_the_user(trial):
+    table = pd.read_csv("rows.csv")
+    table.loc[2, "land_use"] = "maiz+e"
+    table.loc[3, "yield_t_ha"] = -1
+    table.to_csv("rows.csv", index=False)
+    with pytest.raises(InputError, match=r"rows.csv: line 5, column 'yield_t_ha': -1"):
+        new_case("field", answers=Answers(column="whole_soil"), tables=trial)

@@ -100,7 +100,7 @@ class Horizon(Strict):
     dissolved_al_fe: Annotated[float, Field(ge=0, le=100)] = 0.0
     """Dissolved aluminium and iron, mmol/dm3; computed in a whole soil."""
     mineralogy: str | None = None
-    """Name of a [mineralogy.NAME]; needed in a whole soil, and nowhere else."""
+    """Name of a [mineralogy.NAME]; may be left out where there is one. Of a whole soil only."""
     cec_mmol_kg: Annotated[float, Field(ge=0, le=3000)] | None = None
     """Cation exchange capacity with the humus, mmol_c/kg of fine earth; from clay and carbon if
     left out. Of a whole soil only."""

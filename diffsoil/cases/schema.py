@@ -477,6 +477,9 @@ class CaseFile(Strict, json_schema_extra=_named_by_file):
             _by_default(self.experiment, "climate", only(monthly or normals))
         for treatment in self.treatment:
             _by_default(treatment, "site", only(self.site))
+        if self.whole_soil:
+            for horizon in (one for soil in self.soil.values() for one in soil.horizons):
+                _by_default(horizon, "mineralogy", only(self.mineralogy))
         return self
 
     @property

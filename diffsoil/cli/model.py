@@ -25,12 +25,12 @@ from diffsoil.cli.options import (
     parameter_values,
     use_device,
 )
-from diffsoil.starter.answers import Answers
+from diffsoil.starter.answers import Answers, OwnTables
 
 if TYPE_CHECKING:
     import pandas as pd
 
-AnswerFlags = flags(Answers)
+AnswerFlags, TableFlags = flags(Answers), flags(OwnTables)
 
 # Commands.
 
@@ -54,6 +54,7 @@ def new(
         Parameter(show_default=False, help="Site description of a CSV of RothC, JSON."),
     ] = None,
     answers: AnswerFlags = AnswerFlags(),
+    tables: TableFlags = TableFlags(),
 ) -> None:
     """Make a folder with a commented case and tables that run as they are.
 
@@ -61,9 +62,10 @@ def new(
     """
     from diffsoil.starter.new import new_case
 
-    if source is None and answers == AnswerFlags() and sys.stdin.isatty():
+    given = source is not None or tables != TableFlags() or answers != AnswerFlags()
+    if not given and sys.stdin.isatty():
         answers = _asked()
-    files = new_case(name, source, site, answers)
+    files = new_case(name, source, site, answers, tables)
     print(f"{name}: {', '.join(files)}")
     print(
         f"\nNext, after a look into {name / 'case.toml'}:\n\n"
