@@ -9,10 +9,10 @@ STAMP := .venv/.setup-done
 CHECKER := .venv-compliance/.setup-done
 
 .DEFAULT_GOAL := help
-.PHONY: help setup compliance demo test docs robust lint types imports check lock wheel clean
+.PHONY: help setup compliance demo test docs robust lint types imports check lock wheel release-check clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
 
 setup: $(STAMP) ## make .venv with everything that is needed
 
@@ -60,6 +60,9 @@ lock: ## choose the newest versions pyproject.toml allows, for every platform
 
 wheel: $(STAMP) ## build the wheel into dist
 	$(PYTHON) -m build --wheel --no-isolation
+
+release-check: $(STAMP) ## install the wheel with each Python that is here, oldest and newest packages, and run it
+	$(PYTHON) scripts/release_check.py
 
 clean: ## remove .venv and all that can be made again
 	rm -rf .venv .venv-compliance .uv .pytest_cache .ruff_cache .mypy_cache .import_linter_cache build dist demo site docs/tutorial/_run

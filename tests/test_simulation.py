@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+from importlib import metadata
 
 import numpy as np
 import pytest
@@ -131,7 +132,7 @@ def test_file_says_how_to_repeat_it(results, path):
     assert results.attrs["case"] == path.read_text()
     assert json.loads(results.attrs["parameters"])["carbon.k_hum"] == 0.02
     assert results.attrs["Conventions"].startswith("CF-")
-    assert results.attrs["version"] == "0.1.0"
+    assert results.attrs["version"] == metadata.version("diffsoil")
 
 
 def test_same_settings_give_the_same_values(results, trajectory):
