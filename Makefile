@@ -9,7 +9,7 @@ STAMP := .venv/.setup-done
 CHECKER := .venv-compliance/.setup-done
 
 .DEFAULT_GOAL := help
-.PHONY: help setup compliance demo test docs robust lint types imports check lock wheel release-check clean
+.PHONY: help setup compliance demo test docs robust lint types imports check lock wheel release-check newcomer clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -63,6 +63,9 @@ wheel: $(STAMP) ## build the wheel into dist
 
 release-check: $(STAMP) ## install the wheel with each Python that is here, oldest and newest packages, and run it
 	$(PYTHON) scripts/release_check.py
+
+newcomer: $(STAMP) ## do what the page for newcomers says, with the wheel and nothing of the clone
+	$(PYTHON) scripts/newcomer.py
 
 clean: ## remove .venv and all that can be made again
 	rm -rf .venv .venv-compliance .uv .pytest_cache .ruff_cache .mypy_cache .import_linter_cache build dist demo site docs/tutorial/_run

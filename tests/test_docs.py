@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import csv
+import importlib
+import os
 import re
 import shlex
+import sys
 import tomllib
 from pathlib import Path
 
@@ -15,6 +19,7 @@ from diffsoil.cases.schema import CaseFile
 from diffsoil.cli import app
 
 ROOT = Path(__file__).parents[1]
+PROGRAMS = Path(sys.executable).parent
 PAGES = [
     ROOT / "README.md",
     *(p for p in sorted((ROOT / "docs").rglob("*.md")) if "_run" not in p.parts),
@@ -67,6 +72,29 @@ def test_blocks_of_code_are_valid(page):
             tomllib.loads(block)
         elif kind == "python":
             compile(block, str(page), "exec")
+
+
+@pytest.fixture
+def newcomer(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    return importlib.import_module("newcomer")
+
+
+def test_the_page_for_newcomers_has_counts_of_its_own_lines(newcomer):
+    _, *told = csv.reader(newcomer.COUNTS.read_text(encoding="utf-8").splitlines())
+    for way, (name, lines, rows, typed, failed, _) in zip(newcomer.ways(""), told, strict=True):
+        for statement in way.statements:
+            way.count(statement)
+        assert (name, int(lines), int(rows), int(typed)) == way.counts[:4]
+        assert way.lines <= newcomer.MOST_LINES
+        assert failed in ("0", "")  # empty: not typed again since the page changed
+
+
+def test_what_a_newcomer_types_makes_a_case_of_a_trial_without_fault(newcomer, tmp_path):
+    (way,) = newcomer.ways("trial")
+    way.walk(tmp_path / "way", {"PATH": f"{PROGRAMS}{os.pathsep}{os.environ['PATH']}"}, "simulate")
+    assert way.failed == 0
+    assert way.commands >= 2
 
 
 def test_the_blocks_of_the_page_on_an_own_site_make_a_case():
