@@ -90,3 +90,48 @@ class Workers(Options):
         None, "Address of a dask scheduler, tcp://HOST:PORT, whose workers compute."
     )
     device: Device = option("auto", "Where to compute; auto takes a GPU where there is one.")
+
+
+@dataclasses.dataclass(frozen=True)
+class RothCStart(Options):
+    """What a RothC run starts from; the steady state of its first twelve months if not given.
+
+    Raises:
+        InputError: pools that are not five numbers from 0 on, or both a stock and pools.
+    """
+
+    start_stock: float | None = option(
+        None,
+        "Measured organic carbon at the start, t C/ha. Inert carbon is 0.049 SOC^1.139 (Falloon "
+        "et al. 1998); the rest is in balance with the first twelve months, whose plant carbon is "
+        "sought.",
+        Within(0.0, 5000.0, whole=False, above=True),
+    )
+    start_pools: str | None = option(
+        None, "Pools at the start, t C/ha: DPM,RPM,BIO,HUM,IOM as five numbers with commas."
+    )
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        super().__post_init__()
+        if self.start_stock is not None and self.start_pools is not None:
+            raise InputError("--start-stock and --start-pools: give one of them")
+        if self.start_pools is not None:
+            assert self.pools is not None
+
+    @property
+    def pools(self) -> tuple[float, ...] | None:
+        """The pools as numbers."""
+        if self.start_pools is None:
+            return None
+        try:
+            pools = tuple(map(float, self.start_pools.split(",")))
+        except ValueError:
+            pools = ()
+        within = Within(0.0, 5000.0, whole=False)
+        if len(pools) != 5 or any(within.fault(pool) for pool in pools) or sum(pools) == 0:
+            raise InputError(
+                f"--start-pools {self.start_pools}: must be DPM,RPM,BIO,HUM,IOM: five numbers "
+                "from 0 to 5000 t C/ha with commas between them, not all 0"
+            )
+        return pools

@@ -13,16 +13,27 @@ import pandas as pd
 import pytest
 
 from diffsoil import rothc
+from diffsoil.cli import main
 from diffsoil.io import InputError, data_path
+from diffsoil.options import RothCStart
 from diffsoil.processes.carbon import co2_ratio
 from diffsoil.processes.pedotransfer import water_content, wosten1999
-from diffsoil.rothc import Forcing, Site, moisture_limits, run, run_files
+from diffsoil.rothc import (
+    Forcing,
+    GivenPools,
+    MeasuredStock,
+    Site,
+    moisture_limits,
+    run,
+    run_files,
+)
 
 FOLDER = data_path("reference", "rothc")
 INPUTS, SITE = FOLDER / "inputs.csv", FOLDER / "site.json"
 MANUAL = json.loads((FOLDER / "manual_hoosfield_1851.json").read_text())
 HOOSFIELD = Site(clay_pct=23.4, depth_cm=23.0, iom_tC_ha=2.7)
 ACTIVE = ("DPM", "RPM", "BIO", "HUM")
+ACTIVE_POOLS = len(ACTIVE)
 FARINA = {"silt_pct": 50.0, "bulk_density_g_cm3": 1.3, "oc_pct": 1.2}
 
 
@@ -619,3 +630,109 @@ def test_spin_up_without_a_steady_state_is_an_error(tmp_path, three_years):
     frozen = three_years.iloc[:24].copy()
     frozen.loc[:11, "tmp_c"] = -20.0
     assert "no steady state within" in complaint(tmp_path, frozen)
+
+
+# starts
+
+
+def test_falloon_gives_the_inert_carbon_that_the_manual_has():
+    # Hoosfield: 33.8 t C/ha in 1852, of which the manual of RothC takes 2.7 as inert
+    assert float(rothc.falloon1998(jnp.asarray(33.8))) == pytest.approx(2.7, abs=0.01)
+
+
+def test_months_start_with_the_measured_stock(rothamsted_year):
+    found = run(HOOSFIELD, rothamsted_year, rothamsted_year, start=MeasuredStock(60.0))
+    assert float(jnp.sum(found.start_pools)) == pytest.approx(60.0, rel=1e-12)
+    assert float(found.start_pools[-1]) == pytest.approx(0.049 * 60.0**1.139)
+
+
+def test_the_input_found_keeps_the_stock_for_200_years(rothamsted_year):
+    manured = dataclasses.replace(rothamsted_year, fym_tC_ha=jnp.full(12, 0.02))
+    factor = run(HOOSFIELD, manured, manured, start=MeasuredStock(60.0)).plant_factor
+    kept = dataclasses.replace(manured, c_inp_tC_ha=factor * manured.c_inp_tC_ha)
+    months = jax.tree.map(lambda of_year: jnp.tile(of_year, 200), kept)
+    found = run(HOOSFIELD, manured, months, start=MeasuredStock(60.0))
+    np.testing.assert_allclose(found.soc[11::12], 60.0, rtol=1e-9)
+    # 14C is as old as it stays: the ages at the end of each year are those of the start
+    np.testing.assert_allclose(found.ages[-1], found.start_ages, rtol=1e-6)
+
+
+def test_a_measured_stock_in_balance_anyway_is_the_spin_up(rothamsted_year, hoosfield):
+    """A site whose inert carbon is that of Falloon, and its own steady stock."""
+    active = float(jnp.sum(hoosfield.start_pools[:ACTIVE_POOLS]))
+    stock = active
+    for _ in range(50):
+        stock = active + float(rothc.falloon1998(jnp.asarray(stock)))
+    found = run(HOOSFIELD, rothamsted_year, rothamsted_year, start=MeasuredStock(stock))
+    assert float(found.plant_factor) == pytest.approx(1.0, abs=1e-5)
+    np.testing.assert_allclose(
+        found.start_pools[:ACTIVE_POOLS], hoosfield.start_pools[:ACTIVE_POOLS], rtol=1e-5
+    )
+
+
+def test_derivative_of_a_measured_start_is_that_of_its_formula(rothamsted_year):
+    def last(clay, stock):
+        of = dataclasses.replace(HOOSFIELD, clay_pct=clay)
+        return run(of, rothamsted_year, rothamsted_year, start=MeasuredStock(stock)).soc[-1]
+
+    at = (jnp.asarray(23.4), jnp.asarray(60.0))
+    gradient = jax.grad(last, argnums=(0, 1))(*at)
+    for number, step in enumerate((1e-3, 1e-3)):
+        there = [last(*(v + sign * step * (n == number) for n, v in enumerate(at)))
+                 for sign in (1.0, -1.0)]  # fmt: skip
+        slope = float(there[0] - there[1]) / (2 * step)
+        assert float(gradient[number]) == pytest.approx(slope, rel=1e-5)
+
+
+def test_given_pools_are_where_the_months_begin(rothamsted_year, hoosfield):
+    pools = 2.0 * hoosfield.start_pools
+    empty = dataclasses.replace(rothamsted_year, c_inp_tC_ha=jnp.zeros(12), fym_tC_ha=jnp.zeros(12))
+    alone = run(HOOSFIELD, rothamsted_year, empty, start=GivenPools(hoosfield.start_pools))
+    twice = run(HOOSFIELD, rothamsted_year, empty, start=GivenPools(pools))
+    spun_up = run(HOOSFIELD, rothamsted_year, empty)
+    np.testing.assert_allclose(alone.pools, spun_up.pools, rtol=1e-12)
+    np.testing.assert_allclose(alone.ages, spun_up.ages, rtol=1e-9)
+    np.testing.assert_allclose(twice.pools, 2.0 * alone.pools, rtol=1e-12)
+
+
+def test_the_official_example_runs_from_a_stock_and_from_pools(tmp_path, capsys):
+    output = str(tmp_path / "out.csv")
+    assert main(["rothc", str(V1), "--start-stock", "40", "-o", output]) == 0
+    said = capsys.readouterr().out
+    assert "starts with 40 t C/ha, 3.273 of them inert" in said
+    first = pd.read_csv(output).iloc[0]
+    assert first["SOC_t_C_ha"] == pytest.approx(40.0, rel=0.02)
+    assert first["IOM_t_C_ha"] == pytest.approx(0.049 * 40**1.139)
+    pools = "0.1,5,0.7,26,2.7"
+    more = ["--start-pools", pools, "-o", output, "--overwrite"]
+    assert main(["rothc", str(V1), *more]) == 0
+    first = pd.read_csv(output).iloc[0]
+    assert first["IOM_t_C_ha"] == 2.7
+    assert first["HUM_t_C_ha"] == pytest.approx(26.0, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--start-stock", "-3"], "--start-stock -3: must be a number above 0"),
+        (["--start-stock", "4000"], "--start-stock 4000: is that of an organic soil"),
+        (["--start-stock", "2.1"], "--start-stock 2.1: is less than there is in soils"),
+        (["--start-pools", "1,2,3"], "--start-pools 1,2,3: must be DPM,RPM,BIO,HUM,IOM"),
+        (["--start-pools", "1,2,3,x,5"], "must be DPM,RPM,BIO,HUM,IOM: five numbers"),
+        (["--start-pools", "1,2,3,4,nan"], "must be DPM,RPM,BIO,HUM,IOM: five numbers"),
+        (["--start-stock", "40", "--start-pools", "1,2,3,4,5"], "give one of them"),
+    ],
+)
+def test_a_bad_start_is_refused(tmp_path, capsys, options, expected):
+    output = tmp_path / "out.csv"
+    assert main(["rothc", str(V1), *options, "-o", str(output)]) == 2
+    assert expected in capsys.readouterr().err
+    assert not output.exists()
+
+
+def test_manure_that_keeps_more_than_was_measured_is_said(tmp_path, three_years):
+    table = three_years.assign(fym_tC_ha=0.5)
+    table.to_csv(tmp_path / "inputs.csv", index=False)
+    start = RothCStart(start_stock=30.0)
+    with pytest.raises(InputError, match=r"--start-stock 30: manure of the first twelve months"):
+        run_files(tmp_path / "inputs.csv", SITE, tmp_path / "out.csv", start=start)

@@ -25,12 +25,14 @@ from diffsoil.cli.options import (
     parameter_values,
     use_device,
 )
+from diffsoil.options import RothCStart
 from diffsoil.starter.answers import Answers, OwnTables
 
 if TYPE_CHECKING:
     import pandas as pd
 
 AnswerFlags, TableFlags = flags(Answers), flags(OwnTables)
+StartFlags = flags(RothCStart)
 
 # Commands.
 
@@ -105,6 +107,7 @@ def rothc(
         Path | None, Parameter(show_default=False, help="Site description of a CSV, JSON.")
     ] = None,
     output: Annotated[Path, Parameter(name=["-o", "--output"], help="Monthly results, CSV.")],
+    start: StartFlags = StartFlags(),
     plausible: Plausible = (),
     overwrite: Overwrite = False,
     device: Device = "cpu",
@@ -113,7 +116,7 @@ def rothc(
     use_device(device)
     from diffsoil.rothc import run_files
 
-    run_files(inputs, site, output, overwrite=overwrite, confirmed=plausible)
+    run_files(inputs, site, output, overwrite=overwrite, confirmed=plausible, start=start)
 
 
 @app.command

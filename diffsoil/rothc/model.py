@@ -10,6 +10,7 @@ Radiocarbon is carried as an amount (carbon times activity), which is linear in 
 are made from it for output. All functions are for one site; ``jax.vmap`` gives many.
 """
 
+import dataclasses
 import math
 from typing import Any, NamedTuple
 
@@ -158,6 +159,35 @@ class RothCOutput(NamedTuple):
     """Years the spin-up took."""
     spun_up: Bool[Array, ""]
     """Whether the spin-up reached its tolerance."""
+    plant_factor: Float[Array, ""]
+    """Factor on the plant carbon of the spin-up year that keeps a measured stock; 1 without one,
+    negative or not finite where none does."""
+
+
+class MeasuredStock(eqx.Module):
+    """A start from measured carbon: pools in balance with the spin-up year.
+
+    The inert carbon is that of :func:`falloon1998`, in place of the site's; the plant carbon of
+    the spin-up year is multiplied by a factor so that the pools have the rest.
+    """
+
+    soc: Float[Array, "..."] = eqx.field(converter=_real)
+    """Organic carbon of the layer, t C/ha, > 0."""
+
+
+class GivenPools(eqx.Module):
+    """A start from given pools, as old in 14C as those of the spin-up; IOM is not the site's."""
+
+    pools: Float[Array, "... 5"] = eqx.field(converter=_real)
+    """DPM, RPM, BIO, HUM, IOM, t C/ha, >= 0."""
+
+
+def falloon1998(soc: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Inert organic matter ``0.049 SOC^1.139``, t C/ha, of organic carbon in t C/ha, > 0.
+
+    Source: Falloon et al. (1998), Soil Biology and Biochemistry 30, 1207-1211.
+    """
+    return 0.049 * soc**1.139
 
 
 class MoistureLimits(NamedTuple):
@@ -376,6 +406,50 @@ def _spin_up(months: _Months, soil: _Soil, tolerance: Array) -> _SpunUp:
     return end._replace(pools=end.pools + response, deficit=deficit)
 
 
+def _balance(
+    wanted: Float[Array, ""], spun: _SpunUp, forcing: Forcing, soil: _Soil
+) -> tuple[Float[Array, "4 2"], Float[Array, ""]]:
+    """Steady pools of the spin-up year that hold some carbon, and the factor on its plants.
+
+    The steady state is linear in the input: that of the manure, and a multiple of that of the
+    plants.
+    """
+    nothing = jnp.zeros((ACTIVE, 2))
+    yearly = _yearly_map(spun.deficit, _months(forcing), soil)
+
+    def steady(without: str) -> Float[Array, "4 2"]:
+        none = {without: jnp.zeros_like(forcing.tmp_c)}
+        months = _months(dataclasses.replace(forcing, **none))
+        brought, _ = _year(nothing, spun.deficit, months, soil)
+        return jnp.stack(
+            [
+                jnp.linalg.solve(jnp.eye(ACTIVE) - yearly * kept, brought[:, tracer])
+                for tracer, kept in enumerate((1.0, math.exp(-RADIOCARBON_DECAY)))
+            ],
+            axis=-1,
+        )
+
+    plants, manure = steady("fym_tC_ha"), steady("c_inp_tC_ha")
+    factor = (wanted - jnp.sum(manure[:, 0])) / jnp.sum(plants[:, 0])
+    return manure + factor * plants, factor
+
+
+def _started(
+    start: MeasuredStock | GivenPools | None, spun: _SpunUp, forcing: Forcing, soil: _Soil
+) -> tuple[Float[Array, "4 2"], Float[Array, ""], Float[Array, ""]]:
+    """Active pools at the start, inert carbon, and the factor on the plants of the spin-up."""
+    if start is None:
+        return spun.pools, soil.site.iom_tC_ha, jnp.ones(())
+    if isinstance(start, MeasuredStock):
+        inert = falloon1998(start.soc)
+        pools, factor = _balance(start.soc - inert, spun, forcing, soil)
+        return pools, inert, factor
+    there = spun.pools[:, 0] > EMPTY
+    activity = jnp.where(there, spun.pools[:, 1], 1.0) / jnp.where(there, spun.pools[:, 0], 1.0)
+    active = start.pools[:ACTIVE]
+    return jnp.stack([active, active * activity], axis=-1), start.pools[ACTIVE], jnp.ones(())
+
+
 def _age(amount: Array, radiocarbon: Array) -> Array:
     """Radiocarbon age in years; 0 where there is (next to) no carbon."""
     there = amount > EMPTY
@@ -396,6 +470,7 @@ def run(
     forcing: Forcing,
     rates: ArrayLike | tuple[float, ...] = RATES,
     tolerance: ArrayLike = SPINUP_TOLERANCE,
+    start: MeasuredStock | GivenPools | None = None,
 ) -> RothCOutput:
     """Spin up one site from an empty soil, then run its months.
 
@@ -409,6 +484,8 @@ def run(
         forcing: the months to run, any number.
         rates: decomposition rates of DPM, RPM, BIO and HUM, 1/a, > 0.
         tolerance: t C/ha; the official value is 1e-6.
+        start: what the months start from, with the moisture of the spin-up; the pools of the
+            spin-up if not given.
 
     Source: RothC-26.3, constants and order of the official code.
     """
@@ -419,12 +496,14 @@ def run(
         rates=jnp.asarray(rates, dtype=float),
         ratio=carbon.co2_ratio(site.clay_pct),
     )
-    start = _spin_up(_months(spinup_forcing), soil, jnp.asarray(tolerance, dtype=float))
+    spun = _spin_up(_months(spinup_forcing), soil, jnp.asarray(tolerance, dtype=float))
+    begins, inert, factor = _started(start, spun, spinup_forcing, soil)
+    site = dataclasses.replace(site, iom_tC_ha=inert)
     months = _months(forcing)
-    deficits = _deficits(start.deficit, months, soil.limits)
+    deficits = _deficits(spun.deficit, months, soil.limits)
     rm_moist = _moisture(deficits, site, soil.limits)
     modifiers = months.rm_tmp * rm_moist * months.rm_pc
-    pools, lost = _turnover(start.pools, modifiers, months.inputs, soil.rates, soil.ratio, _keeps())
+    pools, lost = _turnover(begins, modifiers, months.inputs, soil.rates, soil.ratio, _keeps())
     active, radiocarbon = pools[..., 0], pools[..., 1]
     soc = jnp.sum(active, axis=-1) + site.iom_tC_ha
     iom_radiocarbon = site.iom_tC_ha * math.exp(-RADIOCARBON_DECAY * IOM_AGE)
@@ -439,8 +518,9 @@ def run(
         swc_mm=0.0 - deficits,
         co2=jnp.cumsum(lost[:, 0]),
         ages=_age(active, radiocarbon),
-        start_pools=_with_iom(start.pools[:, 0], site),
-        start_ages=_age(start.pools[:, 0], start.pools[:, 1]),
-        spinup_years=start.years,
-        spun_up=start.change <= tolerance,
+        start_pools=_with_iom(begins[:, 0], site),
+        start_ages=_age(begins[:, 0], begins[:, 1]),
+        spinup_years=spun.years,
+        spun_up=spun.change <= tolerance,
+        plant_factor=factor,
     )
