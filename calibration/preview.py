@@ -20,6 +20,7 @@ from calibration.problem import Problem
 from calibration.quantities import QUANTITIES
 from diffsoil.cases import Case, load_case
 from diffsoil.cases.fingerprint import case_files
+from diffsoil.cases.keeping import keeping
 from diffsoil.cases.overview import Overview, overview
 from diffsoil.output import case_pictures
 from diffsoil.report import folder as pages
@@ -49,13 +50,19 @@ NUTS_GRADIENTS = 30_000
 """That chains of NUTS take one after the other, with its full settings."""
 
 
-def check_case(case: Path | str, output: Path | None = None, overwrite: bool = False) -> str:
+def check_case(
+    case: Path | str,
+    output: Path | None = None,
+    overwrite: bool = False,
+    keep_stock: bool = False,
+) -> str:
     """Read a case with all its files, and say what will be done with it.
 
     Args:
         case: a case file, or the name of one.
         output: folder for a page with pictures and prior predictions; none if not given.
         overwrite: replace such a folder.
+        keep_stock: say as well which constant plant carbon keeps the measured stock.
 
     Returns:
         The text.
@@ -69,7 +76,7 @@ def check_case(case: Path | str, output: Path | None = None, overwrite: bool = F
         place = OutputFolder(output, KIND, overwrite=overwrite, inputs=case_files(read))
     found = overview(read)
     problem = Problem(read) if read.file.observations else None
-    text = "\n".join(lines(found, problem))
+    text = "\n".join([*lines(found, problem), *(_kept(read) if keep_stock else ())])
     if place is not None:
         with place:
             write(found, problem, place.work)
@@ -91,6 +98,10 @@ def lines(found: Overview, problem: Problem | None) -> Iterator[str]:
     yield ""
     yield "Years, both included, land use, and carbon inputs (t C/ha/a)"
     yield _table(inputs.table(found))
+    if not found.start.empty:
+        yield ""
+        yield "Start: pools in balance with the measured stock (t C/ha; plants t C/ha/a)"
+        yield _table(found.start.round(3))
     yield ""
     yield "Climate"
     yield _table(found.climate.round(1))
@@ -110,6 +121,23 @@ def lines(found: Overview, problem: Problem | None) -> Iterator[str]:
     yield _table(defaults(found))
     yield ""
     yield from _costs(found, problem)
+
+
+def _kept(case: Case) -> Iterator[str]:
+    """Which constant plant carbon keeps the measured stock, of each site and treatment."""
+    table = keeping(case)
+    yield ""
+    yield (
+        f"Plant carbon that keeps the measured stock down to {case.file.measured.lower_cm:g} cm "
+        "for ever (needed; stock in t C/ha, the rest in t C/ha/a)"
+    )
+    shown = table.drop(columns=["lower_cm", "why"]).round(3)
+    shown["needed"] = ["none" if why else f"{v:g}" for v, why in zip(
+        shown["needed"], table["why"], strict=True)]  # fmt: skip
+    yield _table(shown)
+    for of, why in zip(table["of"], table["why"], strict=True):
+        if why:
+            yield f"  {of}: {why}"
 
 
 def _files(case: Case) -> str:

@@ -181,6 +181,27 @@ def prepare(
     ), state
 
 
+def one_year(column: Column, state: State, environment: Environment) -> State:
+    """Let each process of a column act in a year of a slow step."""
+    for process in column.processes:
+        with jax.named_scope(process.name):
+            state = process.year(state, environment)
+    return state
+
+
+def first_step(column: Column, phase: Phase, state: State) -> tuple[State, Environment]:
+    """State and environment in the first year of a phase, after the slow part of its first step.
+
+    Args:
+        column, phase, state: as for :func:`advance`.
+    """
+    given = _neutral(column, state.water.size) | phase.constant
+    given |= {name: values[0] for name, values in phase.series.items()}
+    rest = tuple(p for p in column.processes if p.name not in phase.done)
+    state, environment = _slow(rest, state, given, phase.years_per_step, phase.reuse)
+    return state, environment | {name: values[0, 0] for name, values in phase.yearly.items()}
+
+
 def advance(
     column: Column, phase: Phase, state: State, record: Record = NOTHING
 ) -> tuple[State, Environment]:
@@ -199,12 +220,6 @@ def advance(
     constant = _neutral(column, state.water.size) | phase.constant
     rest = [p for p in column.processes if p.name not in phase.done]
 
-    def one_year(now: State, environment: Environment) -> State:
-        for process in column.processes:
-            with jax.named_scope(process.name):
-                now = process.year(now, environment)
-        return now
-
     def stepping(acting: list[Process]) -> Callable:
         @jax.checkpoint  # recomputing a step is cheaper than storing it, in time and in memory
         def step(now: State, entry: tuple[Environment, Environment]) -> tuple[State, tuple]:
@@ -212,7 +227,7 @@ def advance(
             now, environment = _slow(tuple(acting), now, constant | series, phase.years_per_step)
 
             def year(then: State, of_year: Environment) -> tuple[State, Environment]:
-                then = one_year(then, environment | of_year)
+                then = one_year(column, then, environment | of_year)
                 return then, {name: YEARLY[name].of(then, environment) for name in record.yearly}
 
             if phase.years_per_step == 1:

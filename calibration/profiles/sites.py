@@ -157,6 +157,8 @@ class Sites:
         """Prepared plan and observations of one case."""
         if case.whole_soil:
             raise InputError(f'{case.path}: column: many sites need column = "carbon"')
+        if case.file.initial == "measured":
+            raise InputError(f"{case.path}: initial: many sites start from their history")
         plan = build(case)
         check(plan, case.column(), case)
         if plan.experiment is None or plan.site_of != tuple(range(len(plan.sites))):

@@ -15,17 +15,20 @@ import pandas as pd
 from jaxtyping import Array
 
 from diffsoil._runtime import require_float64
+from diffsoil.balance import Balance, Measured, balanced, with_settled_water
 from diffsoil.cases.case import Case
 from diffsoil.cases.check import erosion_events
 from diffsoil.cases.drivers import read_atmosphere, weather_of_years, yearly_npp
 from diffsoil.cases.horizons import composition, initial_ground, laid_down, layer_shares, prescribed
 from diffsoil.cases.kinds import at_site
 from diffsoil.cases.land_use import LandUse
+from diffsoil.cases.measured import measured_stocks, why_unmet
 from diffsoil.cases.profile import MMOL, Horizons, at_start, check_room, horizons, organic_density
 from diffsoil.cases.schema import Amendment, Treatment
 from diffsoil.column import Column, missing_needs
 from diffsoil.io import InputError, nearest
 from diffsoil.process import Environment
+from diffsoil.processes.geometry import Geometry
 from diffsoil.processes.minerals import ATOMIC_WEIGHT, CALCITE_MASS, MOLAR_MASS
 from diffsoil.processes.vegetation import Vegetation
 from diffsoil.state import (
@@ -55,8 +58,9 @@ class Plan(eqx.Module):
     The phases of ``history`` have a leading axis of sites, ``experiment`` one of treatments;
     ``site_of`` tells which site's history a treatment parts from. ``iom`` is inert carbon by
     site and layer, Mg/ha. ``ground`` is the mineral soil at the start, by site, where it
-    develops, and ``horizons`` what its exchanger and its density are computed from. Without
-    treatments every site is its own member.
+    develops, and ``horizons`` what its exchanger and its density are computed from. ``measured``
+    is the stock of each site where the case starts from one. Without treatments every site is its
+    own member.
     """
 
     members: tuple[str, ...] = eqx.field(static=True)
@@ -67,6 +71,7 @@ class Plan(eqx.Module):
     iom: Array
     ground: Ground | None
     horizons: Horizons | None
+    measured: Measured | None
     start_year: int = eqx.field(static=True)
     experiment_year: int = eqx.field(static=True)
     radiocarbon: bool = eqx.field(static=True)
@@ -121,6 +126,7 @@ def build(case: Case) -> Plan:
         iom=jnp.asarray(iom),
         ground=_ground(case) if case.whole_soil else None,
         horizons=_horizons(case) if case.whole_soil else None,
+        measured=measured_stocks(file, case.sites) if file.initial == "measured" else None,
         start_year=file.start_year,
         experiment_year=start,
         radiocarbon=file.radiocarbon_atmosphere is not None,
@@ -196,8 +202,8 @@ def check(plan: Plan, column: Column, case: Case) -> None:
 
     Raises:
         InputError: a process needs what neither the case nor another process provides, the
-            column has other groups of plant input than the case, or its humus is so light that a
-            horizon has no room for minerals.
+            column has other groups of plant input than the case, its humus is so light that a
+            horizon has no room for minerals, or a measured stock has no balance.
     """
     if case.whole_soil:
         check_room(float(organic_density(column)), case.file.soil, case.path)
@@ -211,6 +217,10 @@ def check(plan: Plan, column: Column, case: Case) -> None:
         given = {*phase.constant, *phase.series, *phase.yearly}
         for name, need in missing_needs(column, given):
             raise InputError(f"{case.path}: process {name!r} needs {need!r}, nothing provides it")
+    if plan.measured is not None:
+        unmet = why_unmet(plan.sites, plan.measured, measured_start(column, plan))
+        if unmet:
+            raise InputError(f"{case.path}: initial: site {s!r}: {why}" for s, why in unmet.items())
 
 
 def select(plan: Plan, members: Collection[str], source: object) -> Plan:
@@ -240,6 +250,7 @@ def select(plan: Plan, members: Collection[str], source: object) -> Plan:
         iom=plan.iom[jnp.asarray(sites)],
         ground=part(plan.ground, sites),
         horizons=part(plan.horizons, sites),
+        measured=part(plan.measured, sites),
     )
 
 
@@ -259,8 +270,11 @@ def prepare_plan(
     plan = settled(column, plan)
     states = initial_state(column, plan)
     history = []
-    for phase in plan.history:
-        ready, states = _prepare_all(column, phase, states, not_ahead, keep)
+    for number, phase in enumerate(plan.history):
+        sought = number == 0 and plan.measured is not None
+        later = (*not_ahead, Vegetation.name) if sought else not_ahead
+        kept = (*keep, *Geometry.provides) if sought else keep
+        ready, states = _prepare_all(column, phase, states, later, kept)
         history.append(ready)
     experiment = plan.experiment
     if experiment is not None:
@@ -285,13 +299,108 @@ def _prepare_all(
 
 
 def initial_state(column: Column, plan: Plan) -> State:
-    """States of all sites at the start, with a leading axis of sites."""
+    """States of all sites without active carbon, with a leading axis of sites.
+
+    They are dry, or as wet as in the first phase where the case starts from a measured stock.
+    """
     factor = column.process("carbon").iom_factor  # type: ignore[attr-defined]
 
     def one(iom: Array, ground: Ground | None) -> State:
         return empty_state(plan.layers, iom * factor, plan.radiocarbon, ground)
 
-    return jax.vmap(one)(plan.iom, plan.ground)
+    states = jax.vmap(one)(plan.iom, plan.ground)
+    return states if plan.measured is None else _wet_all(column, plan.history[0], states)
+
+
+@eqx.filter_jit
+def _wet_all(column: Column, phase: Phase, states: State) -> State:
+    result: State = jax.vmap(partial(with_settled_water, column))(phase, states)
+    return result
+
+
+def begin(column: Column, plan: Plan) -> tuple[Plan, State]:
+    """What a run starts from: nothing but inert carbon, or a balance with a measured stock.
+
+    Args:
+        column: the column.
+        plan: from :func:`prepare_plan`.
+
+    Returns:
+        The plan, with the plant carbon of the balance in its first phase where that was sought,
+        and the states of all sites.
+    """
+    if plan.measured is None:
+        return plan, initial_state(column, plan)
+    found = balance(column, plan)
+    return dataclasses.replace(plan, history=(found.phase, *plan.history[1:])), found.state
+
+
+def balance(column: Column, plan: Plan) -> Balance:
+    """The measured start of each site; see :func:`diffsoil.balance.balanced`."""
+    assert plan.measured is not None
+    return _balance_all(column, plan.history[0], initial_state(column, plan), plan.measured)
+
+
+def measured_start(column: Column, plan: Plan) -> Balance:
+    """The measured start of each site, before a plan is prepared."""
+    first = dataclasses.replace(plan, history=plan.history[:1], experiment=None)
+    return balance(column, prepare_plan(column, first))
+
+
+def mean_years(case: Case) -> tuple[Plan, np.ndarray]:
+    """A plan of one year: of the first phase of each site, and the mean of each treatment.
+
+    Its measured stock is that of the sites, and the plant carbon is what is sought: in the mean
+    months, and evenly over the year where nothing grows.
+
+    Returns:
+        The plan, and the plant carbon of each of its members, t C/ha.
+    """
+    file = case.file
+    year = np.array([file.start_year])
+    named = [(site, site, at_site(file.history[0].land_use, site)) for site in case.sites]
+    years = [_site_phase(case, site, use, 0, year) for _, site, use in named]
+    if file.experiment:
+        of = np.arange(file.history[-1].until + 1, file.experiment.until + 1)
+        named += [(t.name, t.site, "") for t in file.treatment]
+        years += [_treatment(case, t, of) for t in file.treatment]
+    plants = [of_years["plant_input"].sum(axis=-1).mean() for of_years in years]
+    rows = [_mean_year(of_years) for of_years in years]
+    sites = [site for _, site, _ in named]
+    phase = dataclasses.replace(_phase(case, rows, year, 1), yearly={})
+    plan = Plan(
+        members=tuple(name for name, _, _ in named),
+        sites=tuple(sites),
+        site_of=tuple(range(len(sites))),
+        history=(phase,),
+        experiment=None,
+        iom=jnp.asarray(np.stack([_iom(case, site) for site in sites])),
+        ground=None,
+        horizons=None,
+        measured=measured_stocks(file, sites, "input"),
+        start_year=file.start_year,
+        experiment_year=file.start_year + 1,
+        radiocarbon=False,
+    )
+    return plan, np.array(plants)
+
+
+def _mean_year(years: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The mean of some years; a unit of plant carbon stands where they have none."""
+    mean = {name: values.mean(axis=0, keepdims=True) for name, values in years.items()}
+    months = mean["plant_input_months"].sum()
+    mean["plant_input_months"] = (
+        mean["plant_input_months"] / months if months > 0 else np.full((1, 12), 1 / 12)
+    )
+    if mean["plant_input"].sum() == 0:
+        mean["plant_input"] = np.eye(1, mean["plant_input"].size)
+    return mean
+
+
+@eqx.filter_jit
+def _balance_all(column: Column, phase: Phase, states: State, measured: Measured) -> Balance:
+    result: Balance = jax.vmap(partial(balanced, column))(phase, states, measured)
+    return result
 
 
 def run(
@@ -308,8 +417,7 @@ def run(
     Returns:
         Final states by member, the records of the history phases, the record of the experiment.
     """
-    plan = settled(column, plan)
-    states = initial_state(column, plan)
+    plan, states = begin(column, settled(column, plan))
     kept = []
     for phase in plan.history:
         states, record = _advance_all(column, phase, states, in_history)
@@ -347,6 +455,8 @@ def _site_phase(
     use = case.file.land_use[land_use]
     weather = case.climate[at_site(phase.climate, site)]
     amount = yearly_npp(use, weather)
+    if number == 0 and case.file.seeks_input and use.npp is None and use.plant_carbon_t_ha is None:
+        amount = 1.0  # any amount, of which the balance finds a multiple
     n = len(years)
     entries = _land_use(case, use, amount, manure=use.manure_carbon_t_ha)
     constant = {k: np.broadcast_to(v, (n, *np.shape(v))) for k, v in entries.items()}

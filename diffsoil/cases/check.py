@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from diffsoil.cases import plausible
 from diffsoil.cases.horizons import HORIZON_VARIABLES
 from diffsoil.cases.kinds import BySite, names_of
+from diffsoil.cases.measured import NEVER_IN_BALANCE, profile_stock
 from diffsoil.cases.profile import check_room
 from diffsoil.cases.schema import CaseFile
 from diffsoil.io import (
@@ -18,6 +19,7 @@ from diffsoil.io import (
 )
 from diffsoil.processes.texture import Texture
 from diffsoil.tables import Meant
+from diffsoil.units import CM_PER_M
 
 MOST_YEARS = 100_000
 """Years of a case: more than any soil of the last glaciation needs."""
@@ -34,7 +36,7 @@ def faults_of(path: Path, file: CaseFile) -> Faults:
         file: its content.
     """
     faults = Faults()
-    for check in (_check_names, _check_times, _check_inputs):
+    for check in (_check_names, _check_times, _check_inputs, _check_start):
         check(path, file, faults)
     if file.whole_soil:
         _check_ground(path, file, faults)
@@ -139,10 +141,52 @@ def _check_inputs(path: Path, file: CaseFile, faults: Faults) -> None:
     for number, phase in enumerate(file.history):
         for name in names_of(phase.land_use):
             use = file.land_use.get(name)
-            if use and use.npp is None and use.plant_carbon_t_ha is None:
+            if number == 0 and file.seeks_input:
+                if use and use.plant_carbon_t_ha == 0:
+                    faults.add(
+                        f"{path}: land_use.{name}.plant_carbon_t_ha: is 0, but initial = "
+                        '"measured" seeks it; leave it out, or use measured.solve = "inert"'
+                    )
+            elif use and use.npp is None and use.plant_carbon_t_ha is None:
                 faults.add(
                     f"{path}: land_use.{name}: neither npp nor plant_carbon_t_ha, which "
                     f"history.{number} needs; plant_carbon_t_ha = 0 says that nothing grows"
+                )
+
+
+def _check_start(path: Path, file: CaseFile, faults: Faults) -> None:
+    """A measured stock is one, lies in the column, and is of a soil whose carbon can balance."""
+    measured, where = file.measured, f"{path}: measured"
+    deepest = file.grid.layers * file.grid.thickness_m * CM_PER_M
+    if measured.lower_cm > deepest + 1e-6:
+        faults.add(f"{where}.lower_cm: {measured.lower_cm:g} is below the column of {deepest:g} cm")
+    given = measured.stock_t_ha
+    by_site = given if isinstance(given, dict) else dict.fromkeys(file.site, given)
+    for site in sorted(by_site.keys() - file.site.keys()):
+        faults.add(f"{where}.stock_t_ha: no site {site!r}{nearest(site, file.site)}")
+    for site in sorted(file.site.keys() - by_site.keys()):
+        faults.add(f"{where}.stock_t_ha: nothing for site {site!r}")
+    for stock in sorted({stock for stock in by_site.values() if stock is not None}):
+        doubt = plausible.of_stock(stock, 0.0, measured.lower_cm)
+        if doubt and (question := Meant(file.plausible).question("soc_stock", doubt)):
+            faults.add(f"{where}.stock_t_ha: {stock:g} {question}")
+    if file.initial == "history":
+        return
+    if file.whole_soil:
+        faults.add(f'{path}: initial: "measured" {NEVER_IN_BALANCE}; start from the history')
+    for site, name in file.site.items():
+        soil = file.soil.get(name)
+        if given is None and soil and profile_stock(soil, measured.lower_cm) == 0:
+            faults.add(
+                f"{path}: initial: soil of site {site!r} has no carbon down to "
+                f"{measured.lower_cm:g} cm (soc_percent is 0)"
+            )
+    if measured.solve == "inert":
+        for what in ("set", "free"):
+            if "carbon.iom_factor" in getattr(file, what):
+                faults.add(
+                    f'{path}: {what}: carbon.iom_factor has no effect: measured.solve = "inert" '
+                    "seeks the inert carbon"
                 )
 
 

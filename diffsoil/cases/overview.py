@@ -11,9 +11,11 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel
 
-from diffsoil.cases.arrays import Plan, build, check
+from diffsoil.balance import Balance
+from diffsoil.cases.arrays import Plan, build, check, measured_start
 from diffsoil.cases.case import Case
 from diffsoil.cases.kinds import at_site
+from diffsoil.cases.measured import first_plant_carbon
 from diffsoil.time import Phase
 
 OF_GROUND = (
@@ -41,6 +43,9 @@ class Overview:
         inputs: a row for each site or treatment and stretch of years with one land use: carbon of
             plants and of manure, mean Mg C/ha/a, and the least and the most of one year.
         defaults: ``key`` and ``value`` of what the case leaves out.
+        start: a row for each site that starts from a measured stock: ``site``, ``stock`` (t C/ha)
+            down to ``lower_cm``, ``plants`` that keep it (t C/ha in a year), and ``inert`` carbon
+            of the column (t C/ha).
     """
 
     case: Case
@@ -49,6 +54,7 @@ class Overview:
     climate: pd.DataFrame
     inputs: pd.DataFrame
     defaults: pd.DataFrame
+    start: pd.DataFrame
 
     @property
     def layer_steps(self) -> int:
@@ -65,8 +71,13 @@ def overview(case: Case) -> Overview:
     Raises:
         diffsoil.io.InputError: the case cannot be run.
     """
-    plan = build(case)
-    check(plan, case.column(), case)
+    plan, column = build(case), case.column()
+    check(plan, column, case)
+    begins = pd.DataFrame(columns=["site", "lower_cm", "stock", "plants", "inert"])
+    if plan.measured is not None:
+        found = measured_start(column, plan)
+        begins = _start(case, found)
+        plan = _with_sought(plan, found)
     return Overview(
         case=case,
         plan=plan,
@@ -74,7 +85,32 @@ def overview(case: Case) -> Overview:
         climate=pd.DataFrame([_climate(case, name) for name in case.climate]),
         inputs=pd.DataFrame(_inputs(case, plan)),
         defaults=pd.DataFrame(_holding(case), columns=["key", "value"]),
+        start=begins,
     )
+
+
+def _start(case: Case, found: Balance) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "site": case.sites,
+            "lower_cm": case.file.measured.lower_cm,
+            "stock": np.asarray(found.stock),
+            "plants": first_plant_carbon(found.phase),
+            "inert": np.asarray(found.state.carbon[:, -1].sum(axis=-1)),
+        }
+    )
+
+
+def _with_sought(plan: Plan, found: Balance) -> Plan:
+    """The plan with the plant carbon that a balance found."""
+    first, name = plan.history[0], "plant_input"
+    constant, series = found.phase.constant, found.phase.series
+    first = dataclasses.replace(
+        first,
+        constant=first.constant | {k: v for k, v in constant.items() if k == name},
+        series=first.series | {k: v for k, v in series.items() if k == name},
+    )
+    return dataclasses.replace(plan, history=(first, *plan.history[1:]))
 
 
 def _time_line(case: Case) -> Iterator[dict[str, Any]]:
@@ -184,6 +220,9 @@ def _told(
 def _holding(case: Case) -> Iterator[tuple[str, str]]:
     """Defaults that mean something in this case."""
     for key, value in _defaults(case.file):
+        of_another_start = key.startswith("measured") and case.file.initial == "history"
+        if of_another_start:
+            continue
         if case.whole_soil or key.rpartition(".")[2] not in OF_GROUND:
             yield key, value
 
@@ -213,7 +252,8 @@ def _inside(value: Any, place: str) -> Iterator[tuple[str, str]]:
 
 def _shown(value: Any) -> str:
     if isinstance(value, BaseModel):
-        return ", ".join(f"{name} = {_shown(v)}" for name, v in value)
+        said = [f"{name} = {_shown(v)}" for name, v in value if v not in (None, "", [], {})]
+        return ", ".join(said)
     if isinstance(value, dict):
         return ", ".join(f"{name} = {_shown(v)}" for name, v in value.items())
     if isinstance(value, bool):

@@ -16,6 +16,7 @@ from diffsoil.cases.kinds import (
     FileName,
     FileStem,
     Fraction,
+    LowerDepth,
     Name,
     Percent,
     Strict,
@@ -322,6 +323,24 @@ class Observations(Strict):
     """How far measurements lie off: variable or series, and its error."""
 
 
+StockOfSite = Annotated[float, Field(gt=0, le=5000)]
+
+
+class Measured(Strict):
+    """A stock of organic carbon that was measured as the case starts."""
+
+    stock_t_ha: StockOfSite | dict[Name, StockOfSite] | None = None
+    """Organic carbon from the surface of the mineral soil down to lower_cm, without litter, t C/ha;
+    or a table with one for each site. That of the horizons (`soc_percent`) if left out."""
+    lower_cm: LowerDepth = 30.0
+    """Depth down to which it was measured, cm. If left out 30 cm, or the end of the column if it is
+    shallower."""
+    solve: Literal["input", "inert"] = "input"
+    """What is sought so that the stock is met: the plant carbon of the first phase of the history,
+    which is a factor on what its land use says, or the share of the measured carbon of the horizons
+    that is inert, in place of iom_percent."""
+
+
 class Grid(Strict):
     """Layers of equal thickness when laid down."""
 
@@ -428,6 +447,12 @@ class CaseFile(Strict, json_schema_extra=_named_by_file):
     """How soil water is computed: a monthly bucket, or Richards' equation."""
     water_reuse_years: Annotated[int, Field(ge=1, le=1000)] = 50
     """Years that a year of Richards' equation stands for, at most."""
+    initial: Literal["history", "measured"] = "history"
+    """What the carbon of the first year is: what the history makes of a soil without any, or the
+    measured stock, with pools in balance with the first phase of the history. The latter is of a
+    prescribed soil only."""
+    measured: Measured = Field(default_factory=Measured)
+    """The measured stock, for initial = "measured" and for `diffsoil check --keep-stock`."""
     history: Annotated[list[HistoryPhase], Field(min_length=1)]
     """Phases before the experiment, one after the other, in constant climate."""
     experiment: Experiment | None = None
@@ -480,12 +505,19 @@ class CaseFile(Strict, json_schema_extra=_named_by_file):
         if self.whole_soil:
             for horizon in (one for soil in self.soil.values() for one in soil.horizons):
                 _by_default(horizon, "mineralogy", only(self.mineralogy))
+        deepest = self.grid.layers * self.grid.thickness_m * CM_PER_M
+        _by_default(self.measured, "lower_cm", min(self.measured.lower_cm, deepest))
         return self
 
     @property
     def whole_soil(self) -> bool:
         """Whether the mineral soil develops, instead of being prescribed."""
         return COLUMNS[self.column] is whole_soil_column
+
+    @property
+    def seeks_input(self) -> bool:
+        """Whether the plant carbon of the first phase is sought, from a measured stock."""
+        return self.initial == "measured" and self.measured.solve == "input"
 
     @property
     def erodes_in_events(self) -> bool:

@@ -50,13 +50,21 @@ def check(
         ),
     ] = None,
     overwrite: Overwrite = False,
+    keep_stock: Annotated[
+        bool,
+        Parameter(
+            show_default=False,
+            help="Say as well which constant plant carbon keeps the measured stock of each site "
+            "(`[measured]`, or that of the horizons), under its history and each treatment.",
+        ),
+    ] = False,
 ) -> None:
     """Read a case with all its files, and say what will be done with it."""
     path = case_file(case)
     use_device("cpu")
     from calibration.preview import check_case
 
-    print(check_case(path, output, overwrite))
+    print(check_case(path, output, overwrite, keep_stock))
 
 
 @app.command

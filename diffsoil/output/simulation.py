@@ -13,8 +13,9 @@ import numpy as np
 from jaxtyping import Array
 
 from diffsoil.cases import Case, load_case, set_parameters
-from diffsoil.cases.arrays import Plan, build, check, initial_state, prepare_plan, select
+from diffsoil.cases.arrays import Plan, begin, build, check, prepare_plan, select
 from diffsoil.cases.fingerprint import case_files
+from diffsoil.cases.measured import told
 from diffsoil.column import Column
 from diffsoil.io import InputError
 from diffsoil.output.audit import first_loss
@@ -172,8 +173,10 @@ def _advance(
 def _simulated(case: Case, column: Column, plan: Plan, progress: Progress) -> Trajectory:
     progress.say(f"{case.name}: climate and water of {len(plan.members)} treatments")
     by_step = _by_step()
-    ready = prepare_plan(column, plan, keep=by_step)
-    states = initial_state(column, ready)
+    ready, states = begin(column, prepare_plan(column, plan, keep=by_step))
+    if ready.measured is not None:
+        for line in told(ready.sites, ready.measured, ready.history[0], states):
+            progress.warn(f"{case.path}: {line}")
     member = np.array(plan.site_of)
     pieces = _Pieces(case, column, plan.members, states, member)
     provided = {name for process in column.processes for name in process.provides}
