@@ -9,7 +9,6 @@ Jacobian of the column) and the spread of the log modifier around this mean.
 
 from __future__ import annotations
 
-import itertools
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -17,6 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from calibration.profiles.sites import Sites
+from diffsoil.numerics import polynomial
 from diffsoil.work.progress import Say
 
 DEGREE = 3
@@ -58,7 +58,7 @@ class Emulator(NamedTuple):
     ) -> Float[Array, " obs"]:
         """Logarithm of the active stock of each observation, as the column would give it."""
         z = (self._coordinates(log_rates, log_modifier) - self.middle) / self.scale
-        return jnp.sum(_terms(z) * self.coefficients, axis=-1)
+        return jnp.sum(polynomial.terms(z, FACTORS) * self.coefficients, axis=-1)
 
     def _coordinates(self, log_rates: Array, log_modifier: Array) -> Array:
         mine = jnp.asarray(log_modifier)[jnp.asarray(self.of_profile)]
@@ -68,29 +68,15 @@ class Emulator(NamedTuple):
         return jnp.concatenate([rates, mean[:, None], spread[:, None]], axis=1)
 
 
-def _powers() -> tuple[tuple[int, ...], ...]:
-    every = itertools.product(range(DEGREE + 1), repeat=4)
-    # the spread is a second moment: it counts double
-    return tuple(p for p in every if p[0] + p[1] + p[2] + 2 * p[3] <= DEGREE)
+def _factors() -> Int[np.ndarray, "term factor"]:
+    """The terms whose degree is at most :data:`DEGREE`; the spread, a second moment, counts two."""
+    every = polynomial.products(variables=4, degree=DEGREE, most=4)
+    degree = (every < 4).sum(axis=1) + (every == 3).sum(axis=1)
+    return every[degree <= DEGREE]
 
 
-POWERS = _powers()
-"""Exponents of the terms of a polynomial."""
-
-
-def _terms(z: Array) -> Array:
-    """Products of powers of the coordinates, along a new last axis."""
-    each = [jnp.ones_like(z), z]
-    for _ in range(DEGREE - 1):
-        each.append(each[-1] * z)
-    columns = []
-    for power in POWERS:
-        term = each[power[0]][..., 0]
-        for axis in (1, 2, 3):
-            if power[axis]:
-                term = term * each[power[axis]][..., axis]
-        columns.append(term)
-    return jnp.stack(columns, axis=-1)
+FACTORS = _factors()
+"""Of each term of a polynomial, see :func:`diffsoil.numerics.polynomial.products`."""
 
 
 def simulate(
@@ -135,15 +121,15 @@ def fit(
     Args:
         sites: the profiles.
         weights: from :func:`layer_weights`.
-        runs: more than the 27 terms of a polynomial.
+        runs: more than the terms of a polynomial.
         importance: weight of each run; equal if not given.
 
     Raises:
         ValueError: fewer runs than terms.
     """
     count = len(runs.log_rates)
-    if count < len(POWERS):
-        raise ValueError(f"{count} runs for {len(POWERS)} terms of a polynomial")
+    if count < len(FACTORS):
+        raise ValueError(f"{count} runs for {len(FACTORS)} terms of a polynomial")
     of_profile = sites.table["profile"].to_numpy()
     blank = np.zeros((len(of_profile), 4))
     raw = Emulator(of_profile, weights, blank, blank + 1, blank)
@@ -154,13 +140,12 @@ def fit(
         ]
     )
     middle, scale = x.mean(axis=0), np.maximum(x.std(axis=0), 1e-6)
-    terms = np.asarray(_terms(jnp.asarray((x - middle) / scale)))
-    root = np.sqrt(np.ones(count) if importance is None else importance)[:, None]
-    coefficients = []
-    for place in range(len(of_profile)):
-        A, b = root * terms[:, place], root[:, 0] * runs.log_stock[:, place]
-        gram = A.T @ A + RIDGE * count * np.eye(A.shape[1])
-        coefficients.append(np.linalg.solve(gram, A.T @ b))
+    terms = np.asarray(polynomial.terms(jnp.asarray((x - middle) / scale), FACTORS))
+    weight = np.ones(count) if importance is None else importance
+    coefficients = [
+        polynomial.least_squares(terms[:, i], runs.log_stock[:, i, None], weight, RIDGE)[:, 0]
+        for i in range(len(of_profile))
+    ]
     return Emulator(of_profile, weights, middle, scale, np.array(coefficients))
 
 
