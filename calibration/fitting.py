@@ -199,13 +199,15 @@ def sampled(
 
     began = time.monotonic()
     method, first = wanted.method, coarse or problem
-    start = (
-        mode.start(first, method.starts, wanted.seed, folder, say, resume)
-        if method.needs_gradients
-        else mode.wide(np.asarray(first.reparameterization.unbounded(first.defaults)))
-    )
-    drawn = method.draw(first, start, wanted.seed, kept(method.name), say)
+    if method.needs_gradients:
+        start = mode.start(first, method.starts, wanted.seed, folder, say, resume)
+    else:
+        somewhere = np.asarray(first.reparameterization.unbounded(first.defaults))
+        start = mode.Start(mode.wide(somewhere))
+    drawn = method.draw(first, start.normal, wanted.seed, kept(method.name), say)
     facts: Facts = {"method": method.name, "seconds": time.monotonic() - began}
+    if len(start.worse):
+        facts |= {"searches": len(start.worse) + 1, "elsewhere": start.elsewhere}
     facts |= {"gradients": drawn.gradients, "runs": drawn.runs, **drawn.facts}
     if drawn.log_evidence is not None:
         facts["log_evidence"] = [float(v) for v in drawn.log_evidence]
@@ -284,6 +286,8 @@ def _weighted(
             raw, some = x, results.kept(x)
             x = some.reshape(-1, x.shape[-1])[chosen].reshape(some.shape)
             predicted = predicted.taken(chosen)
+    if "searches" in facts:
+        more.append(checks.summits_row(facts["elsewhere"], facts["searches"]))
     if "log_evidence" in facts:
         more.append(checks.evidence_row(np.array(facts["log_evidence"])))
     return Outcome(x, predicted, shape, facts, drawn.statistics, more, raw)

@@ -60,6 +60,7 @@ from calibration.checks.sampling import (
     effective_row,
     evidence_row,
     importance_row,
+    summits_row,
 )
 from calibration.methods.method import Method, Row
 from diffsoil.parameters import Parameter
@@ -101,6 +102,7 @@ __all__ = [
     "read",
     "standardised",
     "summary",
+    "summits_row",
     "unlearned",
     "wider",
 ]

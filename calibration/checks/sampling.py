@@ -185,6 +185,19 @@ def effective_row(weights: Weights, better: str) -> Row:
     return check(name, weights.effective, LEAST_EFFECTIVE, enough, meaning)
 
 
+def summits_row(elsewhere: int, searches: int) -> Row:
+    """Whether searches from different starts ended at the same best fit."""
+    meaning = (
+        "All searches that count ended at the same best fit."
+        if not elsewhere
+        else "Searches ended at another best fit that is about as good: the posterior may have "
+        "several summits, of which the draws know those they began at. Look at the start values, "
+        "and compare fits with other seeds."
+    )
+    name = f"other best fits, of {searches} searches"
+    return check(name, elsewhere, 0, elsewhere == 0, meaning)
+
+
 def evidence_row(log_evidence: np.ndarray) -> Row:
     """Whether independent runs agree on the evidence."""
     name = "log evidence, standard error"

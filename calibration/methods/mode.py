@@ -41,6 +41,11 @@ SECANT_PASSES = 2
 """How far to both sides curvature is measured, in standard deviations, and how often."""
 
 
+MATTERS = 5.0
+"""A summit lower than the best fit by less than this, in the log posterior, cannot be neglected."""
+APART = 3.0
+"""Standard deviations between two summits that are not the same."""
+
 DESCENT = optax.scale_by_lbfgs(memory_size=20)
 _direction = jax.jit(DESCENT.update)  # as single operations it would be compiled in every step
 
@@ -172,9 +177,26 @@ def save(folder: Path, start: Normal) -> None:
     arrays.save(folder / START, **start._asdict())
 
 
+class Start(NamedTuple):
+    """Where a method begins, and what the searches for it found besides.
+
+    ``worse`` is by how much each further search ended lower, in the logarithm of the posterior,
+    and ``away`` how far from the best fit, the largest of its standard coordinates.
+    """
+
+    normal: Normal
+    worse: Float[np.ndarray, " search"] = np.empty(0)
+    away: Float[np.ndarray, " search"] = np.empty(0)
+
+    @property
+    def elsewhere(self) -> int:
+        """How many searches ended at another summit that counts."""
+        return int(((self.worse < MATTERS) & (self.away > APART)).sum())
+
+
 def start(
     problem: Problem, starts: int, seed: int, folder: Path, report: Say, resume: bool
-) -> Normal:
+) -> Start:
     """The normal approximation at the best fit, kept in the folder of a fit.
 
     Args:
@@ -189,9 +211,15 @@ def start(
         report("best fit (first call compiles)")
         found = maximum(problem, starts, seed, report)
         report("curvature there")
-        return laplace(problem, found[0].z)._asdict()
+        normal = laplace(problem, found[0].z)
+        others = np.array([m.z for m in found[1:]]).reshape(-1, normal.mean.size)
+        standard = np.linalg.solve(normal.factor, (others - normal.mean).T)
+        worse = np.array([m.value - found[0].value for m in found[1:]])
+        return normal._asdict() | {"worse": worse, "away": np.abs(standard).max(axis=0)}
 
-    return Normal(**Checkpoints(folder, resume, report).once(NAME, compute))
+    kept = Checkpoints(folder, resume, report).once(NAME, compute)
+    normal = Normal(kept.pop("mean"), kept.pop("covariance"))
+    return Start(normal, **kept)
 
 
 def laplace(

@@ -374,6 +374,11 @@ CHECKS: dict[str, tuple[str, str]] = {
         f"at least {LEAST_EFFECTIVE:g}",
         "Too few draws carry the weight. Quantiles are rough.",
     ),
+    "other best fits": (
+        "none",
+        "Searches ended at different best fits that are about as good. There may be several "
+        "summits; a method knows those that it begins at.",
+    ),
     "log evidence, standard error": (
         f"at most {fit_checks.EVIDENCE_SPREAD:g}",
         "The evidence is too uncertain to compare cases by. Take more particles.",
