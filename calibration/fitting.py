@@ -211,6 +211,8 @@ def sampled(
     facts |= {"gradients": drawn.gradients, "runs": drawn.runs, **drawn.facts}
     if drawn.log_evidence is not None:
         facts["log_evidence"] = [float(v) for v in drawn.log_evidence]
+    if coarse is not None:
+        drawn = drawn._replace(predicted=None)  # of the coarse slow steps
     if coarse is not None and drawn.log_proposal is None:
         drawn = drawn._replace(log_proposal=_densities(coarse.posterior, drawn.z))
     predicted, weights = predictions(problem, drawn, kept(prediction.NAME), say)
@@ -240,20 +242,26 @@ def predictions(
     problem: Problem, drawn: Draws, checkpoints: Checkpoints, say: Say
 ) -> tuple[prediction.Predicted, importance.Weights | None]:
     """Predictions of the draws that are carried into them, and their weights if they have any."""
-    z = results.kept(drawn.z)
+    z = _carried(drawn, drawn.z)
     flat = z.reshape(-1, z.shape[-1])
-    say(f"predicting with {len(flat)} draws")
-    x = problem.bounded(flat)
-    predicted = prediction.stream(problem, x, checkpoints, say)
+    predicted = drawn.predicted
+    if predicted is None:
+        say(f"predicting with {len(flat)} draws")
+        predicted = prediction.stream(problem, problem.bounded(flat), checkpoints, say)
     if drawn.log_proposal is None:
         return predicted, None
     likelihood = predicted.rows("log_likelihood")[:, problem.table["fitted"].to_numpy()]
     prior = np.asarray(jax.jit(jax.vmap(problem.posterior.log_prior))(jnp.asarray(flat)))
     target = likelihood.sum(axis=1) + prior
-    proposal = results.kept(drawn.log_proposal).ravel()
+    proposal = _carried(drawn, drawn.log_proposal).ravel()
     weights = importance.weights(target, proposal)
     say(f"importance weights: Pareto k {weights.k:.2f}, worth {weights.effective:.0f} draws")
     return predicted, weights
+
+
+def _carried(drawn: Draws, by_chain: np.ndarray) -> np.ndarray:
+    """Those that are carried into predictions; all where the method has predicted with all."""
+    return results.kept(by_chain) if drawn.predicted is None else by_chain
 
 
 def _keep_finished(problem: Problem, method: Method, folder: Path) -> None:
@@ -275,7 +283,7 @@ def _weighted(
     """Draws that stand for the posterior, weighted where they have to be, with their checks."""
     more: list[checks.Row] = []
     x = problem.bounded(drawn.z)
-    shape = results.kept(drawn.z).shape[:2]
+    shape = _carried(drawn, drawn.z).shape[:2]
     raw = None
     if weights is not None:
         step = 0 if "coarse_k" in facts else wanted.slow_step  # sampled again with the case's own
@@ -283,7 +291,7 @@ def _weighted(
         if weights.trusted:
             more.append(checks.effective_row(weights, "sample with nuts"))
             chosen = importance.resampled(weights.weight, shape[0] * shape[1], wanted.seed)
-            raw, some = x, results.kept(x)
+            raw, some = x, _carried(drawn, x)
             x = some.reshape(-1, x.shape[-1])[chosen].reshape(some.shape)
             predicted = predicted.taken(chosen)
     if "searches" in facts:

@@ -128,7 +128,14 @@ CHECKPOINTS = 3
 2 names folders by methods, 3 has the profile in predictions.
 """
 
-FOLDERS = (*METHODS, "chains", "particles", "variational", "sbc", "predicted", "predicted_fine")
+SURROGATE = ("design", *(f"round_{number}" for number in range(1, 10)), "nuts")
+"""Stages of a surrogate."""
+
+FOLDERS = (
+    *METHODS,
+    *(f"surrogate/{stage}" for stage in SURROGATE),
+    *("chains", "particles", "variational", "sbc", "predicted", "predicted_fine"),
+)
 """Folders of a fit in which methods and predictions keep checkpoints; some of format 1."""
 
 KIND = Kind(

@@ -7,6 +7,7 @@ import shlex
 import warnings
 
 import arviz as az
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,8 +16,9 @@ import pytest
 from scipy import stats
 
 from calibration import depth, fitting, identifiability, prediction, report, saved_fit, store
-from calibration.methods import MAP, Laplace, nuts
+from calibration.methods import MAP, Laplace, Surrogate, importance, nuts, surrogate
 from calibration.methods import mode as approximation
+from calibration.methods.surrogate import fitted
 from calibration.operator import Operator
 from calibration.priors import Priors, Transform
 from calibration.problem import Problem
@@ -630,3 +632,77 @@ def test_a_column_with_other_input_groups_is_refused(tmp_path):
     case = write_case(tmp_path, rows())
     with pytest.raises(InputError, match="input groups"):
         Problem(case, standard_column(["plants"]))
+
+
+STOOD_IN = Surrogate(chains=2, warmup=150, draws=200, runs=256, judged=80, rounds=4)
+
+
+def silent(line: str) -> None:
+    pass
+
+
+class Killed(BaseException):
+    """As sudden as a kill: nothing may catch it and tidy up."""
+
+
+@pytest.fixture(scope="module")
+def stood_in(problem, laplace):
+    return STOOD_IN.draw(problem, laplace, 0, Checkpoints(None), silent)
+
+
+def test_weighted_draws_of_the_stand_in_have_the_posterior_of_the_column(
+    problem, sampled, stood_in
+):
+    target = np.asarray(
+        jax.jit(jax.vmap(problem.posterior))(jnp.asarray(stood_in.z.reshape(-1, 5)))
+    )
+    weights = importance.weights(target, stood_in.log_proposal.ravel())
+    assert weights.trusted
+    assert weights.effective > 200
+    # the runs that it brings along are those of its draws
+    latent = stood_in.predicted.rows("log_likelihood")[:, problem.table["fitted"].to_numpy()]
+    prior = np.asarray(
+        jax.vmap(problem.posterior.log_prior)(jnp.asarray(stood_in.z.reshape(-1, 5)))
+    )
+    np.testing.assert_allclose(latent.sum(axis=1) + prior, target, rtol=1e-9)
+    chosen = importance.resampled(weights.weight, 400, 0)
+    mine = problem.bounded(stood_in.z).reshape(-1, 5)[chosen]
+    theirs = problem.bounded(sampled["z"]).reshape(-1, 5)
+    sd = theirs.std(axis=0)
+    assert np.abs(mine.mean(axis=0) - theirs.mean(axis=0)).max() < 0.35 * sd.max()
+    assert np.abs((mine.mean(axis=0) - theirs.mean(axis=0)) / sd).max() < 0.35
+    assert np.abs(mine.std(axis=0) / sd - 1).max() < 0.35
+
+
+def test_a_killed_surrogate_goes_on_and_ends_as_if_it_had_not_been(
+    problem, laplace, stood_in, tmp_path
+):
+    lines = []
+
+    def killing(line: str) -> None:
+        lines.append(line)
+        if line.startswith("round 1"):
+            raise Killed
+
+    with pytest.raises(Killed):
+        STOOD_IN.draw(problem, laplace, 0, Checkpoints(tmp_path), killing)
+    kept = len(list(tmp_path.glob("*/*.npz")))
+    again = STOOD_IN.draw(problem, laplace, 0, Checkpoints(tmp_path, resume=True), silent)
+    assert kept > 0
+    np.testing.assert_array_equal(again.z, stood_in.z)
+    np.testing.assert_array_equal(again.log_proposal, stood_in.log_proposal)
+
+
+def test_where_polynomials_fail_the_column_itself_is_sampled(problem, laplace, monkeypatch):
+    def wrong(problem, runs):
+        polynomials, error = fitted(problem, runs)
+        return eqx.tree_at(lambda p: p.spread, polynomials, polynomials.spread * 1.3), error
+
+    monkeypatch.setattr(surrogate, "fitted", wrong)
+    lines: list[str] = []
+    small = dataclasses.replace(STOOD_IN, rounds=1, draws=25, warmup=25)
+    drawn = small.draw(problem, laplace, 0, Checkpoints(None), lines.append)
+    assert drawn.facts["fallback"] == "nuts"
+    assert drawn.facts["surrogate_k"] > importance.TRUSTED
+    assert drawn.log_proposal is None
+    assert any("NUTS on the column itself" in line for line in lines)

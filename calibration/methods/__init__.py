@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from calibration.methods.method import Method
     from calibration.methods.nuts import NUTS
     from calibration.methods.smc import SMC
+    from calibration.methods.surrogate import Surrogate
     from calibration.methods.svi import SVI, Flow
 
 METHODS: Registry[type[Method]] = Registry(
@@ -26,6 +27,7 @@ METHODS: Registry[type[Method]] = Registry(
         "laplace": "calibration.methods.laplace:Laplace",
         "svi": "calibration.methods.svi:SVI",
         "flow": "calibration.methods.svi:Flow",
+        "surrogate": "calibration.methods.surrogate:Surrogate",
         "nuts": "calibration.methods.nuts:NUTS",
         "smc": "calibration.methods.smc:SMC",
         "ensemble": "calibration.methods.ensemble_smoother:EnsembleSmoother",
@@ -35,7 +37,17 @@ METHODS: Registry[type[Method]] = Registry(
 )
 """Class of each method by its name; samplers are imported when they are asked for."""
 
-__all__ = ["MAP", "METHODS", "NUTS", "SMC", "SVI", "EnsembleSmoother", "Flow", "Laplace"]
+__all__ = [
+    "MAP",
+    "METHODS",
+    "NUTS",
+    "SMC",
+    "SVI",
+    "EnsembleSmoother",
+    "Flow",
+    "Laplace",
+    "Surrogate",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -150,8 +150,18 @@ class Sampler:
         self._begin = side_by_side(self._start, method.chains, 2)
         self._step = side_by_side(self._chunk, method.chains, 1)
 
-    def restart(self, start: Normal, seed: int, value: Array | None = None) -> None:
-        """Sample other data, or from another start, with the same compiled program."""
+    def restart(
+        self,
+        start: Normal,
+        seed: int,
+        value: Array | None = None,
+        density: Density | None = None,
+    ) -> None:
+        """Sample other data, another density or from another start, with the same program.
+
+        A density has to have arrays of the same shapes as the one before.
+        """
+        self._density = density or self._density
         self._target = StandardPosterior(self._density, start, value)
         self._seed = seed
 

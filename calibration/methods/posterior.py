@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from calibration.methods.mode import Normal
+from calibration.prediction import Predicted
 
 
 class Density(Protocol):
@@ -35,7 +36,8 @@ class Draws(NamedTuple):
     ``log_evidence`` has one estimate a chain, where the method has one. ``statistics`` are of
     the sampler, by chain and draw, with the names that ArviZ has for them; ``facts`` is what else
     the report says. ``gradients`` and ``runs`` count evaluations of the model with and without its
-    gradient, of all chains.
+    gradient, of all chains. ``predicted`` is what every draw predicts, chain after chain, where the
+    method has run the model at all of them.
     """
 
     z: Float[np.ndarray, "chain draw parameter"]
@@ -45,6 +47,7 @@ class Draws(NamedTuple):
     gradients: float = 0.0
     runs: float = 0.0
     facts: Mapping[str, Any] = MappingProxyType({})
+    predicted: Predicted | None = None
 
 
 class StandardPosterior(eqx.Module):

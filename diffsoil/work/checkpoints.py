@@ -47,7 +47,7 @@ class Checkpoints:
     def __init__(
         self, folder: Path | None, resume: bool = False, report: Say | None = None
     ) -> None:
-        self.folder, self._report = folder, report
+        self.folder, self._resume, self._report = folder, resume, report
         self._memory: list[dict[str, np.ndarray]] = []
         there = folder.glob("*.npz") if resume and folder is not None else ()
         self._names = {path.stem for path in there}
@@ -95,6 +95,11 @@ class Checkpoints:
         else:
             self._save(self._path(self.done), content)
         self.done += 1
+
+    def within(self, name: str) -> Checkpoints:
+        """Checkpoints of a stage of this run, in a folder within this one."""
+        folder = None if self.folder is None else self.folder / name
+        return Checkpoints(folder, self._resume, self._report)
 
     def state(self, start: Any) -> Any:
         """The state after the last numbered part, structured as ``start``, or else ``start``."""
