@@ -15,8 +15,8 @@ from jaxtyping import Array
 from calibration import checks, prediction, results, saved_fit, store
 from calibration.methods import importance, mode
 from calibration.methods.method import Method
-from calibration.methods.nuts import NUTS
 from calibration.methods.posterior import Draws, side_by_side
+from calibration.methods.surrogate import Surrogate
 from calibration.posterior import Posterior
 from calibration.problem import Problem
 from calibration.results import Facts, Outcome
@@ -45,7 +45,7 @@ def fit(
 
     Args:
         case, method, seed, settings, slow_step, existing: see :func:`calibrate_case`;
-            NUTS with its full settings if no method is given.
+            a surrogate with its full settings if no method is given.
         folder: where work is kept and results go; a temporary one, which lasts as long as the
             fit is held, if not given. :meth:`calibration.saved_fit.Fit.save` copies it.
 
@@ -57,7 +57,7 @@ def fit(
     calibrate_case(
         case,
         place,
-        NUTS() if method is None else method,
+        Surrogate() if method is None else method,
         seed=seed,
         settings=settings,
         slow_step=slow_step,

@@ -182,6 +182,7 @@ TARGET = ("--target", "soc_stock_0_25@1985")
 COMMANDS = {
     "map": fit("map"),
     "laplace": fit("laplace"),
+    "surrogate": fit("surrogate", "--draws", "100"),
     "nuts": fit("nuts", "--warmup", "25", "--draws", "50"),
     "smc": fit("smc", "--draws", "40"),
     "study": Command(

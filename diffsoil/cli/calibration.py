@@ -78,11 +78,12 @@ def calibrate(
     method: Annotated[
         MethodName,
         Parameter(
-            help="map: best fit; laplace: normal approximation around it; svi, flow: nearest "
-            "normal, or flow; nuts: full posterior; smc: full posterior with evidence; ensemble: "
+            help="surrogate: full posterior, on a stand-in that exact runs correct; nuts: full "
+            "posterior on the column itself; map: best fit; laplace: normal approximation around "
+            "it; svi, flow: nearest normal, or flow; smc: full posterior with evidence; ensemble: "
             "without gradients."
         ),
-    ] = "nuts",
+    ] = "surrogate",
     sizes: SizeFlags = SizeFlags(),
     sampling: SamplingFlags = SamplingFlags(),
     settings: Settings = (),

@@ -368,7 +368,7 @@ CHECKS: dict[str, tuple[str, str]] = {
     ),
     "importance weights (Pareto k)": (
         f"at most {fit_checks.PARETO_K:g}",
-        "The approximation misses a part of the posterior. Use `--method nuts`.",
+        "The draws miss a part of the posterior. Use `--method nuts`.",
     ),
     "importance weights (effective draws)": (
         f"at least {LEAST_EFFECTIVE:g}",
