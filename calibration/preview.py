@@ -33,10 +33,12 @@ TABLES = ("inputs", "climate", "defaults", "prior_predictions")
 KIND = pages.kind("check", "the check of a case", TABLES, PICTURES)
 
 AIR = {
-    "north": "IntCal20, then the bomb curve of zone NH1 (north of some 40 degrees), to 2019",
+    "north": "IntCal20, then the bomb curve of zone NH1, to 2019. Zone 1 lies north of some 40 "
+    "degrees, and a case does not say its latitude: south of it the peak was up to some 10 % lower "
+    "from 1963 to 1967",
     "south": "SHCal20, to 1950",
 }
-"""What shipped records are."""
+"""What shipped records are, and what they cannot know."""
 
 DRAWS = 200
 """Of the priors, for what they predict."""

@@ -69,13 +69,14 @@ def _percent(sample: Sample) -> Array:
     return 100.0 * _stock(sample) / jnp.sum(sample.share * sample.mass, axis=1)
 
 
-def _delta(modern: Array, carbon: Array) -> Array:
+def delta14c(modern: Array, carbon: Array) -> Array:
+    """Delta 14C, permil, of carbon and of the amount of it times its 14C activity."""
     return 1000.0 * (modern / jnp.maximum(carbon, 1e-9) - 1.0)
 
 
 def _delta14c(sample: Sample) -> Array:
     modern = jnp.sum(sample.share * sample.at("radiocarbon"), axis=1)
-    return _delta(modern, _stock(sample))
+    return delta14c(modern, _stock(sample))
 
 
 def _respired_delta14c(sample: Sample) -> Array:
@@ -85,7 +86,7 @@ def _respired_delta14c(sample: Sample) -> Array:
     speed = speed * sample.share[:, None, :]
     modern = jnp.sum(speed * sample.at("radiocarbon_pools")[:, :ACTIVE], axis=(1, 2))
     carbon = jnp.sum(speed * sample.at("pools")[:, :ACTIVE], axis=(1, 2))
-    return _delta(modern, carbon)
+    return delta14c(modern, carbon)
 
 
 @dataclasses.dataclass(frozen=True)

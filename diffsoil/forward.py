@@ -144,18 +144,21 @@ class Run(NamedTuple):
             parts.append(values[:, max(first - start, 0) :])
         return jnp.concatenate(parts, axis=1)
 
-    def stock(self, upper: float, lower: float, first: int) -> Float[Array, "member year"]:
+    def stock(
+        self, upper: float, lower: float, first: int, of: str = "soc"
+    ) -> Float[Array, "member year"]:
         """Carbon of the mineral soil between two depths, m, at the ends of years, Mg/ha.
 
         Args:
             upper, lower: the depths.
             first: calendar year to begin with.
+            of: another recorded amount by layer.
         """
 
-        def one(soc: Array, top: Array, thickness: Array) -> Array:
-            return jnp.sum(soc * overlap(top, thickness, upper, lower))
+        def one(amount: Array, top: Array, thickness: Array) -> Array:
+            return jnp.sum(amount * overlap(top, thickness, upper, lower))
 
-        names = ("soc", "depth_top", "thickness")
+        names = (of, "depth_top", "thickness")
         return jax.vmap(jax.vmap(one))(*(self.by_year(name, first) for name in names))
 
 

@@ -310,14 +310,19 @@ def test_years_after_the_last_one_come_with_their_drivers(fit, tmp_path):
     new = tmp_path / "new.csv"
     new.write_text(HEADER + row(1914, 40.6))
     drivers = longer_drivers(tmp_path / "longer", 1915)
+    air = drivers.parent / "atmosphere.csv"
+    air.write_text(air.read_text().replace("2020,1.02", "1911,0.983667\n1915,1.1"))
     update = Update(drivers, method="weights")
     assimilation.assimilate_case(fit, new, tmp_path / "fit2", update)
     found = saved_fit.load(tmp_path / "fit2")
     assert found.case().end_year == 1915
     entry = found.history[-1]
-    assert {d["file"] for d in entry["drivers"]} == {"weather.csv", "management.csv"}
+    assert {d["file"] for d in entry["drivers"]} == {
+        "weather.csv", "management.csv", "atmosphere.csv",
+    }  # fmt: skip
     predicted = pd.read_csv(tmp_path / "fit2" / "predictions.csv")
     assert predicted["year"].max() == 1914
+    assert found.case().atmosphere["activity"].iloc[-1] == 1.1
     assert np.isfinite(predicted["mean"]).all()
 
 
@@ -377,7 +382,7 @@ def told(world, fit):
 def test_options_that_are_the_same_differ_by_nothing(told):
     table = pd.read_csv(told / "differences.csv")
     same = table[(table["option"] == "same") & (table["versus"] == "as_now")]
-    assert len(same) == 12  # two quantities, six years
+    assert len(same) == 18  # stock, 14C and litter, six years
     assert (same[["mean", "sd", "q05", "q95"]] == 0).all(axis=None)
     assert (same[["probability_more", "probability_less"]] == 0).all(axis=None)
 
@@ -391,6 +396,10 @@ def test_manure_adds_carbon_in_every_draw(told):
     by_year = pd.read_csv(told / "forecast.csv")
     assert by_year["year"].max() == 1917
     assert (by_year[by_year["year"] <= 1911]["forecast"] == 0).all()
+    # manure is younger than what is in the soil
+    dated = table[(table["variable"] == "delta14c") & (table["option"] == "manure")]
+    assert set(dated["unit"]) == {"permil"}
+    assert dated[dated["versus"] == "as_now"]["q05"].iloc[-1] > 1
     assert {"forecast.png", "differences.png", "report.html", "options.csv"} <= {
         p.name for p in told.iterdir()
     }
@@ -416,6 +425,22 @@ BAD_OPTIONS = {
     "more years than the record": ("repeat_years = 4", "repeat_years = 40", "the record has 12"),
     "no weather": ("repeat_years = 4", "", "repeat_years or mean_years"),
     "a depth below the column": ("[[0, 25]]", "[[0, 250]]", "0 to 80 cm"),
+    "no 14C after the record": ("until = 1917", "until = 2025", "needed to 2025, .* ends in 2020"),
+    "14C within the record": (
+        "[weather]",
+        "[radiocarbon]\nyears = [2010]\ndelta14c_permil = [0]\n[weather]",
+        "2010 is in the record, which ends in 2020",
+    ),
+    "14C that ends too early": (
+        "until = 1917",
+        "until = 2030\nradiocarbon = { years = [2025], delta14c_permil = [0] }",
+        "the last one, 2025, is before 2030",
+    ),
+    "a year without 14C": (
+        "until = 1917",
+        "until = 2030\nradiocarbon = { years = [2025, 2030], delta14c_permil = [0] }",
+        "2 years and 1 values",
+    ),
 }
 
 
@@ -449,6 +474,26 @@ def test_a_bad_option_is_one_line(bad, world, fit, tmp_path):
         forecast.forecast_case(fit, options, tmp_path / "never")
     assert str(options) in str(error.value)
     assert not (tmp_path / "never").exists()
+
+
+def test_the_14c_of_the_air_goes_on_as_the_scenario_says(tmp_path):
+    air = [("1900,0.98", "1911,0.98"), ("2020,1.02\n", "")]
+    case = load_case(tiny_case.write(tmp_path, atmosphere=air))
+    options = tmp_path / "options.toml"
+    goes_on = "radiocarbon = { years = [1921, 1931], delta14c_permil = [-40, -40] }\n"
+    options.write_text(OPTIONS.replace("until = 1917", f"until = 1927\n{goes_on}"))
+    plan = scenario.lived(scenario.read(options, case))
+    lived = np.asarray(plan.experiment.yearly["atmosphere_14c"])[0, :, 0]
+    np.testing.assert_allclose(lived[-17:], [*np.linspace(0.98, 0.96, 11), *[0.96] * 6], rtol=1e-12)
+    later = goes_on.replace("1931", "1990")
+    options.write_text(OPTIONS.replace("until = 1917", f"until = 1990\n{later}"))
+    with pytest.raises(InputError, match="the peak of the bomb tests is missed"):
+        scenario.read(options, case)
+    none = tiny_case.write(tmp_path, case=[('radiocarbon_atmosphere = "atmosphere.csv"\n', "")])
+    with pytest.raises(
+        InputError, match=r"options\.toml: radiocarbon: the case tiny follows no 14C"
+    ):
+        scenario.read(options, load_case(none))
 
 
 def test_rock_and_erosion_of_an_option_begin_with_it(tmp_path):

@@ -394,9 +394,9 @@ def staged(
     Args:
         found: the fit.
         folder: where to.
-        drivers: case whose experiment (last year, weather, management) takes the place of that
-            of the fit; nothing else of it is used. That it tells the same of the past is seen
-            when the first draw predicts what the fit has stored.
+        drivers: case whose experiment (last year, weather, management) and record of the 14C of
+            the air take the place of those of the fit; nothing else of it is used. That it tells
+            the same of the past is seen when the first draw predicts what the fit has stored.
         confirmed: names that join those under ``plausible``.
 
     Raises:
@@ -457,6 +457,9 @@ def _replace_drivers(document: tomlkit.TOMLDocument, old: Case, drivers: Path) -
     for name in names_of(experiment.climate):
         ((kind, table),) = longer.file.climate[name].model_dump(exclude_none=True).items()
         document["climate"][name] = {kind: str(longer.resolve(table).resolve())}
+    if old.file.radiocarbon_atmosphere and longer.file.radiocarbon_atmosphere:
+        record = longer.resolve(longer.file.radiocarbon_atmosphere)
+        document["radiocarbon_atmosphere"] = str(record.resolve())
     return longer.file.plausible
 
 
@@ -466,11 +469,12 @@ def _managed(case: Case) -> set[str]:
 
 
 def driving_files(case: Case) -> list[dict[str, str]]:
-    """Files of weather and management of a case, with their SHA-256."""
+    """Files of weather, management and 14C of the air of a case, with their SHA-256."""
     experiment = case.file.experiment
     assert experiment is not None
     climates = [case.file.climate[name] for name in names_of(experiment.climate)]
-    names = [of.monthly or of.normals for of in climates] + [experiment.management]
+    names = [of.monthly or of.normals for of in climates]
+    names += [experiment.management, case.file.radiocarbon_atmosphere]
     files = [case.resolve(name) for name in names if name is not None]
     return [{"file": file.name, "sha256": checksum_of(file)} for file in files]
 

@@ -23,8 +23,9 @@ from jaxtyping import Array, Float
 from calibration import compatibility, saved_fit
 from calibration.prediction import PREDICTED_DRAWS, QUANTILES, batches
 from calibration.priors import Priors
-from calibration.twin import forecast_report, scenario
-from calibration.twin.result import Forecast
+from calibration.quantities import delta14c
+from calibration.twin import atmosphere, forecast_report, scenario
+from calibration.twin.result import UNITS, Forecast
 from calibration.twin.scenario import Scenario
 from diffsoil.cases.arrays import Plan, check, select
 from diffsoil.column import Column
@@ -80,6 +81,8 @@ def forecast_case(
         f"treatment(s), {asked.today + 1} to {asked.file.until}, {len(x)} draws"
     )
     say(f"weather: {scenario.weather_told(asked)}")
+    if air := atmosphere.words(asked.file.radiocarbon):
+        say(f"14C of the air: {air}")
     with place:
         result = simulate(asked, column, plan, names, x, say)
         by_year = summary(result, asked.today)
@@ -157,7 +160,7 @@ def simulate(
     x: Float[np.ndarray, "draw parameter"],
     report: Say,
 ) -> Forecast:
-    """Live all options with all draws.
+    """Live all options with all draws; 14C is read where the case follows it.
 
     Members that are driven by the same are lived once, so options that are the same are equal.
     """
@@ -165,14 +168,20 @@ def simulate(
     lived, of = _distinct(plan)
     depths = [(u / CM_PER_M, v / CM_PER_M) for u, v in asked.depths_cm]
     first = max(plan.experiment_year, asked.today - PAST_YEARS + 1)
-    record = Record(yearly=("soc", "litter_stock"), steps=GEOMETRY)
+    dated = plan.radiocarbon
+    yearly = ("soc", "litter_stock", *(["radiocarbon"] if dated else []))
+    record = Record(yearly=yearly, steps=GEOMETRY)
     keys = tuple((name,) for name in names)
     forward = Forward(column, lived, keys, in_experiment=record).prepared()
 
     def one(forward: Forward, x: Array) -> Float[Array, "member quantity year"]:
         run = forward.run(x)
         stocks = [run.stock(*depth, first) for depth in depths]
-        return jnp.stack([*stocks, run.by_year("litter_stock", first)], axis=1)
+        found = list(stocks)
+        if dated:
+            modern = [run.stock(*depth, first, of="radiocarbon") for depth in depths]
+            found += map(delta14c, modern, stocks)
+        return jnp.stack([*found, run.by_year("litter_stock", first)], axis=1)
 
     devices = jax.local_devices()
     some = jax.pmap(
@@ -183,7 +192,9 @@ def simulate(
     parts = list(batches(lambda batch: some(forward, batch), x, report))
     values = np.concatenate(parts)[:, of]
     quantities: list[tuple[str, tuple[float, float] | None]] = [
-        ("soc_stock", (u, v)) for u, v in asked.depths_cm
+        (name, depth)
+        for name in ("soc_stock", *(["delta14c"] if dated else []))
+        for depth in asked.depths_cm
     ]
     if asked.litter:
         quantities.append(("litter_stock", None))
@@ -191,7 +202,7 @@ def simulate(
         members=[(t, o.name) for t in asked.treatments for o in asked.options],
         quantities=quantities,
         years=np.arange(first, asked.file.until + 1),
-        stocks=values[:, :, : len(quantities)],
+        draws=values[:, :, : len(quantities)],
     )
 
 
@@ -222,7 +233,7 @@ def _described(values: Float[np.ndarray, "draw year"]) -> dict[str, Any]:
 def _labels(quantity: tuple[str, tuple[float, float] | None]) -> dict[str, Any]:
     name, depth = quantity
     upper, lower = depth or (np.nan, np.nan)
-    return {"variable": name, "upper_cm": upper, "lower_cm": lower, "unit": "Mg C/ha"}
+    return {"variable": name, "upper_cm": upper, "lower_cm": lower, "unit": UNITS[name]}
 
 
 def summary(result: Forecast, today: int) -> pd.DataFrame:
@@ -235,7 +246,7 @@ def summary(result: Forecast, today: int) -> pd.DataFrame:
                     {"treatment": treatment, "option": option}
                     | _labels(quantity)
                     | {"year": result.years, "forecast": (result.years > today).astype(int)}
-                    | _described(result.stocks[:, m, q])
+                    | _described(result.draws[:, m, q])
                 )
             )
     return pd.concat(rows, ignore_index=True)
@@ -257,7 +268,7 @@ def differences(result: Forecast, asked: Scenario) -> pd.DataFrame:
         for versus, option in itertools.combinations(place, 2):
             when = future if versus == baseline else told
             for q, quantity in enumerate(result.quantities):
-                apart = result.stocks[:, place[option], q] - result.stocks[:, place[versus], q]
+                apart = result.draws[:, place[option], q] - result.draws[:, place[versus], q]
                 apart = apart[:, when]
                 rows.append(
                     pd.DataFrame(

@@ -11,8 +11,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from calibration import saved_fit
-from calibration.twin import scenario
-from calibration.twin.result import Forecast
+from calibration.twin import atmosphere, scenario
+from calibration.twin.result import UNITS, Forecast
 from calibration.twin.scenario import Scenario
 from diffsoil.report import html
 from diffsoil.report.html import figure, heading, paragraph, section
@@ -34,7 +34,7 @@ def write(
         folder: where they go.
         found: the fit.
         asked: the options.
-        result: stocks by draw.
+        result: what is in the soil, by draw.
         by_year, apart: tables of stocks and of differences.
     """
     pictures: dict[str, Path] = {}
@@ -42,7 +42,7 @@ def write(
         if drawn is not None:
             pictures[name] = save(drawn, folder / f"{name}.png")
     sections = [
-        _asked(found, asked, len(result.stocks)),
+        _asked(found, asked, len(result.draws)),
         _stocks(asked, by_year, pictures),
         _differences(asked, apart, pictures),
         _beware(found, asked),
@@ -55,12 +55,22 @@ def _panels(table: pd.DataFrame) -> list[tuple[str, str, pd.DataFrame]]:
     """Treatment, axis label and rows of each panel."""
     found = []
     keys = ["treatment", "variable", "upper_cm", "lower_cm"]
-    for (treatment, variable, upper, lower), rows in table.groupby(keys, sort=False, dropna=False):
-        soil = variable == "soc_stock"
-        depth = f" {upper:g}-{lower:g} cm" if soil else ""
-        what = "organic C" if soil else "litter C"
-        found.append((str(treatment), f"{what}{depth}, Mg C/ha", rows))
+    for (treatment, *_), rows in table.groupby(keys, sort=False, dropna=False):
+        found.append((str(treatment), _what(rows.head(1))[0], rows))
     return found
+
+
+WORDS = {"soc_stock": "organic C", "delta14c": "Δ14C", "litter_stock": "litter C"}
+
+
+def _what(rows: pd.DataFrame) -> list[str]:
+    """The quantity of each row, with its depth and unit."""
+
+    def one(variable: str, upper: float, lower: float) -> str:
+        depth = "" if np.isnan(upper) else f" {upper:g}-{lower:g} cm"
+        return f"{WORDS[variable]}{depth}, {UNITS[variable]}"
+
+    return list(map(one, rows["variable"], rows["upper_cm"], rows["lower_cm"]))
 
 
 def _labels(asked: Scenario) -> dict[str, str]:
@@ -146,6 +156,7 @@ def bars(asked: Scenario, apart: pd.DataFrame) -> Figure | None:
 
 def _asked(found: saved_fit.Fit, asked: Scenario, draws: int) -> str:
     last, method = found.history[-1], found.settings.method.name
+    air = atmosphere.words(asked.file.radiocarbon)
     rows = {
         "fit": f"{found.settings.case}, {method}, {len(found.history) - 1} later "
         f"assimilations; last data: {last.get('years', 'those of the calibration')}",
@@ -153,6 +164,7 @@ def _asked(found: saved_fit.Fit, asked: Scenario, draws: int) -> str:
         "forecast until": str(asked.file.until),
         "draws": str(draws),
         "weather to come": scenario.weather_told(asked),
+        **({"14C of the air to come": air} if air else {}),
         "drawn from priors, not known to the fit": ", ".join(asked.file.draw_from_prior)
         or "nothing",
         "version": f"diffsoil {found.written_with}",
@@ -187,15 +199,7 @@ def _stocks(asked: Scenario, by_year: pd.DataFrame, pictures: dict[str, Path]) -
         "What is in the soil under each option: median, 50 and 90 % of the posterior, without "
         "error of measurement. Dashed: the median of the baseline."
     )
-    return section("Stocks to come", figure(pictures.get("forecast"), caption), html.table(shown))
-
-
-def _what(rows: pd.DataFrame) -> list[str]:
-    return [
-        "litter, Mg C/ha" if np.isnan(r["upper_cm"])
-        else f"soil {r['upper_cm']:g}-{r['lower_cm']:g} cm, Mg C/ha"
-        for _, r in rows.iterrows()
-    ]  # fmt: skip
+    return section("Carbon to come", figure(pictures.get("forecast"), caption), html.table(shown))
 
 
 def _differences(asked: Scenario, apart: pd.DataFrame, pictures: dict[str, Path]) -> str:

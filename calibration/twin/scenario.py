@@ -20,6 +20,7 @@ import pandas as pd
 from pydantic import BeforeValidator, Field, model_validator
 
 from calibration import observations
+from calibration.twin import atmosphere
 from diffsoil.cases import Case
 from diffsoil.cases.arrays import Plan, additions, build, select
 from diffsoil.cases.drivers import NORMALS, weather_of_years
@@ -154,6 +155,8 @@ class ScenarioFile(Strict):
     plausible: Plausible = Field(default=[])
     weather: Weather
     """Weather of the years to come."""
+    radiocarbon: atmosphere.Radiocarbon | None = None
+    """14C of the air after the record of the case; needed where the case follows 14C."""
     land_use: LandUses = Field(default={})
     """Land uses by name, besides those of the case."""
     option: Annotated[list[Option], Field(min_length=1)]
@@ -248,6 +251,9 @@ def read(path: Path, case: Case) -> Scenario:
             faults.add(f"{path}: treatments: no treatment {name!r}{nearest(name, known)}")
     _check_years(path, file, case.end_year, faults)
     _check_depths(path, file, case, faults)
+    meant = Meant(file.plausible, IN_SCENARIO)
+    for line in atmosphere.faults_of(path, file.radiocarbon, case, file.until, meant):
+        faults.add(line)
     for name in names_of(case.file.experiment.climate):
         if "year" not in case.climate[name]:
             continue  # normals hold in any year
@@ -495,7 +501,11 @@ def lived(scenario: Scenario) -> Plan:
         }
     )
     extended = dataclasses.replace(
-        case, file=longer, climate=climate, management=pd.concat(rows, ignore_index=True)
+        case,
+        file=longer,
+        climate=climate,
+        management=pd.concat(rows, ignore_index=True),
+        atmosphere=atmosphere.continued(case.atmosphere, scenario.file.radiocarbon),
     )
     plan = select(build(extended), members(scenario), scenario.path)
     return _driven(scenario, plan)

@@ -18,7 +18,7 @@ from diffsoil._runtime import require_float64
 from diffsoil.balance import Balance, Measured, balanced, with_settled_water
 from diffsoil.cases.case import Case
 from diffsoil.cases.check import erosion_events
-from diffsoil.cases.drivers import read_atmosphere, weather_of_years, yearly_npp
+from diffsoil.cases.drivers import weather_of_years, yearly_npp
 from diffsoil.cases.horizons import composition, initial_ground, laid_down, layer_shares, prescribed
 from diffsoil.cases.kinds import at_site
 from diffsoil.cases.land_use import LandUse
@@ -129,7 +129,7 @@ def build(case: Case) -> Plan:
         measured=measured_stocks(file, case.sites) if file.initial == "measured" else None,
         start_year=file.start_year,
         experiment_year=start,
-        radiocarbon=file.radiocarbon_atmosphere is not None,
+        radiocarbon=case.atmosphere is not None,
     )
     return settled(case.column(), plan)
 
@@ -699,10 +699,9 @@ def _reuse(series: Environment, steps: int, most: int) -> int:
 
 
 def _atmosphere(case: Case, members: int, years: np.ndarray, step: int) -> Environment:
-    name = case.file.radiocarbon_atmosphere
-    if name is None:
+    table = case.atmosphere
+    if table is None:
         return {}
     each = years[:, None] + np.arange(step)[None, :]
-    table = read_atmosphere(case.resolve(name), int(each.min()), int(each.max()))
     level = np.interp(each, table["year"], table["activity"])
     return {"atmosphere_14c": jnp.asarray(np.broadcast_to(level, (members, *level.shape)))}

@@ -28,7 +28,8 @@ class Case:
 
     ``path`` and ``text`` are the file; ``file`` its content; ``climate`` maps a climate's name
     to its table (normals: 12 rows; monthly: rows by year and month); ``management`` has one
-    row for each treatment and year.
+    row for each treatment and year; ``atmosphere`` the 14C of the air by year, in order, where
+    the case follows it.
     """
 
     path: Path
@@ -36,6 +37,7 @@ class Case:
     file: CaseFile
     climate: dict[str, pd.DataFrame]
     management: pd.DataFrame | None
+    atmosphere: pd.DataFrame | None = None
 
     @property
     def name(self) -> str:

@@ -75,6 +75,8 @@ def fingerprint(case: Case) -> dict[str, Any]:
     tables = dict(sorted(case.climate.items()))
     if case.management is not None:
         tables["management"] = case.management
+    if case.atmosphere is not None:
+        tables["atmosphere"] = case.atmosphere
     held = {name: checksum(table.to_csv()) for name, table in tables.items()}
     # what the library, which another version may have changed, has filled
     uses = case.file.land_use.items()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -128,7 +129,9 @@ def _checked(path: Path, text: str, content: dict[str, Any]) -> Case:
     with faults.gathered():
         if file.radiocarbon_atmosphere:
             of_air = read.resolve(file.radiocarbon_atmosphere)
-            read_atmosphere(of_air, file.start_year, read.end_year, Meant(file.plausible))
+            meant = Meant(file.plausible)
+            air = read_atmosphere(of_air, file.start_year, read.end_year, meant)
+            read = dataclasses.replace(read, atmosphere=air)
     with faults.gathered():
         _check_parameters(read)
     faults.refuse()
