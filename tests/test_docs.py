@@ -7,6 +7,7 @@ import importlib
 import os
 import re
 import shlex
+import shutil
 import sys
 import tomllib
 from pathlib import Path
@@ -14,9 +15,12 @@ from pathlib import Path
 import pytest
 from cyclopts import CycloptsError
 
+from calibration.twin import scenario
 from calibration.twin.scenario import ScenarioFile
+from diffsoil.cases import load_case
 from diffsoil.cases.schema import CaseFile
 from diffsoil.cli import app
+from diffsoil.io import InputError
 
 ROOT = Path(__file__).parents[1]
 PROGRAMS = Path(sys.executable).parent
@@ -102,6 +106,23 @@ def test_the_blocks_of_the_page_on_an_own_site_make_a_case():
     blocks = [block for kind, block in FENCED.findall(text) if kind == "toml"]
     case = CaseFile.model_validate(tomllib.loads("\n".join(blocks)))
     assert [treatment.name for treatment in case.treatment] == list(case.land_use)
+
+
+def test_the_files_of_the_page_on_14c_say_how_its_record_goes_on(tmp_path):
+    dated = ROOT / "docs" / "how_to" / "dated"
+    management = ROOT / "docs" / "tutorial" / "field" / "management.csv"
+    for file in (dated / "dated.toml", dated / "dated.csv", management):
+        shutil.copy(file, tmp_path)
+    case = load_case(tmp_path / "dated.toml")
+    options = dated / "options.toml"
+    asked = scenario.read(options, case)
+    record = asked.file.radiocarbon
+    assert case.atmosphere["year"].iloc[-1] == 2019 < record.years[0]
+    silent = tmp_path / "silent.toml"
+    before, after = options.read_text().split("[radiocarbon]")
+    silent.write_text(before + after[after.index("[weather]") :])
+    with pytest.raises(InputError, match=r"radiocarbon: needed to 2068.* ends in 2019"):
+        scenario.read(silent, case)
 
 
 def test_the_block_of_the_page_on_forecasts_is_a_scenario():
