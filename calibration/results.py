@@ -131,12 +131,12 @@ def _write_posterior(
     """Write ``posterior.nc``.
 
     Groups: posterior, prior, posterior_predictive (``observation`` with measurement error,
-    ``latent``, ``topsoil``), log_likelihood (fitted observations only, each given the others of
-    its repeated plot), joint (``log_likelihood`` and ``log_prior`` of the draws that are
-    predicted), sample_stats, observed_data, constant_data; ``sampled`` with the draws as they
-    were made, where those of the posterior are resampled. ``fitted_observation`` of three groups
-    is of the observations that were fitted, for what ArviZ leaves out one by one; ``obs`` and
-    ``fitted_obs`` count rows of the table.
+    ``latent``, ``topsoil``, ``profile``), log_likelihood (fitted observations only, each given
+    the others of its repeated plot), joint (``log_likelihood`` and ``log_prior`` of the draws
+    that are predicted), sample_stats, observed_data, constant_data; ``sampled`` with the draws as
+    they were made, where those of the posterior are resampled. ``fitted_observation`` of three
+    groups is of the observations that were fitted, for what ArviZ leaves out one by one; ``obs``
+    and ``fitted_obs`` count rows of the table.
     """
     x, table = outcome.x, problem.table
     prior = np.asarray(problem.priors.sample(jax.random.key(wanted.seed + 1), 2000))
@@ -204,8 +204,9 @@ def _write_predictions(
     def variable(of: h5netcdf.Group, name: str, *dims: str) -> h5netcdf.Variable:
         return of.create_variable(name, ("chain", "draw", *dims), dtype="f8")
 
-    wide = {"obs": observations, "fitted_obs": len(fitted)}
-    predictive = group("posterior_predictive", **wide, treatment=len(members), year=len(years))
+    wide = {"obs": observations, "fitted_obs": len(fitted), "treatment": len(members)}
+    layers = problem.case.file.grid.layers
+    predictive = group("posterior_predictive", **wide, year=len(years), layer=layers)
     predictive.create_variable("obs", ("obs",), data=np.arange(observations))
     predictive.create_variable("fitted_obs", ("fitted_obs",), data=fitted)
     predictive.create_variable("year", ("year",), data=years)
@@ -213,6 +214,7 @@ def _write_predictions(
     predictive.create_variable("treatment", ("treatment",), dtype=h5py.string_dtype())[:] = names
     latent = variable(predictive, "latent", "obs")
     topsoil = variable(predictive, "topsoil", "treatment", "year")
+    profile = variable(predictive, "profile", "treatment", "layer")
     terms = group("log_likelihood", fitted_obs=len(fitted))
     terms.create_variable("fitted_obs", ("fitted_obs",), data=fitted)
     left_out = variable(terms, "fitted_observation", "fitted_obs")
@@ -229,6 +231,7 @@ def _write_predictions(
             at = at[order]
             latent[of_chain, at] = part.latent[rows]
             topsoil[of_chain, at] = part.topsoil[rows]
+            profile[of_chain, at] = part.profile[rows].sum(axis=2)
             left_out[of_chain, at] = part.left_out[rows][:, fitted]
             likelihood[of_chain, at] = part.log_likelihood[rows][:, fitted].sum(axis=1)
     for number, own in enumerate(outcome.x[:, draws]):

@@ -394,6 +394,16 @@ def test_the_command_of_a_report_names_a_case_that_is_there_with_all_its_files(f
     assert again.resolve("observations.csv").parent == fit
 
 
+def test_the_profile_of_each_draw_is_kept(fit):
+    found = pd.read_csv(fit / "profile.csv")
+    every = found[found["pool"] == depth.ALL]
+    drawn = store.read_posterior(fit)["posterior_predictive"]["profile"]
+    assert drawn.dims == ("chain", "draw", "treatment", "layer")
+    np.testing.assert_allclose(drawn.mean(["chain", "draw"]).to_numpy().ravel(), every["mean"])
+    q95 = np.quantile(drawn.to_numpy(), 0.95, axis=(0, 1)).ravel()
+    np.testing.assert_allclose(q95, every["q95"])
+
+
 def test_the_pools_of_a_profile_add_up_to_the_stock_of_the_topsoil(fit):
     found = pd.read_csv(fit / "profile.csv")
     by_pool = found[found["pool"] != depth.ALL].groupby(["treatment", "upper_cm"])["mean"].sum()
