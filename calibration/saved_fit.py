@@ -91,6 +91,13 @@ class Fit:
                     write_copy(place.work / source.relative_to(self.folder), source)
 
     @property
+    def predicted(self) -> np.ndarray:
+        """Those of ``draws`` that were carried into predictions, in the order of these."""
+        kept = self.tree["posterior_predictive"].to_dataset()["draw"].to_numpy()
+        by_chain = self.draws.reshape(self.tree["posterior"].sizes["chain"], -1, len(self.names))
+        return by_chain[:, kept].reshape(-1, len(self.names))
+
+    @property
     def file(self) -> Path:
         """What messages about it name."""
         return self.folder / "fit.json"

@@ -158,8 +158,8 @@ def _predicted(fit: saved_fit.Fit, case: Case, draws: int | None, seed: int, say
         say(note)
     compatibility.check_same_model(fit)
     problem = Problem(case, carried.column, free=carried.free, before=carried.known)
-    wanted = min(draws or prediction.PREDICTED_DRAWS, len(fit.draws))
-    chosen = fit.draws[np.linspace(0, len(fit.draws) - 1, wanted).astype(int)]
+    rows = prediction.evenly(len(fit.draws), draws or prediction.PREDICTED_DRAWS)
+    chosen, wanted = fit.draws[rows], len(rows)
     x = np.array(problem.priors.sample(jax.random.key(seed), wanted))
     for i, name in enumerate(problem.names):
         if name in fit.names:

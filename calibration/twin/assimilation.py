@@ -554,7 +554,7 @@ def base_draws(
         efficiency = float(file["efficiency"])
     else:
         names, x, likelihood = _predicted_draws(found)
-        chosen = np.linspace(0, len(x) - 1, min(most or MOST_DRAWS, len(x))).astype(int)
+        chosen = prediction.evenly(len(x), most or MOST_DRAWS)
         x = x[chosen]
         likelihood = None if likelihood is None else likelihood[chosen]
         efficiency = _efficiency(found, len(x))
@@ -572,10 +572,8 @@ def _predicted_draws(found: saved_fit.Fit) -> tuple[list[str], np.ndarray, np.nd
     if "joint" not in found.tree.children:
         return found.names, found.draws, None
     joint = found.tree["joint"].to_dataset()
-    posterior = found.tree["posterior"].to_dataset().isel(draw=joint["draw"].to_numpy())
-    columns = [posterior[n].transpose("chain", "draw").to_numpy().ravel() for n in found.names]
     likelihood = joint["log_likelihood"].transpose("chain", "draw").to_numpy().ravel()
-    return found.names, np.stack(columns, axis=1), likelihood
+    return found.names, found.predicted, likelihood
 
 
 def base_row(
