@@ -14,7 +14,7 @@ from calibration import plots, prediction, results, saved_fit, store
 from calibration.methods import NUTS, importance
 from calibration.options import Update
 from calibration.problem import Problem
-from calibration.twin import assimilation, forecast, scenario
+from calibration.twin import assimilation, forecast, result, scenario
 from diffsoil.cases import load_case
 from diffsoil.cases.fingerprint import checksum, checksum_of
 from diffsoil.io import InputError
@@ -385,6 +385,20 @@ def test_options_that_are_the_same_differ_by_nothing(told):
     assert len(same) == 18  # stock, 14C and litter, six years
     assert (same[["mean", "sd", "q05", "q95"]] == 0).all(axis=None)
     assert (same[["probability_more", "probability_less"]] == 0).all(axis=None)
+
+
+def test_stocks_of_each_draw_are_kept_with_the_place_of_the_draw(told, fit):
+    found = saved_fit.load(fit)
+    kept = result.read(told, found)
+    assert kept["draw"].to_numpy()[[0, -1]].tolist() == [0, len(found.draws) - 1]
+    soil = kept["stock"].isel(quantity=0).sel(year=1917).to_numpy()
+    table = pd.read_csv(told / "forecast.csv")
+    table = table[(table["variable"] == "soc_stock") & (table["year"] == 1917)]
+    assert kept["option"].to_numpy().tolist() == table["option"].tolist()
+    np.testing.assert_allclose(np.median(soil, axis=0), table["q50"])
+    # more carbon comes in with a larger factor, whatever the option
+    crop = found.draws[kept["draw"], found.names.index("vegetation.input_factor.crop")]
+    assert np.corrcoef(crop, soil[:, 0])[0, 1] > 0.9
 
 
 def test_manure_adds_carbon_in_every_draw(told):

@@ -21,11 +21,11 @@ import pandas as pd
 from jaxtyping import Array, Float
 
 from calibration import compatibility, saved_fit
-from calibration.prediction import PREDICTED_DRAWS, QUANTILES, batches
+from calibration.prediction import PREDICTED_DRAWS, QUANTILES, batches, evenly
 from calibration.priors import Priors
 from calibration.quantities import delta14c
 from calibration.twin import atmosphere, forecast_report, scenario
-from calibration.twin.result import UNITS, Forecast
+from calibration.twin.result import FILE, Forecast, save
 from calibration.twin.scenario import Scenario
 from diffsoil.cases.arrays import Plan, check, select
 from diffsoil.column import Column
@@ -98,7 +98,7 @@ KIND = Kind(
     "a forecast",
     (
         *(f"{name}.csv" for name in TABLES),
-        *("scenario.toml", "report.html", "forecast.png", "differences.png"),
+        *("scenario.toml", "report.html", "forecast.png", "differences.png", FILE),
     ),
     older=having("forecast.csv", "scenario.toml"),
 )
@@ -112,6 +112,7 @@ def _write(
     by_year: pd.DataFrame,
     apart: pd.DataFrame,
 ) -> None:
+    save(work, found, asked, result)
     tables = (by_year, apart, scenario.described(asked))
     for name, content in zip(TABLES, tables, strict=True):
         write_table(work / f"{name}.csv", content)
@@ -127,8 +128,7 @@ def parameters(
     Raises:
         InputError: a parameter to draw from its prior is unknown, or the fit has it.
     """
-    chosen = min(draws or MOST_DRAWS, len(found.draws))
-    rows = np.linspace(0, len(found.draws) - 1, chosen).astype(int)
+    rows = evenly(len(found.draws), draws or MOST_DRAWS)
     table = column.parameters()
     names = [n for n in found.names if n in table]
     x = found.draws[np.ix_(rows, [found.names.index(n) for n in names])]
@@ -147,7 +147,7 @@ def parameters(
         declared = [
             dataclasses.replace(table[n], prior=own.get(n) or table[n].prior) for n in extra
         ]
-        prior = np.asarray(Priors(declared).sample(jax.random.key(seed), chosen))
+        prior = np.asarray(Priors(declared).sample(jax.random.key(seed), len(rows)))
         x = np.concatenate([x, prior], axis=1)
     return [*names, *extra], x
 
