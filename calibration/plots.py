@@ -223,7 +223,7 @@ def _means(tree: xr.DataTree, prefix: str) -> dict[str, float]:
     }
 
 
-def _measured(tree: xr.DataTree, rows: pd.DataFrame) -> pd.DataFrame:
+def measured(tree: xr.DataTree, rows: pd.DataFrame) -> pd.DataFrame:
     """Observations on the scale of the soil, with their error.
 
     ``value`` is divided by the fitted factor of its laboratory method, so that it is comparable
@@ -252,7 +252,7 @@ def _draw_panel(ax: Axes, tree: xr.DataTree, panel: Panel, labels: Labels) -> No
     years, draws = _predicted(tree, panel)
     _band(ax, years, draws)
     if len(panel.rows):
-        _points(ax, _measured(tree, panel.rows))
+        _points(ax, measured(tree, panel.rows))
     _title(ax, labels.get(panel.treatment, panel.treatment))
     ax.set_ylabel(panel.label, fontsize=8)
     ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))

@@ -8,13 +8,15 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator
 from html import unescape
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from calibration import fitting
+from calibration import fitting, saved_fit
+from calibration.explore import KERNEL, explore_fit
 from calibration.methods import METHODS
 from calibration.methods.method import Method
 from calibration.methods.posterior import Draws
@@ -28,7 +30,7 @@ pytestmark = pytest.mark.mixed_types
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 BROWSER = next((found for name in BROWSERS if (found := shutil.which(name))), None)
 
-PAGES = ("check", "fit", "prediction")
+PAGES = ("check", "fit", "prediction", "explore")
 
 PAPER = 718
 """A4 within margins of 1 cm, in the pixels of a browser (96 an inch)."""
@@ -97,8 +99,8 @@ class Around(Method):
 
 
 @pytest.fixture(scope="module")
-def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The pages of a small case: its check, its fit, and what that predicts."""
+def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]:
+    """The pages of a small case: its check, its fit, what that predicts, and its posterior."""
     if BROWSER is None:
         pytest.skip(f"no browser: none of {', '.join(BROWSERS)} is there")
     folder = tmp_path_factory.mktemp("pages")
@@ -116,9 +118,12 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     try:
         fitting.calibrate_case(case, places["fit"], Around())
         predict_case(case, places["fit"], places["prediction"])
+        explore_fit(places["fit"], folder / "explore.html")
+        yield {name: place / "report.html" for name, place in places.items()} | {
+            "explore": folder / "explore.html"
+        }
     finally:
         METHODS._added.clear()
-    return {name: place / "report.html" for name, place in places.items()}
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -147,3 +152,72 @@ def test_a_report_is_printed_on_pages(pages: dict[str, Path], tmp_path: Path) ->
     browse(tmp_path, "--no-pdf-header-footer", f"--print-to-pdf={target}", pages["fit"].as_uri())
     count = len(re.findall(rb"/Type\s*/Page\b(?!s)", target.read_bytes()))
     assert 3 <= count <= 20
+
+
+VISIT = """<script>
+const part = id => document.getElementById(id), seen = [];
+const look = () => seen.push({
+  worth: part("worth").textContent,
+  rows: [...document.querySelectorAll("#numbers tbody tr")].map(
+    row => [...row.cells].map(cell => cell.textContent)),
+  profile: document.querySelectorAll("#profile path.outer").length,
+  value: part("value").getAttribute("aria-valuetext"),
+});
+const does = (id, value, event) => {
+  part(id).value = value;
+  part(id).dispatchEvent(new Event(event, { bubbles: true }));
+  look();
+};
+look();
+part("treatments").querySelectorAll("input")[0].click();
+look();
+does("parameter", PLACE, "change");
+does("value", 20, "input");
+does("value", 80, "input");
+part("reset").click();
+look();
+document.body.innerHTML = "<pre></pre>";
+document.querySelector("pre").textContent = JSON.stringify({ seen, faults });
+</script>"""
+
+
+def test_a_parameter_that_moves_takes_the_stock_along(
+    pages: dict[str, Path], tmp_path: Path
+) -> None:
+    found = saved_fit.load(pages["fit"].parent)
+    place = found.names.index("carbon.k_hum")
+    rate = found.draws[:, place]
+    topsoil = found.tree["posterior_predictive"]["topsoil"].sel(treatment="control")
+    stock = topsoil.isel(year=-1).to_numpy().ravel()
+
+    def expected(at: float) -> tuple[float, list[str]]:
+        low, high = np.quantile(rate, [0.025, 0.975])
+        far = (rate - low - at * (high - low)) / (KERNEL * rate.std())
+        weight = np.exp(-0.5 * far**2)
+        weight /= weight.sum()
+        q = np.quantile(stock, [0.25, 0.75, 0.05, 0.95], weights=weight, method="inverted_cdf")
+        bands = [f"{q[0]:#.3g} to {q[1]:#.3g}", f"{q[2]:#.3g} to {q[3]:#.3g}"]
+        return 1 / (weight**2).sum(), [f"{weight @ stock:#.3g}", *bands, f"{stock.mean():#.3g}"]
+
+    text = pages["explore"].read_text(encoding="utf-8")
+    listen = "<script>const faults = []; onerror = text => faults.push(text);"
+    listen += "console.error = console.warn = text => faults.push(text);</script></head>"
+    page = tmp_path / "page.html"
+    visit = VISIT.replace("PLACE", str(place))
+    page.write_text(text.replace("</head>", listen).replace("</body>", f"{visit}</body>"))
+    middle = np.quantile(rate, [0.025, 0.975]).mean()
+    address = f"{page.as_uri()}#parameter=carbon.k_hum&value={middle}&treatment=manured"
+    dumped = browse(tmp_path, "--dump-dom", address)
+    shown = re.search(r"<pre>(.*)</pre>", dumped, re.S)
+    assert shown, dumped[-300:]
+    told = json.loads(unescape(shown[1]))
+    assert told["faults"] == []
+    first, both, _, slow, fast, last = told["seen"]
+    assert [len(view["rows"]) for view in (first, both)] == [1, 2]  # the address says which
+    assert [view["profile"] for view in (first, both)] == [1, 2]
+    for view, at in ((both, 0.5), (slow, 0.2), (fast, 0.8)):
+        worth, cells = expected(at)
+        assert view["worth"] == f"{worth:.0f}"
+        assert view["rows"][0][2:] == cells
+    assert float(fast["rows"][0][2]) < float(slow["rows"][0][2])  # humus goes faster
+    assert (last["value"], last["worth"]) == ("whole posterior", str(len(found.draws)))

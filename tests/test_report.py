@@ -216,7 +216,7 @@ def test_values_of_a_method_with_a_fitted_factor_are_drawn_on_the_scale_of_the_s
     shape = posterior["manure.factor"].shape
     posterior["observation.method_factor.wet"] = (("chain", "draw"), np.full(shape, 0.8))
     tree["posterior"] = type(tree)(posterior)
-    found = plots._measured(tree, table.iloc[:1].assign(value=20.0))
+    found = plots.measured(tree, table.iloc[:1].assign(value=20.0))
     assert found["value"].item() == pytest.approx(25.0)
     assert found["error"].item() == pytest.approx(2.5)
 

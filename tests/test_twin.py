@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 
@@ -9,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 
-from calibration import plots, prediction, results, saved_fit, store
+from calibration import explore, plots, prediction, results, saved_fit, store
 from calibration.methods import NUTS, importance
 from calibration.options import Update
 from calibration.problem import Problem
@@ -399,6 +401,50 @@ def test_stocks_of_each_draw_are_kept_with_the_place_of_the_draw(told, fit):
     # more carbon comes in with a larger factor, whatever the option
     crop = found.draws[kept["draw"], found.names.index("vegetation.input_factor.crop")]
     assert np.corrcoef(crop, soil[:, 0])[0, 1] > 0.9
+
+
+def test_a_page_of_a_fit_goes_on_with_each_option_by_draw(told, fit):
+    shown = explore.contents(saved_fit.load(fit), [told])
+    labels = ["forecast: as now", "forecast: same", "forecast: manure", "forecast: warm forest"]
+    assert [option["label"] for option in shown["options"]] == labels
+    (ahead,) = shown["forecasts"]
+    control = [of["name"] for of in shown["treatments"]].index("control")
+    assert ahead["years"] == list(range(1911, 1918))
+    kept = np.frombuffer(base64.b64decode(ahead["stocks"]), "<f4").reshape(4, 7, -1)
+    weight = np.array(ahead["draws"]["weight"])
+    assert weight.sum() == 20  # resampled draws are there once, and count so often
+    table = pd.read_csv(told / "forecast.csv")
+    own = table[(table["variable"] == "soc_stock") & (table["year"] >= 1911)]
+    means = kept @ weight / weight.sum()
+    np.testing.assert_allclose(means.ravel(), own["mean"], rtol=1e-5)
+    # in the last year of record they are where the fit ends
+    assert [member["treatment"] for member in ahead["members"]] == [control] * 4
+    past = np.frombuffer(base64.b64decode(shown["stocks"]), "<f4")
+    past = past.reshape(len(shown["treatments"]), len(shown["years"]), -1)[control, -1]
+    assert kept[0, 0].min() >= past.min() - 1e-3
+    assert kept[0, 0].max() <= past.max() + 1e-3
+
+
+def test_what_no_page_can_be_made_of_is_one_line(told, fit, updated, tmp_path):
+    page = tmp_path / "page.html"
+    with pytest.raises(InputError, match=r"no fit.json there"):
+        explore.explore_fit(told, page)
+    with pytest.raises(InputError, match=r"forecast.nc: is a forecast with another fit than"):
+        explore.explore_fit(updated, page, [told])
+    with pytest.raises(InputError, match=r"no forecast.nc there"):
+        explore.explore_fit(fit, page, [fit])
+    single = tmp_path / "single"
+    shutil.copytree(fit, single)
+    tree = store.read_posterior(fit)
+    best = {n: g.isel(draw=[0]) if "draw" in g.dims else g for n, g in tree.children.items()}
+    xr.DataTree(children=best).to_netcdf(single / "posterior.nc", engine="h5netcdf")
+    with pytest.raises(InputError, match=r"single: has one draw \(nuts\)"):
+        explore.explore_fit(single, page)
+    assert not page.exists()
+    page.write_text("somebody's")
+    with pytest.raises(InputError, match=r"is not a file that this command writes"):
+        explore.explore_fit(fit, page, overwrite=True)
+    assert page.read_text() == "somebody's"
 
 
 def test_manure_adds_carbon_in_every_draw(told):

@@ -192,6 +192,31 @@ def forecast(
     forecast_case(fit, scenario, output, draws=draws, seed=seed, overwrite=overwrite)
 
 
+@app.command
+def explore(
+    fit: Fit,
+    /,
+    *,
+    output: Annotated[
+        Path, Parameter(name=["-o", "--output"], help="The page, HTML; it needs no network.")
+    ] = Path("explore.html"),
+    forecast: Annotated[
+        tuple[Path, ...],
+        Parameter(
+            show_default=False,
+            help="Folder of a forecast with this fit, which goes on with the stocks; may be "
+            "repeated.",
+        ),
+    ] = (),
+    overwrite: Overwrite = False,
+) -> None:
+    """Make one page to move a parameter along its posterior and see stocks and profiles change."""
+    use_device("cpu")
+    from calibration.explore import explore_fit
+
+    explore_fit(fit, output, forecast, overwrite)
+
+
 def _chains_of(fit: Path) -> int:
     """Chains of a fit, which a refit runs side by side; 2 where it does not say."""
     try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +47,9 @@ def _filled(template: str, **values: Any) -> Markup:
     return Markup(TEMPLATES.get_template(f"{template}.html").render(values))
 
 
-def page(title: str, sections: Sequence[str]) -> str:
-    """A whole page of sections."""
-    return f"{_filled('page', title=title, sections=sections)}\n"
+def page(title: str, sections: Sequence[str], maker: str = "diffsoil") -> str:
+    """A whole page of sections; ``maker`` is the command that may replace it."""
+    return f"{_filled('page', title=title, sections=sections, maker=maker)}\n"
 
 
 def section(title: str, *parts: str) -> Markup:
@@ -116,6 +116,16 @@ def table(
     return _filled(
         "table", columns=columns, rows=list(zip(kinds or [""] * len(rows), cells, strict=True))
     )
+
+
+def scripted(name: str, data: Mapping[str, Any]) -> Markup:
+    """A part of a page that a script in it draws, and that answers the reader.
+
+    Args:
+        name: of the template, which includes its style and its script.
+        data: what the script reads, of what JSON knows.
+    """
+    return _filled(name, data=data)
 
 
 def figure(path: Path | None, caption: str) -> Markup:

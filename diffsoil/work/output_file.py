@@ -118,6 +118,16 @@ def table_with(*columns: str) -> Callable[[Path], bool]:
     return has_columns
 
 
+def page_by(maker: str) -> Callable[[Path], bool]:
+    """What finds out whether a file is a page that some command has made."""
+
+    def is_page(path: Path) -> bool:
+        name = f'<meta name="generator" content="{maker}">'
+        return name.encode() in _start(path, LONGEST_HEADER)
+
+    return is_page
+
+
 def case_with_note(name: str) -> Callable[[Path], bool]:
     """What finds out whether a file is a case with some note, which the program has put there."""
 
