@@ -126,6 +126,15 @@ const point = (of, t, x, y) => (of.error === null ? "" :
   `<path stroke="black" d="M${x(of.year)} ${y(of.value - of.error)}V${y(of.value + of.error)}"/>`) +
   mark(t, x(of.year), y(of.value), data.treatments[t].colour, of.kind);
 
+// Heights of labels that do not cover each other, near those that are asked for.
+function apart(heights) {
+  const found = [...heights];
+  let last = -Infinity;
+  for (const i of [...heights.keys()].sort((a, b) => heights[a] - heights[b]))
+    last = found[i] = Math.max(heights[i], last + 12);
+  return found;
+}
+
 // What is shown.
 
 const course = (t, weight) => data.years.map((_, i) =>
@@ -157,11 +166,11 @@ function drawStocks(treatments, weight, ahead) {
       (state.parameter < 0 ? "" :
         `<path class="all" d="${path(data.years.map((v, i) => [x(v), y(all[k][i].mean)]))}"/>`) +
       data.treatments[t].observations.map(o => point(o, t, x, y)).join("")).join("") +
-    ahead.map(one => {
-      const option = data.options[one.option], end = one.found.at(-1).mean;
-      return fan(one.years, one.found, x, y, option.colour, dash(one.treatment)) +
-        `<text x="${x(one.years.at(-1)) + 4}" y="${y(end) + 4}">${option.mark}</text>`;
-    }).join(""));
+    ahead.map(one => fan(one.years, one.found, x, y, data.options[one.option].colour,
+                         dash(one.treatment))).join("") +
+    apart(ahead.map(one => y(one.found.at(-1).mean) + 4)).map((place, i) =>
+      `<text x="${x(ahead[i].years.at(-1)) + 4}" y="${place}">` +
+      `${data.options[ahead[i].option].mark}</text>`).join(""));
   const rows = (name, year, d, before) => [name, year, shown(d.mean),
     range(d.quantiles[1], d.quantiles[2]), range(d.quantiles[0], d.quantiles[3]), shown(before)];
   part("numbers").innerHTML = table(
@@ -220,13 +229,15 @@ function draw() {
   part("value").value = free ? 50 : 100 * (state.value - of.low) / (of.high - of.low);
   const value = free ? "whole posterior" : `${shown(state.value)} ${of.unit}`.trim();
   part("value").setAttribute("aria-valuetext", value);
-  const few = count < data.few ? ' <span class="few">Too few: the bands say little.</span>' : "";
+  const ahead = chosenForecasts(), least = Math.min(...ahead.map(one => worth(one.weight)));
+  const forecast = ahead.length ? ` (forecasts: <strong>${least.toFixed(0)}</strong>)` : "";
+  const few = Math.min(count, least) < data.few ? ' <span class="few">Too few: the bands say little.</span>' : "";
   part("said").innerHTML = `${free ? "Whole posterior" : `Near <strong>${escaped(value)}</strong>`}` +
-    `: worth <strong id="worth">${count.toFixed(0)}</strong> draws.${few}`;
+    `: worth <strong id="worth">${count.toFixed(0)}</strong> draws${forecast}.${few}`;
   part("about").textContent = free ? "Choose a parameter to move it." : of.description;
   document.querySelector(".whole").hidden = free;
   part("here").href = `#${address()}`;
-  drawStocks(treatments, weight, chosenForecasts());
+  drawStocks(treatments, weight, ahead);
   if (profile) drawProfile(treatments, weight);
   drawOthers(weight);
 }
