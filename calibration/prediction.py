@@ -36,9 +36,9 @@ AT_ONCE = 4_000_000
 """Numbers of a table of predictions that are in memory together."""
 
 
-def evenly(count: int, most: int | None) -> Int[np.ndarray, " some"]:
-    """Places of at most so many draws of a count, spread evenly over all; None is all of them."""
-    return np.linspace(0, count - 1, min(most or count, count)).astype(int)
+def evenly(count: int, most: int) -> Int[np.ndarray, " some"]:
+    """Places of at most so many draws of a count, spread evenly over all."""
+    return np.linspace(0, count - 1, min(most, count)).astype(int)
 
 
 def batches(

@@ -80,8 +80,8 @@ def read(folder: Path, found: saved_fit.Fit) -> xr.Dataset:
     path = folder / FILE
     if not path.is_file():
         raise InputError(
-            f"{folder}: no {FILE} there; is it a folder of diffsoil forecast? Of an older version "
-            "make it again"
+            f"{folder}: no {FILE} there; is it a folder of diffsoil forecast? One of an older "
+            "version has to be made again"
         )
     with (
         reading_netcdf(path, "cannot be read, is it half written?"),
