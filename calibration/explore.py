@@ -238,7 +238,7 @@ def _forecasts(
                 "depths_cm of the scenario"
             )
         kept = content["year"] >= content.attrs["last_year"]
-        stocks = content["stock"].isel(quantity=place[0], year=np.flatnonzero(kept))
+        stocks = content["value"].isel(quantity=place[0], year=np.flatnonzero(kept))
         some = evenly(len(stocks), MOST_DRAWS)
         places, draws = _distinct(found.draws[content["draw"].to_numpy()[some]])
         own = dict(zip(content["option"].to_numpy(), content["label"].to_numpy(), strict=True))

@@ -112,8 +112,9 @@ class Replicates:
 def _refuse_unable(method: Method) -> None:
     if type(method).repeated is not Method.repeated:
         return
-    able = [name for name, kind in METHODS.items() if kind.repeated is not Method.repeated]
-    raise InputError(f"--sbc: --method {method.name}: only {' and '.join(able)} can be checked")
+    *able, last = [name for name, kind in METHODS.items() if kind.repeated is not Method.repeated]
+    known = f"{', '.join(able)} and {last}"
+    raise InputError(f"--sbc: --method {method.name}: only {known} can be checked")
 
 
 def described(

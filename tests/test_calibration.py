@@ -18,6 +18,7 @@ from scipy import stats
 from calibration import depth, fitting, identifiability, prediction, report, saved_fit, store
 from calibration.methods import MAP, Laplace, Surrogate, importance, nuts, surrogate
 from calibration.methods import mode as approximation
+from calibration.methods.posterior import Draws
 from calibration.methods.surrogate import fitted
 from calibration.operator import Operator
 from calibration.priors import Priors, Transform
@@ -706,13 +707,27 @@ def test_a_killed_surrogate_goes_on_and_ends_as_if_it_had_not_been(
 def test_where_polynomials_fail_the_column_itself_is_sampled(problem, laplace, monkeypatch):
     def wrong(problem, runs):
         polynomials, error = fitted(problem, runs)
-        return eqx.tree_at(lambda p: p.spread, polynomials, polynomials.spread * 1.3), error
+        return eqx.tree_at(lambda p: p.centre, polynomials, polynomials.centre + 0.5), error
 
+    def of_the_column(method, problem, start, seed, checkpoints, report):
+        asked.append((method, start))
+        return Draws(np.zeros((2, 25, 5)))
+
+    asked: list = []
     monkeypatch.setattr(surrogate, "fitted", wrong)
+    monkeypatch.setattr(surrogate.NUTS, "draw", of_the_column)
     lines: list[str] = []
-    small = dataclasses.replace(STOOD_IN, rounds=1, draws=25, warmup=25)
-    drawn = small.draw(problem, laplace, 0, Checkpoints(None), lines.append)
+    once = dataclasses.replace(STOOD_IN, rounds=1)
+    drawn = once.draw(problem, laplace, 0, Checkpoints(None), lines.append)
+    ((nuts_method, start),) = asked
+    assert nuts_method.draws == once.draws
+    assert not np.allclose(start.mean, laplace.mean)  # it begins at what was learnt
     assert drawn.facts["fallback"] == "nuts"
     assert drawn.facts["surrogate_k"] > importance.TRUSTED
     assert drawn.log_proposal is None
     assert any("NUTS on the column itself" in line for line in lines)
+    # a quick run does not, but ends with what failed
+    quick = dataclasses.replace(once, quick=True)
+    drawn = quick.draw(problem, laplace, 0, Checkpoints(None), silent)
+    assert len(asked) == 1
+    assert drawn.log_proposal is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -91,7 +92,8 @@ def test_nobody_is_said_to_have_made_what_a_case_does_not_say(tmp_path):
     said = discovery(load_case(tiny_case.write(tmp_path)), "simulate")
     assert said["title"] == "Two sites and four treatments"
     assert "from 1600 to 1911, to a depth of 0.8 m" in said["summary"]
-    assert "diffsoil 0.1.0 simulate of the case tiny" in said["history"]
+    version = metadata.version("diffsoil")
+    assert f"diffsoil {version} simulate of the case tiny" in said["history"]
     whose = ("creator", "institution", "license", "project", "acknowledgement", "publisher")
     assert not any(name.startswith(whose) for name in said)
 

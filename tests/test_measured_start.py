@@ -63,6 +63,7 @@ def test_balance_lasts_through_the_first_phase(started):
     assert trajectory.balances["carbon"] < 1e-10
 
 
+@pytest.mark.slow
 def test_history_of_the_input_found_ends_with_the_measured_stock(started, tmp_path):
     """The balance is where ages of the same input lead, in carbon and in 14C."""
     case, _ = started

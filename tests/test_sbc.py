@@ -39,7 +39,9 @@ def test_a_right_posterior_has_uniform_ranks(tmp_path):
 
 
 def test_a_method_that_cannot_be_repeated_is_refused():
-    with pytest.raises(InputError, match="--method map: only laplace and nuts can be checked"):
+    with pytest.raises(
+        InputError, match="--method map: only laplace, surrogate and nuts can be checked"
+    ):
         simulation_based.Replicates(Known(), MAP(), seed=1)
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from calibration import fitting, store
-from calibration.methods import Laplace
+from calibration.methods import Laplace, mode
 from calibration.methods.importance import Weights
 from calibration.methods.method import Method
 from calibration.methods.posterior import Draws
@@ -66,7 +66,7 @@ def test_draws_that_weights_cannot_correct_are_drawn_again_with_the_own_step(
         of_fine = checkpoints.folder.name.endswith("fine")
         return "predicted", Weights(np.full(400, 1 / 400), 0.2 if of_fine else k, 300)
 
-    monkeypatch.setattr(fitting.mode, "start", lambda problem, *_: problem)
+    monkeypatch.setattr(fitting.mode, "start", lambda problem, *_: mode.Start(problem))
     monkeypatch.setattr(fitting, "predictions", weighted)
     wanted = SimpleNamespace(method=Twice(), seed=0)
     _, _, weights, facts = fitting.sampled(fine, coarse, wanted, tmp_path, silent, False)

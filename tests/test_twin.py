@@ -393,7 +393,7 @@ def test_stocks_of_each_draw_are_kept_with_the_place_of_the_draw(told, fit):
     found = saved_fit.load(fit)
     kept = result.read(told, found)
     assert kept["draw"].to_numpy()[[0, -1]].tolist() == [0, len(found.draws) - 1]
-    soil = kept["stock"].isel(quantity=0).sel(year=1917).to_numpy()
+    soil = kept["value"].isel(quantity=0).sel(year=1917).to_numpy()
     table = pd.read_csv(told / "forecast.csv")
     table = table[(table["variable"] == "soc_stock") & (table["year"] == 1917)]
     assert kept["option"].to_numpy().tolist() == table["option"].tolist()

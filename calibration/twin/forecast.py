@@ -25,7 +25,7 @@ from calibration.prediction import PREDICTED_DRAWS, QUANTILES, batches, evenly
 from calibration.priors import Priors
 from calibration.quantities import delta14c
 from calibration.twin import atmosphere, forecast_report, scenario
-from calibration.twin.result import FILE, Forecast, save
+from calibration.twin.result import FILE, UNITS, Forecast, save
 from calibration.twin.scenario import Scenario
 from diffsoil.cases.arrays import Plan, check, select
 from diffsoil.column import Column
