@@ -107,7 +107,7 @@ def write(
             tree, table, summary, results, sides, looked, figures, directions, outcome.facts
         )
         report.write(folder, problem.case, wanted, contents)
-    for name in (prediction.NAME, "predicted_fine"):
+    for name in store.TRANSIENT:
         shutil.rmtree(folder / name, ignore_errors=True)  # all of it is in the files above now
 
 

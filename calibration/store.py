@@ -131,6 +131,9 @@ CHECKPOINTS = 3
 SURROGATE = ("design", *(f"round_{number}" for number in range(1, 10)), "nuts")
 """Stages of a surrogate."""
 
+TRANSIENT = ("predicted", "predicted_fine", "surrogate", "fine/surrogate")
+"""Folders of runs that are in ``posterior.nc`` in the end, and removed then."""
+
 FOLDERS = (
     *METHODS,
     *(f"surrogate/{stage}" for stage in SURROGATE),

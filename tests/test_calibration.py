@@ -704,6 +704,23 @@ def test_a_killed_surrogate_goes_on_and_ends_as_if_it_had_not_been(
     np.testing.assert_array_equal(again.log_proposal, stood_in.log_proposal)
 
 
+@pytest.mark.slow
+def test_a_fit_by_the_default_method_says_what_its_draws_are_worth(problem, tmp_path):
+    few = dataclasses.replace(STOOD_IN, quick=True, starts=2)
+    found = fitting.calibrate_case(problem, tmp_path / "fit", few).set_index("check")
+    assert found.loc["importance weights (Pareto k)", "value"] <= importance.TRUSTED
+    assert found.loc["other best fits, of 2 searches", "passed"]
+    assert found.loc["R-hat", "passed"]
+    facts = store.read_json(tmp_path / "fit" / "facts.json")
+    assert facts["runs"] >= few.runs + few.chains * few.draws
+    tree = store.read_posterior(tmp_path / "fit")
+    assert dict(tree["posterior"].sizes) == dict(tree["sampled"].sizes)
+    summary = pd.read_csv(tmp_path / "fit" / "summary.csv", index_col="parameter")
+    assert (summary["ess_bulk"] <= facts["effective"]).all()
+    # its exact runs are in the posterior, and not kept twice
+    assert not (tmp_path / "fit" / "surrogate").exists()
+
+
 def test_where_polynomials_fail_the_column_itself_is_sampled(problem, laplace, monkeypatch):
     def wrong(problem, runs):
         polynomials, error = fitted(problem, runs)
