@@ -740,6 +740,7 @@ def test_where_polynomials_fail_the_column_itself_is_sampled(problem, laplace, m
     assert nuts_method.draws == once.draws
     assert not np.allclose(start.mean, laplace.mean)  # it begins at what was learnt
     assert drawn.facts["fallback"] == "nuts"
+    assert drawn.runs >= once.runs  # what was learnt is counted
     assert drawn.facts["surrogate_k"] > importance.TRUSTED
     assert drawn.log_proposal is None
     assert any("NUTS on the column itself" in line for line in lines)

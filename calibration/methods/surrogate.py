@@ -185,11 +185,8 @@ class Surrogate(Method):
         sampler = NUTS(chains=self.chains, warmup=self.warmup, draws=self.draws).warm()
         warm = mode.moments(drawn.z, 1e-9)
         drawn = sampler.draw(problem, warm, seed, checkpoints.within("nuts"), report)
-        return drawn._replace(facts={"surrogate_k": search.k, "fallback": "nuts"})
-
-    def warm(self) -> Surrogate:
-        """See :meth:`.method.Method.warm`."""
-        return self
+        facts = {"surrogate_k": search.k, "fallback": "nuts"}
+        return drawn._replace(runs=float(search.count), facts=facts)
 
     def repeated(self, problem: Problem, seed: int) -> Repeated:
         """See :meth:`.method.Method.repeated`."""
