@@ -173,8 +173,9 @@ def folder_of(path: Path, existing: Existing, inputs: Sequence[Path | str]) -> O
 def begin(folder: OutputFolder, settings: Settings, case: Case) -> None:
     """Keep what is asked for and all that a case names in a folder; from then on it can be resumed.
 
-    A file whose name leads out of the folder of the case gets a name in ``inputs``; ``case.toml``
-    then says so. ``fit.json``, which is written last, has the SHA-256 of all of them as ``files``.
+    A file whose name leads out of the folder of the case, or is that of a result, gets a name in
+    ``inputs``; ``case.toml`` then says so. ``fit.json``, which is written last, has the SHA-256 of
+    all of them as ``files``.
 
     Args:
         folder: opened.
@@ -221,10 +222,9 @@ def complete(folder: OutputFolder) -> None:
 
 
 def _name_inside(name: str, source: Path, taken: Mapping[str, Path]) -> str:
-    """A name for a file in the folder of a fit, no other file's, and none that leads out of it."""
+    """A name for a file in the folder of a fit: inside it, no result's and no other file's."""
     plain = Path(os.path.normpath(name))
-    own = {"case.toml", "fit.json", "posterior.nc", "summary.csv", "predictions.csv", "checks.csv"}
-    if plain.is_absolute() or ".." in plain.parts or str(plain) in own:
+    if plain.is_absolute() or ".." in plain.parts or KIND.writes(plain.as_posix()):
         plain = Path("inputs", source.name)
     kept, number = plain, 1
     while taken.get(kept.as_posix(), source) != source:

@@ -69,6 +69,28 @@ def test_a_fit_carries_all_files_of_its_case(copy):
     found.column(found.case())
 
 
+RESULTS = [name for name in store.KIND.files if name.endswith(".csv")]
+
+
+@pytest.mark.parametrize("result", [*RESULTS, "Profile.csv", "laplace.npz"])
+def test_a_file_of_the_case_never_takes_the_name_of_a_result(tmp_path, result):
+    (tmp_path / "case").mkdir()
+    path = tiny_case.write(tmp_path / "case")
+    path.write_text(path.read_text().replace('"weather.csv"', f'"{result}"'))
+    (path.parent / "weather.csv").rename(path.parent / result)
+    case = load_case(path)
+    settings = store.Settings.of(case, Laplace(), seed=0, fixed={})
+    with store.folder_of(tmp_path / "fit", Existing(), inputs=[path]) as place:
+        store.begin(place, settings, case)
+        store.write_text(place.work / result, "a result\n")
+        store.write_posterior(
+            place.work / "posterior.nc", {"posterior": {"carbon.k_hum": np.full((1, 4), 0.02)}}
+        )
+        store.complete(place)
+    found = saved_fit.load(tmp_path / "fit").case()
+    assert found.resolve(f"inputs/{result}").read_bytes() == case.resolve(result).read_bytes()
+
+
 def test_a_later_format_is_refused_with_both_numbers(copy):
     change(copy, format=7)
     refused(copy, r"fit.json: format: is 7, .* reads 1 to 3")

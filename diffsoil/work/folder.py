@@ -58,6 +58,13 @@ class Kind:
     resumable: bool = False
     grows: bool = False
 
+    def writes(self, name: str) -> bool:
+        """Whether a path within the folder is one that a run writes, on any file system."""
+        folded = name.casefold()
+        return name in OURS or any(
+            fnmatch.fnmatchcase(folded, pattern.casefold()) for pattern in self.files
+        )
+
 
 def having(*names: str) -> Callable[[Path], Sequence[str] | None]:
     """Tells folders without a marker by some of their files, as :attr:`Kind.older`."""
