@@ -102,25 +102,27 @@ class Predicted:
     def __len__(self) -> int:
         return len(self.of)
 
-    def blocks(self) -> Iterator[tuple[Int[np.ndarray, " some"], Prediction]]:
-        """Places of some draws, and their predictions; in memory one block at a time."""
+    def blocks(
+        self, *names: str
+    ) -> Iterator[tuple[Int[np.ndarray, " some"], dict[str, np.ndarray]]]:
+        """Places of some draws, and fields of their predictions; one block in memory at a time."""
         if isinstance(self.source, Prediction):
-            yield np.arange(len(self.of)), jax.tree.map(lambda a: a[self.of], self.source)
+            own = {name: np.asarray(getattr(self.source, name))[self.of] for name in names}
+            yield np.arange(len(self.of)), own
             return
         start = 0
-        for kept in self.source.each():
-            part = Prediction(**kept)  # type: ignore[arg-type]
-            stop = start + len(part.latent)
+        for part in self.source.each(names):
+            stop = start + len(part[names[0]])
             places = np.flatnonzero((self.of >= start) & (self.of < stop))
             inside = self.of[places] - start
-            yield places, jax.tree.map(lambda a, inside=inside: a[inside], part)
+            yield places, {name: values[inside] for name, values in part.items()}
             start = stop
 
     def rows(self, name: str, columns: slice = slice(None)) -> np.ndarray:
         """One field of all draws, or some of its columns."""
         found: np.ndarray | None = None
-        for places, part in self.blocks():
-            values = np.asarray(getattr(part, name))[:, columns]
+        for places, part in self.blocks(name):
+            values = part[name][:, columns]
             if found is None:
                 found = np.empty((len(self), *values.shape[1:]))
             found[places] = values

@@ -220,7 +220,8 @@ def _write_predictions(
     left_out = variable(terms, "fitted_observation", "fitted_obs")
     joint = group("joint")
     likelihood, prior = np.empty(shape), np.empty(shape)
-    for places, part in predicted.blocks():
+    fields = ("latent", "topsoil", "profile", "left_out", "log_likelihood")
+    for places, part in predicted.blocks(*fields):
         for of_chain in np.unique(chain[places]):
             own = chain[places] == of_chain
             if not own.any():
@@ -229,11 +230,11 @@ def _write_predictions(
             order = np.argsort(at)  # HDF5 wants ascending places
             rows = np.flatnonzero(own)[order]
             at = at[order]
-            latent[of_chain, at] = part.latent[rows]
-            topsoil[of_chain, at] = part.topsoil[rows]
-            profile[of_chain, at] = part.profile[rows].sum(axis=2)
-            left_out[of_chain, at] = part.left_out[rows][:, fitted]
-            likelihood[of_chain, at] = part.log_likelihood[rows][:, fitted].sum(axis=1)
+            latent[of_chain, at] = part["latent"][rows]
+            topsoil[of_chain, at] = part["topsoil"][rows]
+            profile[of_chain, at] = part["profile"][rows].sum(axis=2)
+            left_out[of_chain, at] = part["left_out"][rows][:, fitted]
+            likelihood[of_chain, at] = part["log_likelihood"][rows][:, fitted].sum(axis=1)
     for number, own in enumerate(outcome.x[:, draws]):
         prior[number] = np.asarray(jax.vmap(problem.priors.log_density)(jnp.asarray(own)))
     variable(joint, "log_likelihood")[:] = likelihood

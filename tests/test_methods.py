@@ -136,5 +136,5 @@ def test_stored_predictions_are_those_in_memory_also_repeated_and_shuffled(tmp_p
     np.testing.assert_array_equal(stored.rows("latent", slice(1, 3)), whole.latent[:, 1:3])
     chosen = np.random.default_rng(1).integers(0, 50, 70)
     np.testing.assert_array_equal(stored.taken(chosen).rows("topsoil"), whole.topsoil[chosen])
-    places = np.concatenate([p for p, _ in stored.taken(chosen).blocks()])
+    places = np.concatenate([p for p, _ in stored.taken(chosen).blocks("latent")])
     assert sorted(places) == list(range(70))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -23,15 +24,19 @@ def save(path: Path, **arrays: Any) -> None:
         np.savez_compressed(file, **arrays)
 
 
-def load(path: Path) -> dict[str, np.ndarray]:
-    """Read all arrays of a file by name; its checksums are verified.
+def load(path: Path, names: Collection[str] | None = None) -> dict[str, np.ndarray]:
+    """Read arrays of a file by name; checksums of what is read are verified.
+
+    Args:
+        path: of the file.
+        names: of the arrays; all if not given.
 
     Raises:
         DamagedError: it is not there, cut short or changed.
     """
     try:
         with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
-            return dict(file)
+            return {name: file[name] for name in (file.files if names is None else names)}
     except (OSError, ValueError, EOFError, KeyError, BadZipFile, zlib.error) as error:
         raise DamagedError(
             f"{path}: is damaged and cannot be read ({type(error).__name__})"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -114,10 +114,11 @@ class Checkpoints:
             )
         return jax.tree.unflatten(shape, [jnp.asarray(last[f"{STATE}{i}"]) for i in range(count)])
 
-    def each(self) -> Iterator[dict[str, np.ndarray]]:
-        """Results of the numbered parts in order, one in memory at a time."""
+    def each(self, names: Collection[str] | None = None) -> Iterator[dict[str, np.ndarray]]:
+        """Results of the numbered parts in order, one in memory at a time; all, or some by name."""
+        wanted = None if names is None else [FOUND + name for name in names]
         for number in range(self.done):
-            part = self._part(number)
+            part = self._part(number, wanted)
             yield {n.removeprefix(FOUND): part[n] for n in part if n.startswith(FOUND)}
 
     def joined(self, axis: int = 1) -> dict[str, np.ndarray]:
@@ -126,8 +127,11 @@ class Checkpoints:
         names = full[0] if full else ()
         return {name: np.concatenate([p[name] for p in full], axis=axis) for name in names}
 
-    def _part(self, number: int) -> dict[str, np.ndarray]:
-        return self._memory[number] if self.folder is None else arrays.load(self._path(number))
+    def _part(self, number: int, names: Collection[str] | None = None) -> dict[str, np.ndarray]:
+        if self.folder is not None:
+            return arrays.load(self._path(number), names)
+        part = self._memory[number]
+        return part if names is None else {name: part[name] for name in names}
 
     def _good(self, files: Sequence[Path]) -> int:
         """How many numbered parts there are before the first damaged one."""
