@@ -199,8 +199,8 @@ def sampled(
 
     began = time.monotonic()
     method, first = wanted.method, coarse or problem
-    if method.needs_gradients:
-        start = mode.start(first, method.starts, wanted.seed, folder, say, resume)
+    if method.searches:
+        start = mode.start(first, method, wanted.seed, folder, say, resume)
     else:
         somewhere = np.asarray(first.reparameterization.unbounded(first.defaults))
         start = mode.Start(mode.wide(somewhere))
@@ -208,7 +208,7 @@ def sampled(
     facts: Facts = {"method": method.name, "seconds": time.monotonic() - began}
     if len(start.worse):
         facts |= {"searches": len(start.worse) + 1, "elsewhere": start.elsewhere}
-    facts |= {"gradients": drawn.gradients, "runs": drawn.runs, **drawn.facts}
+    facts |= {"gradients": drawn.gradients, "runs": drawn.runs + float(start.runs), **drawn.facts}
     if drawn.log_evidence is not None:
         facts["log_evidence"] = [float(v) for v in drawn.log_evidence]
     if coarse is not None:

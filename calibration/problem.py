@@ -6,6 +6,7 @@ import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +27,23 @@ from diffsoil.io import Faults, InputError, nearest
 from diffsoil.parameters import Parameter, Prior
 from diffsoil.time import NOTHING
 from diffsoil.units import CM_PER_M
+
+
+def by_row(
+    function: Callable[..., Array], rows: Float[np.ndarray, "row column"], *same: Any
+) -> np.ndarray:
+    """A compiled function of one row, row after row; any number of rows compiles once.
+
+    Args:
+        function: of a row and of what is the same for all.
+        rows: its first argument, one after the other.
+        same: its other arguments.
+    """
+    return np.array([np.asarray(function(row, *same)) for row in rows])
+
+
+_bounded = jax.jit(lambda z, of: of.bounded(z))
+_unbounded = jax.jit(lambda x, of: of.unbounded(x))
 
 
 class Problem:
@@ -161,8 +179,16 @@ class Problem:
 
     def bounded(self, z: Float[np.ndarray, "... parameter"]) -> Float[np.ndarray, "... parameter"]:
         """Parameter values of unbounded parameters, with any leading axes."""
-        flat = jax.vmap(self.reparameterization.bounded)(jnp.asarray(z.reshape(-1, z.shape[-1])))
-        return np.asarray(flat).reshape(z.shape)
+        return by_row(_bounded, z.reshape(-1, z.shape[-1]), self.reparameterization).reshape(
+            z.shape
+        )
+
+    def unbounded(
+        self, x: Float[np.ndarray, "... parameter"]
+    ) -> Float[np.ndarray, "... parameter"]:
+        """Unbounded parameters of parameter values; inverse of :meth:`bounded`."""
+        flat = by_row(_unbounded, x.reshape(-1, x.shape[-1]), self.reparameterization)
+        return flat.reshape(x.shape)
 
     def predict_many(self, x: Float[Array, "device draw parameter"]) -> Prediction:
         """Predictions on all devices, draw after draw on each; they are compiled once."""

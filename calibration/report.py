@@ -515,7 +515,7 @@ def command(settings: Settings) -> str:
 
 
 def _repeat(case: Case, settings: Settings) -> str:
-    starts, searches = settings.method.starts, settings.method.needs_gradients
+    starts, searches = settings.method.starts, settings.method.searches
     searched = f"; {starts} start(s) of the search for the best fit" if searches else ""
     places = "FIT is the folder of this report, which holds the case with all that it names"
     if len(settings.history) > 1:

@@ -20,7 +20,7 @@ from scipy import stats
 from calibration import checks, plots, store
 from calibration.methods import METHODS, importance
 from calibration.methods.method import Method
-from calibration.methods.mode import laplace, search
+from calibration.methods.mode import Normal, prior_covariance
 from calibration.problem import Problem
 from diffsoil.cases import load_case, set_parameters
 from diffsoil.cases.fingerprint import case_files
@@ -58,7 +58,8 @@ class Replicates:
 
     def __init__(self, problem: Problem, method: Method, seed: int = 0) -> None:
         _refuse_unable(method)
-        self._draws = method.repeated(problem, seed)
+        self._draws, self._method = method.repeated(problem, seed), method
+        self._spread = prior_covariance(problem)
         self.problem = problem
         self._seed = seed
         self._simulate = jax.jit(lambda key, x, of: of.draw(key, x))
@@ -88,16 +89,16 @@ class Replicates:
         truth = self.problem.priors.sample(of_truth, 1)[0]
         value = self._simulate(of_data, truth, self.problem.likelihood)
         z = self._posterior(self.problem.reparameterization.unbounded(truth), value, number)
-        x = np.asarray(jax.vmap(self.problem.reparameterization.bounded)(jnp.asarray(z)))
+        x = self.problem.bounded(z)
         return (x < np.asarray(truth)).sum(axis=0)
 
     def _posterior(self, truth: Array, value: Array, number: int) -> np.ndarray:
         """Nearly independent draws of one posterior."""
         seed = self._seed + number
         # the search may begin at the truth: what is tested is the posterior around its end
-        best = search(self.problem, truth, report=lambda line: None, value=value)
-        start = laplace(self.problem, best.z, value)
-        drawn = self._draws(start, value, seed)
+        near = Normal(np.asarray(truth), self._spread)
+        start = self._method.best(self.problem, [near], lambda line: None, value)
+        drawn = self._draws(start.normal, value, seed)
         z = drawn.z.reshape(-1, drawn.z.shape[-1])
         if drawn.log_proposal is None:
             return z[np.linspace(0, len(z) - 1, RANKED).astype(int)]

@@ -21,7 +21,7 @@ import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 
 from calibration import Problem  # noqa: E402
-from calibration.methods.mode import laplace, maximum  # noqa: E402
+from calibration.methods.mode import by_gradients, starting  # noqa: E402
 from calibration.posterior import Likelihood  # noqa: E402
 from calibration.prediction import predict_draws, table  # noqa: E402
 
@@ -35,8 +35,7 @@ def main(folder: Path) -> None:
     print(f"{problem.table['fitted'].sum()} observations, {len(problem.names)} free parameters")
 
     # 2. The best fit, and a normal approximation of the posterior around it.
-    best = maximum(problem, starts=1, seed=0)[0]
-    posterior = laplace(problem, best.z)
+    posterior = by_gradients(problem, starting(problem, starts=1, seed=0), print).normal
     z = posterior.sample(300, seed=0)
     x = problem.bounded(z)
     for name, mean, sd in zip(problem.names, x.mean(axis=0), x.std(axis=0), strict=True):

@@ -100,8 +100,7 @@ def main(folder: Path, reference: int, draws: int) -> None:
     problem = Problem(two_plots(folder))
     print(f"{problem.table['fitted'].sum()} observations, {len(problem.names)} parameters")
     began = time.monotonic()
-    best = mode.maximum(problem, 1, 0)[0]
-    start = mode.laplace(problem, best.z)
+    start = mode.by_gradients(problem, mode.starting(problem, 1, 0), print).normal
     shared = time.monotonic() - began
     print(f"best fit and curvature: {shared:.0f} s with compilation", flush=True)
 
@@ -134,7 +133,7 @@ def main(folder: Path, reference: int, draws: int) -> None:
         else:
             worth = len(flat)
         # the normal approximation costs what its curvature costs
-        gradients = found.gradients or 4 * len(sd) * method.needs_gradients
+        gradients = found.gradients or 4 * len(sd) * method.searches
         off = (flat.mean(axis=0) - mean) / sd
         limits = np.quantile(flat, LIMITS, axis=0) - np.quantile(truth, LIMITS, axis=0)
         row = {

@@ -56,6 +56,12 @@ class Known:
             sample=lambda key, draws: jax.random.normal(key, (draws, SIZE))
         )
 
+    def bounded(self, z: np.ndarray) -> np.ndarray:
+        return z
+
+    def unbounded(self, x: np.ndarray) -> np.ndarray:
+        return x
+
     @functools.cached_property
     def _compiled(self):
         return jax.jit(jax.value_and_grad(lambda z, density, value: -density(z, value)))

@@ -91,7 +91,7 @@ class Around(Method):
 
     name = "around"
     description = "draws around the defaults"
-    needs_gradients = False
+    searches = False
 
     def draw(self, problem, start, seed, checkpoints, report):
         rng = np.random.default_rng(seed)

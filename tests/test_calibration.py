@@ -16,8 +16,9 @@ import pytest
 from scipy import stats
 
 from calibration import depth, fitting, identifiability, prediction, report, saved_fit, store
-from calibration.methods import MAP, Laplace, Surrogate, importance, nuts, surrogate
+from calibration.methods import MAP, Laplace, Surrogate, climbing, importance, nuts, surrogate
 from calibration.methods import mode as approximation
+from calibration.methods.climbing import by_runs
 from calibration.methods.posterior import Draws
 from calibration.methods.surrogate import fitted
 from calibration.operator import Operator
@@ -130,12 +131,13 @@ def problem(case):
 
 @pytest.fixture(scope="module")
 def best(problem):
-    return approximation.maximum(problem, 1, 0, report=lambda line: None)[0]
+    (start,) = approximation.starting(problem, 1, 0)
+    return approximation.search(problem.value_and_gradient(), start.mean, report=silent)
 
 
 @pytest.fixture(scope="module")
 def laplace(problem, best):
-    return approximation.laplace(problem, best.z)
+    return approximation.laplace(problem.value_and_gradient(), best.z)
 
 
 CHAINS = nuts.NUTS(chains=2, warmup=50, draws=100)
@@ -297,17 +299,46 @@ def test_a_search_that_starts_nowhere_finite_is_refused(problem, monkeypatch):
     monkeypatch.setattr(approximation, "search", lambda *_, **__: nowhere)
     monkeypatch.setattr(approximation, "simulate", lambda *_: None)
     with pytest.raises(InputError, match="no start of the search has a finite density"):
-        approximation.maximum(problem, 2, 0, report=lambda line: None)
+        approximation.by_gradients(problem, approximation.starting(problem, 2, 0), silent)
 
 
 def test_the_best_fit_comes_back_to_the_truth_from_far_away(problem, best):
-    starts = approximation.maximum(problem, 2, 7, report=lambda line: None)
-    np.testing.assert_allclose([s.value for s in starts], best.value, atol=0.05)
+    _, far = approximation.starting(problem, 2, 7)
+    again = approximation.search(problem.value_and_gradient(), far.mean, report=silent)
+    assert again.value == pytest.approx(best.value, abs=0.05)
     x = np.asarray(problem.reparameterization.bounded(jnp.asarray(best.z)))
     predicted = problem.likelihood.predict(jnp.asarray(x)).latent
     truth = jnp.asarray([TRUTH[name] for name in problem.names])
     expected = problem.likelihood.predict(truth).latent
     np.testing.assert_allclose(predicted, expected, rtol=0.02)
+
+
+def test_runs_alone_find_the_same_best_fit_and_the_same_width(problem, best, laplace):
+    found = by_runs(problem, approximation.starting(problem, 3, 7), silent)
+    value, _ = problem.value_and_gradient()(jnp.asarray(found.normal.mean))
+    assert float(value) == pytest.approx(best.value, abs=0.05)
+    assert found.worse.max() < 0.1
+    assert 3 * 9 < found.runs < 3 * 90
+    np.testing.assert_allclose(
+        np.diag(found.normal.covariance), np.diag(laplace.covariance), rtol=0.4
+    )
+
+
+def test_a_climb_goes_back_from_where_the_column_has_no_answer(problem, best, monkeypatch):
+    limit = float(best.z[0]) + 0.3
+    predict = prediction.predict_draws
+
+    def lost(problem, x, report):
+        found = predict(problem, x, report)
+        z = jax.vmap(problem.reparameterization.unbounded)(jnp.asarray(x))
+        beyond = np.asarray(z)[:, 0] > limit
+        return found._replace(latent=np.where(beyond[:, None], np.nan, found.latent))
+
+    monkeypatch.setattr(climbing.prediction, "predict_draws", lost)
+    (start,) = approximation.starting(problem, 1, 0)
+    found = by_runs(problem, [start], silent)
+    value, _ = problem.value_and_gradient()(jnp.asarray(found.normal.mean))
+    assert float(value) == pytest.approx(best.value, abs=0.1)
 
 
 def test_the_posterior_covers_the_truth_and_narrows_the_input(problem, sampled):
@@ -440,7 +471,7 @@ def test_an_interrupted_overwrite_keeps_the_old_fit(case, fit, monkeypatch):
 
     before = (fit / "summary.csv").read_bytes()
     with monkeypatch.context() as patch:
-        patch.setattr(approximation, "maximum", interrupted)
+        patch.setattr(approximation, "search", interrupted)
         with pytest.raises(KeyboardInterrupt, match="--resume"):
             fitting.calibrate_case(case, fit, QUICK, existing=Existing(overwrite=True))
     assert (fit / "summary.csv").read_bytes() == before
@@ -657,8 +688,13 @@ class Killed(BaseException):
 
 
 @pytest.fixture(scope="module")
-def stood_in(problem, laplace):
-    return STOOD_IN.draw(problem, laplace, 0, Checkpoints(None), silent)
+def by_runs_alone(problem):
+    return by_runs(problem, approximation.starting(problem, 1, 0), silent).normal
+
+
+@pytest.fixture(scope="module")
+def stood_in(problem, by_runs_alone):
+    return STOOD_IN.draw(problem, by_runs_alone, 0, Checkpoints(None), silent)
 
 
 def test_weighted_draws_of_the_stand_in_have_the_posterior_of_the_column(

@@ -50,7 +50,7 @@ class EnsembleSmoother(Method):
         "an ensemble moved towards the observations in Kalman steps (ES-MDA), without "
         "gradients; exact for linear models only, and not corrected by anything"
     )
-    needs_gradients = False
+    searches = False
     has_density = False
     options = ("chains", "draws")
     short = MappingProxyType({"chains": 2, "draws": 200})

@@ -7,14 +7,14 @@ file with one class, and one line in :data:`calibration.methods.METHODS`.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import xarray as xr
 from jaxtyping import Array, Float
 
-from calibration.methods.mode import Normal
+from calibration.methods.mode import Normal, Start, by_gradients
 from calibration.methods.posterior import Draws
 from diffsoil.io import InputError
 from diffsoil.work.checkpoints import Checkpoints
@@ -38,7 +38,7 @@ class Method:
 
     - ``name``: what the command line and ``fit.json`` call it;
     - ``description``: what it is, in one line of the report;
-    - ``needs_gradients``: it begins at the best fit, which is searched with gradients;
+    - ``searches``: it begins at the best fit, which is searched for;
     - ``has_density``: its draws come from a known density, so that they can be weighted;
     - ``exact``: its draws are from the posterior itself, and depend on each other; those of other
       methods approximate it;
@@ -55,7 +55,7 @@ class Method:
 
     name: ClassVar[str]
     description: ClassVar[str]
-    needs_gradients: ClassVar[bool] = True
+    searches: ClassVar[bool] = True
     has_density: ClassVar[bool] = True
     exact: ClassVar[bool] = False
     options: ClassVar[tuple[str, ...]] = ()
@@ -86,6 +86,23 @@ class Method:
         """Runs that go side by side, on a CPU each on a device of its own."""
         return int(getattr(self, "chains", 2))
 
+    def best(
+        self,
+        problem: Problem,
+        points: Sequence[Normal],
+        report: Say,
+        value: Float[Array, " obs"] | None = None,
+    ) -> Start:
+        """The best fit of searches from some points, and the normal approximation there.
+
+        Args:
+            problem: what is fitted.
+            points: where searches begin, and how wide the posterior may be there.
+            report: called with a line of progress now and then.
+            value: measured values in the place of the table's own.
+        """
+        return by_gradients(problem, points, report, value)
+
     def draw(
         self,
         problem: Problem,
@@ -99,7 +116,7 @@ class Method:
         Args:
             problem: what is fitted.
             start: normal approximation at the best fit, or only as wide as the priors where the
-                method needs no gradients.
+                method does not search.
             seed: same seed, same draws.
             checkpoints: keep finished parts, and have those of a run to resume.
             report: called with a line of progress now and then.
@@ -126,7 +143,7 @@ class Method:
 
     def told(self) -> dict[str, str]:
         """Rows of the report on how it drew."""
-        starts = str(self.starts) if self.needs_gradients else "none"
+        starts = str(self.starts) if self.searches else "none"
         return {"warm-up": "none", "longest path": "none", "starts of the search": starts}
 
     @property

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, Int
 from scipy.stats import multivariate_normal
 
 from calibration.problem import Problem
@@ -19,6 +20,9 @@ from diffsoil.output.simulation import simulate
 from diffsoil.work import arrays
 from diffsoil.work.checkpoints import Checkpoints
 from diffsoil.work.progress import Say
+
+if TYPE_CHECKING:
+    from calibration.methods.method import Method
 
 NAME = "laplace"
 START = f"{NAME}.npz"
@@ -46,6 +50,15 @@ MATTERS = 5.0
 APART = 3.0
 """Standard deviations between two summits that are not the same."""
 
+PRIOR_DRAWS = 400
+"""Draws of the prior that tell how wide it is in unbounded parameters."""
+
+BESIDES = ("worse", "away", "runs")
+"""What :class:`Start` has besides the normal."""
+
+Descent = Callable[[Array], tuple[Array, Array]]
+"""A negative log posterior and its gradient, of unbounded parameters."""
+
 DESCENT = optax.scale_by_lbfgs(memory_size=20)
 _direction = jax.jit(DESCENT.update)  # as single operations it would be compiled in every step
 
@@ -60,22 +73,19 @@ class Maximum(NamedTuple):
 
 
 def search(
-    problem: Problem,
-    start: Float[Array, " parameter"],
+    function: Descent,
+    start: Float[ArrayLike, " parameter"],
     steps: int = 80,
     report: Say = print,
-    value: Float[Array, " obs"] | None = None,
 ) -> Maximum:
     """Climb from one start with L-BFGS and a backtracking line search.
 
     Args:
-        problem: what to fit.
+        function: negative log posterior and its gradient.
         start: unbounded parameters.
         steps: largest number of steps.
         report: called with a line of progress now and then.
-        value: measured values in the place of the table's own.
     """
-    function = problem.value_and_gradient(value)
     z = jnp.asarray(start)
     state = DESCENT.init(z)
     value, gradient = function(z)
@@ -108,35 +118,6 @@ def search(
             break
     largest = float(jnp.max(jnp.abs(gradient)))
     return Maximum(np.asarray(z), float(value), largest, evaluations)
-
-
-def maximum(problem: Problem, starts: int, seed: int, report: Say = print) -> list[Maximum]:
-    """Search from the defaults and from draws of the prior; best first.
-
-    Args:
-        problem: what to fit.
-        starts: number of searches, at least 1.
-        seed: of the draws.
-        report: progress lines.
-
-    Raises:
-        diffsoil.io.InputError: no start has a finite density.
-    """
-    drawn = problem.priors.sample(jax.random.key(seed), max(starts - 1, 1))
-    points = [problem.defaults, *drawn[: starts - 1]]
-    found = []
-    for number, x in enumerate(points):
-        result = search(problem, problem.reparameterization.unbounded(x), report=report)
-        report(
-            f"  start {number + 1} of {starts}: -log posterior {result.value:.2f}, "
-            f"{result.evaluations} evaluations"
-        )
-        found.append(result)
-    finite = [result for result in found if np.isfinite(result.value)]
-    if not finite:
-        simulate(problem.case, problem.column)  # which says where, if it is the run that is lost
-        raise InputError(f"{problem.case.path}: no start of the search has a finite density")
-    return sorted(finite, key=lambda m: m.value)
 
 
 class Normal(NamedTuple):
@@ -181,12 +162,14 @@ class Start(NamedTuple):
     """Where a method begins, and what the searches for it found besides.
 
     ``worse`` is by how much each further search ended lower, in the logarithm of the posterior,
-    and ``away`` how far from the best fit, the largest of its standard coordinates.
+    and ``away`` how far from the best fit, the largest of its standard coordinates. ``runs`` of
+    the column were made without a gradient.
     """
 
     normal: Normal
     worse: Float[np.ndarray, " search"] = np.empty(0)
     away: Float[np.ndarray, " search"] = np.empty(0)
+    runs: Int[np.ndarray, ""] = np.array(0)
 
     @property
     def elsewhere(self) -> int:
@@ -194,39 +177,100 @@ class Start(NamedTuple):
         return int(((self.worse < MATTERS) & (self.away > APART)).sum())
 
 
-def start(
-    problem: Problem, starts: int, seed: int, folder: Path, report: Say, resume: bool
-) -> Start:
-    """The normal approximation at the best fit, kept in the folder of a fit.
+def starting(problem: Problem, starts: int, seed: int) -> list[Normal]:
+    """Where searches begin: at the defaults and at draws of the prior, each as wide as the prior.
 
     Args:
         problem: what to fit.
-        starts, seed: see :func:`maximum`.
+        starts: number of searches, at least 1.
+        seed: of the draws.
+    """
+    drawn = problem.priors.sample(jax.random.key(seed), max(starts - 1, 1))
+    points = problem.unbounded(np.stack([problem.defaults, *np.asarray(drawn[: starts - 1])]))
+    covariance = prior_covariance(problem)
+    return [Normal(point, covariance) for point in points]
+
+
+def prior_covariance(problem: Problem) -> Float[np.ndarray, "parameter parameter"]:
+    """How wide the prior of each unbounded parameter is."""
+    drawn = problem.priors.sample(jax.random.key(0), PRIOR_DRAWS)
+    return np.diag(problem.unbounded(np.asarray(drawn)).var(axis=0))
+
+
+def start(
+    problem: Problem, method: Method, seed: int, folder: Path, report: Say, resume: bool
+) -> Start:
+    """Where a method begins that searches for the best fit, kept in the folder of a fit.
+
+    Args:
+        problem: what to fit.
+        method: what searches.
+        seed: of the starts of the searches.
         folder: where it is kept.
         report: progress lines.
         resume: take what is kept.
     """
 
-    def compute() -> dict[str, np.ndarray]:
+    def compute() -> dict[str, Any]:
         report("best fit (first call compiles)")
-        found = maximum(problem, starts, seed, report)
-        report("curvature there")
-        normal = laplace(problem, found[0].z)
-        others = np.array([m.z for m in found[1:]]).reshape(-1, normal.mean.size)
-        standard = np.linalg.solve(normal.factor, (others - normal.mean).T)
-        worse = np.array([m.value - found[0].value for m in found[1:]])
-        return normal._asdict() | {"worse": worse, "away": np.abs(standard).max(axis=0)}
+        found = method.best(problem, starting(problem, method.starts, seed), report)
+        return found.normal._asdict() | {n: getattr(found, n) for n in BESIDES}
 
     kept = Checkpoints(folder, resume, report).once(NAME, compute)
     normal = Normal(kept.pop("mean"), kept.pop("covariance"))
     return Start(normal, **kept)
 
 
-def laplace(
-    problem: Problem,
-    mode: Float[np.ndarray, " parameter"],
-    value: Float[Array, " obs"] | None = None,
-) -> Normal:
+def by_gradients(
+    problem: Problem, points: Sequence[Normal], report: Say, value: Array | None = None
+) -> Start:
+    """The best fit by the gradient of the posterior, and the normal approximation there.
+
+    Args:
+        problem: what to fit.
+        points: where to begin.
+        report: progress lines.
+        value: measured values in the place of the table's own.
+
+    Raises:
+        diffsoil.io.InputError: no start has a finite density.
+    """
+    function = problem.value_and_gradient(value)
+    found = []
+    for number, point in enumerate(points):
+        result = search(function, point.mean, report=report)
+        report(
+            f"  start {number + 1} of {len(points)}: -log posterior {result.value:.2f}, "
+            f"{result.evaluations} evaluations"
+        )
+        found.append(result)
+    best, *others = ranked(problem, found)
+    report("curvature there")
+    return beside(laplace(function, best.z), best, others)
+
+
+def ranked(problem: Problem, found: Sequence[Maximum]) -> list[Maximum]:
+    """Ends of searches, best first.
+
+    Raises:
+        diffsoil.io.InputError: none has a finite density.
+    """
+    finite = [result for result in found if np.isfinite(result.value)]
+    if not finite:
+        simulate(problem.case, problem.column)  # which says where, if it is the run that is lost
+        raise InputError(f"{problem.case.path}: no start of the search has a finite density")
+    return sorted(finite, key=lambda m: m.value)
+
+
+def beside(normal: Normal, best: Maximum, others: Sequence[Maximum], runs: int = 0) -> Start:
+    """Where a method begins, with where other searches ended beside it."""
+    ends = np.array([m.z for m in others]).reshape(-1, normal.mean.size)
+    standard = np.linalg.solve(normal.factor, (ends - normal.mean).T)
+    worse = np.array([m.value - best.value for m in others])
+    return Start(normal, worse, np.abs(standard).max(axis=0), np.array(runs))
+
+
+def laplace(function: Descent, mode: Float[np.ndarray, " parameter"]) -> Normal:
     """Laplace approximation at a mode, with the curvature that the posterior has on its width.
 
     The Hessian is taken by differences of the exact gradient: first in small steps, then twice
@@ -237,11 +281,9 @@ def laplace(
     Directions of weak or negative curvature get the variance of a standard logistic at most.
 
     Args:
-        problem: what to fit.
+        function: negative log posterior and its gradient.
         mode: unbounded parameters.
-        value: measured values in the place of the table's own.
     """
-    function = problem.value_and_gradient(value)
     identity = np.eye(mode.size)
     covariance = inverse(hessian(function, mode, identity, 1e-4), identity, LEAST_CURVATURE)
     for _ in range(SECANT_PASSES):

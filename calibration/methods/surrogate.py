@@ -13,28 +13,25 @@ column itself, from what was learnt.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from types import MappingProxyType
-from typing import NamedTuple
 
-import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array
 from scipy.stats import norm, qmc
 
 from calibration import prediction
 from calibration.checks.sampling import sampler_checks
 from calibration.methods import importance, mode
+from calibration.methods.climbing import by_runs
 from calibration.methods.method import Method, Repeated, Row
-from calibration.methods.mode import Normal
+from calibration.methods.mode import Normal, Start
 from calibration.methods.nuts import NUTS, Sampler
 from calibration.methods.posterior import Draws
-from calibration.posterior import Posterior
-from calibration.problem import Problem
-from diffsoil._runtime import release_memory
-from diffsoil.numerics import polynomial
+from calibration.methods.stand_in import Runs, StandIn, exact_density, fitted
+from calibration.problem import Problem, by_row
 from diffsoil.work.checkpoints import Checkpoints
 from diffsoil.work.progress import Say
 
@@ -42,14 +39,6 @@ WIDER = 1.2
 """Spread of the first runs, in standard deviations of the normal approximation."""
 FARTHEST = 3.0
 """No parameter of them is farther out than so many standard deviations of their spread."""
-
-FORMS = ((1, 1), (2, 1), (2, 2), (3, 2), (3, 3))
-"""Degree of a polynomial and most parameters in a term; the one that predicts best is taken."""
-RIDGES = (1e-9, 1e-7, 1e-5)
-RUNS_PER_TERM = 1.3
-"""No form has more terms than runs divided by this."""
-HELD_OUT = 5
-"""One in so many runs is held out to compare the forms."""
 
 FIRST_WEIGHT = 0.3
 """Weight of a run of the design beside one of the posterior."""
@@ -61,74 +50,7 @@ SHARE = 0.4
 """A round ends the search when its draws are worth this share of them, or more."""
 
 
-class Polynomials(eqx.Module):
-    """What is in the soil at every observation, as polynomials of unbounded parameters.
-
-    Attributes:
-        places: of the parameters that the model depends on.
-        middle, scale: that make them about one in size.
-        factors: of each term, see :func:`diffsoil.numerics.polynomial.products`.
-        coefficients: of the terms.
-        logarithm: whether the polynomial is of the logarithm.
-        centre, spread: of what it is of.
-    """
-
-    places: tuple[int, ...] = eqx.field(static=True)
-    middle: Float[Array, " own"]
-    scale: Float[Array, " own"]
-    factors: Array
-    coefficients: Float[Array, "term obs"]
-    logarithm: Bool[Array, " obs"]
-    centre: Float[Array, " obs"]
-    spread: Float[Array, " obs"]
-
-    def __call__(self, z: Float[Array, " parameter"]) -> Float[Array, " obs"]:
-        """What is in the soil at each observation."""
-        own = (z[jnp.asarray(self.places)] - self.middle) / self.scale
-        y = self.centre + self.spread * (polynomial.terms(own, self.factors) @ self.coefficients)
-        return jnp.where(self.logarithm, jnp.exp(jnp.where(self.logarithm, y, 0.0)), y)
-
-
-class StandIn(eqx.Module):
-    """The posterior with polynomials in the place of the column."""
-
-    posterior: Posterior
-    polynomials: Polynomials
-
-    def __call__(
-        self, z: Float[Array, " parameter"], value: Float[Array, " obs"] | None = None
-    ) -> Float[Array, ""]:
-        """Logarithm of prior times likelihood; see :class:`calibration.posterior.Posterior`."""
-        return density(self.posterior, z, self.polynomials(z), value)
-
-
-def density(
-    posterior: Posterior,
-    z: Float[Array, " parameter"],
-    latent: Float[Array, " obs"],
-    value: Float[Array, " obs"] | None,
-) -> Float[Array, ""]:
-    """Logarithm of prior times likelihood, where it is known what is in the soil."""
-    x = posterior.reparameterization.bounded(z)
-    found = posterior.likelihood.compare(x, latent, None, value)
-    return posterior.log_prior(z) + posterior.likelihood.joint(found.log_likelihood)
-
-
-class Runs(NamedTuple):
-    """Exact runs: unbounded parameters, what was in the soil, its error, how much they count."""
-
-    z: Float[np.ndarray, "run parameter"]
-    latent: Float[np.ndarray, "run obs"]
-    sd: Float[np.ndarray, "run obs"]
-    weight: Float[np.ndarray, " run"]
-
-    def joined(self, other: Runs) -> Runs:
-        """These and others."""
-        return Runs(*(np.concatenate(pair) for pair in zip(self, other, strict=True)))
-
-    def part(self, chosen: np.ndarray) -> Runs:
-        """Some of them."""
-        return Runs(*(values[chosen] for values in self))
+_of_stand_in = jax.jit(lambda z, of, value: of(z, value))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -152,7 +74,8 @@ class Surrogate(Method):
     )
     options = ("chains", "warmup", "draws")
     short = MappingProxyType(
-        {"chains": 2, "warmup": 250, "draws": 400, "runs": 800, "judged": 200, "rounds": 3}
+        {"starts": 2, "chains": 2, "warmup": 150, "draws": 400}
+        | {"runs": 640, "judged": 200, "rounds": 3}
     )
     unchecked = ""
 
@@ -164,6 +87,12 @@ class Surrogate(Method):
     rounds: int = 4
     acceptance: float = 0.95
 
+    def best(
+        self, problem: Problem, points: Sequence[Normal], report: Say, value: Array | None = None
+    ) -> Start:
+        """See :meth:`.method.Method.best`; no gradient of the column is compiled."""
+        return by_runs(problem, points, report, value)
+
     def draw(
         self,
         problem: Problem,
@@ -173,7 +102,6 @@ class Surrogate(Method):
         report: Say,
     ) -> Draws:
         """See :meth:`.method.Method.draw`."""
-        release_memory()
         search = _Search(self, problem, seed, checkpoints, report)
         drawn = search.run(start)
         if search.trusted or self.quick:
@@ -228,8 +156,6 @@ class _Search:
     ) -> None:
         self.method, self.problem, self.seed = method, problem, seed
         self._checkpoints, self._report, self._value = checkpoints, report, value
-        self._densities = jax.jit(jax.vmap(density, in_axes=(None, 0, 0, None)))
-        self._stand_in = jax.jit(jax.vmap(StandIn.__call__, in_axes=(None, 0, None)))
         self._samplers: dict[int, Sampler] = {}
         self.k, self.trusted, self.count = np.inf, False, 0
 
@@ -260,7 +186,7 @@ class _Search:
         order = np.random.default_rng([self.seed, number]).permutation(len(flat))
         batch = prediction.BATCH * jax.local_device_count()
         judged = min(-(-method.judged // batch) * batch, len(flat))
-        proposal = np.asarray(self._stand_in(stand_in, jnp.asarray(flat), self._value))
+        proposal = by_row(_of_stand_in, flat, stand_in, self._value)
         kept = self._checkpoints.within(f"round_{number}")
         first = order[:judged]
         predicted = self._exact(flat[first], kept)
@@ -316,50 +242,8 @@ class _Search:
     def _weights(
         self, z: np.ndarray, predicted: prediction.Predicted, proposal: np.ndarray
     ) -> importance.Weights:
-        latent = jnp.asarray(predicted.rows("latent"))
-        target = self._densities(self.problem.posterior, jnp.asarray(z), latent, self._value)
-        return importance.weights(np.asarray(target), proposal)
-
-
-def fitted(problem: Problem, runs: Runs) -> tuple[Polynomials, float]:
-    """The polynomials that predict held-out runs best, made from all runs.
-
-    Returns:
-        The polynomials, and their error at runs that were held out: root mean square over runs
-        and fitted observations, in standard deviations of a measurement.
-    """
-    places = tuple(i for i, n in enumerate(problem.names) if not n.startswith("observation."))
-    own = runs.z[:, list(places)]
-    share = runs.weight / runs.weight.sum()
-    middle = share @ own
-    scale = np.maximum(np.sqrt(share @ (own - middle) ** 2), 1e-9)
-    logarithm = (runs.latent > 0).all(axis=0)
-    y = np.where(logarithm, np.log(np.where(logarithm, runs.latent, 1.0)), runs.latent)
-    centre = share @ y
-    spread = np.maximum(np.sqrt(share @ (y - centre) ** 2), 1e-12)
-    targets, at = (y - centre) / spread, jnp.asarray((own - middle) / scale)
-    out = np.arange(len(own)) % HELD_OUT == HELD_OUT - 1
-    counted = problem.table["fitted"].to_numpy()
-
-    def error(predicted: np.ndarray) -> float:
-        """Of held-out runs."""
-        back = centre + spread * predicted
-        back = np.where(logarithm, np.exp(np.where(logarithm, back, 0.0)), back)
-        off = ((back - runs.latent[out]) / runs.sd[out])[:, counted]
-        return float(np.sqrt(np.average((off**2).mean(axis=1), weights=runs.weight[out])))
-
-    best = (np.inf, FORMS[0], RIDGES[0])
-    for form in FORMS:
-        factors = polynomial.products(len(places), *form)
-        if len(factors) * RUNS_PER_TERM > (~out).sum():
-            continue
-        values = np.asarray(polynomial.terms(at, factors))
-        for ridge in RIDGES:
-            of = polynomial.least_squares(values[~out], targets[~out], runs.weight[~out], ridge)
-            best = min(best, (error(values[out] @ of), form, ridge))
-    found, form, ridge = best
-    factors = polynomial.products(len(places), *form)
-    values = np.asarray(polynomial.terms(at, factors))
-    coefficients = polynomial.least_squares(values, targets, runs.weight, ridge)
-    arrays = (middle, scale, factors, coefficients, logarithm, centre, spread)
-    return Polynomials(places, *map(jnp.asarray, arrays)), found
+        posterior, latent = self.problem.posterior, predicted.rows("latent")
+        target = [
+            exact_density(posterior, *row, self._value) for row in zip(z, latent, strict=True)
+        ]
+        return importance.weights(np.array(target, dtype=float), proposal)

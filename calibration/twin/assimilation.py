@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import tomlkit
@@ -290,10 +289,9 @@ class Step:
         method = self.settings.method.warm()
         wanted = self._wanted(method, facts | {"method": method.name}, drawn_anew)
         start = warm_start(self.problem, base)
-        if method.needs_gradients and not method.exact:  # an approximation is one around the mode
+        if method.searches and not method.exact:  # an approximation is one around the mode
             self.say("best fit, from the mean of the posterior before (first call compiles)")
-            best = mode.search(self.problem, jnp.asarray(start.mean), report=self.say)
-            start = mode.laplace(self.problem, best.z)
+            start = method.best(self.problem, [start], self.say).normal
         store.begin(self.place, wanted, self.problem.case)
         work = self.place.work
         mode.save(work, start)
@@ -622,7 +620,7 @@ def warm_start(problem: Problem, base: Base) -> mode.Normal:
 
     Too few draws for a covariance (a best fit alone) give the prior's, a standard logistic.
     """
-    z = np.asarray(jax.vmap(problem.reparameterization.unbounded)(jnp.asarray(base.draws)))
+    z = problem.unbounded(base.draws)
     if len(z) <= 2 * z.shape[1]:
         return mode.wide(z.mean(axis=0))
     return mode.moments(z, 1e-6)  # a direction without spread would never be left
