@@ -118,7 +118,7 @@ def soil_of(
     layered = [jnp.repeat(jnp.asarray(v)[..., None], LAYERS, axis=-1) for v in parent.values()]
     ground = Ground(
         *layered,
-        ph=jnp.full(LAYERS, ph),
+        ph=jnp.full(LAYERS, ph, float),
         respiration=jnp.zeros(LAYERS),
         gained=jnp.zeros(len(BUDGET)),
         lost=jnp.zeros(len(BUDGET)),
@@ -161,16 +161,16 @@ def exchange_site(
     """All that exchange needs, of a loess of given drainage (mm/a) and soil air (atm)."""
     yearly = np.broadcast_to(np.asarray(percolation, dtype=float), (layers,))
     return {
-        "cec": jnp.full(layers, cec),
+        "cec": jnp.full(layers, cec, float),
         "organic_matter": jnp.zeros(layers),
-        "mineral_mass": jnp.full(layers, density * thickness * 10.0),
-        "thickness": jnp.full(layers, thickness),
+        "mineral_mass": jnp.full(layers, density * thickness * 10.0, float),
+        "thickness": jnp.full(layers, thickness, float),
         "depth_top": thickness * jnp.arange(layers, dtype=float),
-        "soil_temperature": jnp.full((12, layers), temperature),
-        "water_content": jnp.full((12, layers), 0.3),
+        "soil_temperature": jnp.full((12, layers), temperature, float),
+        "water_content": jnp.full((12, layers), 0.3, float),
         "percolation": jnp.asarray(np.repeat(yearly[None] / 12, 12, axis=0)),
         "pco2": jnp.asarray(np.broadcast_to(np.asarray(pco2, dtype=float), (layers,))),
-        "silicon_space": jnp.full(layers, 0.3),
+        "silicon_space": jnp.full(layers, 0.3, float),
     }
 
 
@@ -190,7 +190,7 @@ def exchange_start(
         minerals=jnp.zeros((len(MINERALS), len(SIZES), layers)),
         calcite=jnp.asarray(each),
         labile=jnp.asarray(np.repeat(bases[:, None], layers, axis=1)),
-        ph=jnp.full(layers, 7.0),
+        ph=jnp.full(layers, 7.0, float),
         respiration=jnp.zeros(layers),
         gained=jnp.zeros(len(BUDGET)),
         lost=jnp.zeros(len(BUDGET)),

@@ -529,7 +529,7 @@ def _site_ground(case: Case, site: str) -> Ground:
         minerals=jnp.asarray(soil["minerals"]),
         calcite=jnp.asarray(soil["calcite"]),
         labile=jnp.zeros((len(SOLUTES), case.file.grid.layers)),  # see settled
-        ph=jnp.where(soil["calcite"] > 0, PH_CALCAREOUS, PH_LEACHED),
+        ph=jnp.asarray(np.where(soil["calcite"] > 0, PH_CALCAREOUS, PH_LEACHED)),
         respiration=jnp.zeros(case.file.grid.layers),
         gained=jnp.zeros(len(BUDGET)),
         lost=jnp.zeros(len(BUDGET)),
