@@ -352,21 +352,6 @@ def test_the_posterior_covers_the_truth_and_narrows_the_input(problem, sampled):
     assert x[:, crop].std() < 0.5 * prior[:, crop].std()
 
 
-def test_resumed_chains_equal_uninterrupted_ones(problem, laplace, sampled, tmp_path):
-    def interrupted(line: str) -> None:
-        if "sampling    25" in line:
-            raise KeyboardInterrupt
-
-    sampler = nuts.Sampler(problem.posterior, laplace, CHAINS, seed=3)
-    with pytest.raises(KeyboardInterrupt):
-        sampler.run(Checkpoints(tmp_path), interrupted)
-    kept = CHAINS.finished(Checkpoints(tmp_path, resume=True))
-    assert kept is not None
-    np.testing.assert_array_equal(kept, sampled["z"][:, :25])
-    whole = sampler.run(Checkpoints(tmp_path, resume=True), lambda line: None)
-    np.testing.assert_array_equal(whole["z"], sampled["z"])
-
-
 def test_more_chains_than_devices_is_an_error_not_a_silent_queue(problem, laplace):
     with pytest.raises(RuntimeError, match="side by side"):
         nuts.Sampler(problem.posterior, laplace, nuts.NUTS(chains=9), seed=0)
