@@ -140,7 +140,7 @@ def laplace(problem, best):
     return approximation.laplace(problem.value_and_gradient(), best.z)
 
 
-CHAINS = nuts.NUTS(chains=2, warmup=50, draws=100)
+CHAINS = nuts.NUTS(chains=2, warmup=150, draws=800)
 QUICK = Laplace.sized(quick=True)
 
 
@@ -319,9 +319,11 @@ def test_runs_alone_find_the_same_best_fit_and_the_same_width(problem, best, lap
     assert float(value) == pytest.approx(best.value, abs=0.05)
     assert found.worse.max() < 0.1
     assert 3 * 9 < found.runs < 3 * 90
-    np.testing.assert_allclose(
-        np.diag(found.normal.covariance), np.diag(laplace.covariance), rtol=0.4
-    )
+    wider = np.sqrt(np.diag(found.normal.covariance) / np.diag(laplace.covariance))
+    shelf = problem.names.index("protection.b1")
+    np.testing.assert_allclose(np.delete(wider, shelf), 1.0, atol=0.2)
+    # beyond a value of b1 another mechanism is the least, and the posterior falls no more
+    assert 1.6 < wider[shelf] < 5.0
 
 
 def test_a_climb_goes_back_from_where_the_column_has_no_answer(problem, best, monkeypatch):
@@ -339,17 +341,6 @@ def test_a_climb_goes_back_from_where_the_column_has_no_answer(problem, best, mo
     found = by_runs(problem, [start], silent)
     value, _ = problem.value_and_gradient()(jnp.asarray(found.normal.mean))
     assert float(value) == pytest.approx(best.value, abs=0.1)
-
-
-def test_the_posterior_covers_the_truth_and_narrows_the_input(problem, sampled):
-    draws = sampled["z"].reshape(-1, len(problem.names))
-    x = np.asarray(jax.vmap(problem.reparameterization.bounded)(jnp.asarray(draws)))
-    for i, name in enumerate(problem.names):
-        low, high = np.quantile(x[:, i], [0.005, 0.995])
-        assert low < TRUTH[name] < high, name
-    prior = np.asarray(problem.priors.sample(jax.random.key(0), 2000))
-    crop = problem.names.index("vegetation.input_factor.crop")
-    assert x[:, crop].std() < 0.5 * prior[:, crop].std()
 
 
 def test_more_chains_than_devices_is_an_error_not_a_silent_queue(problem, laplace):
@@ -682,30 +673,43 @@ def stood_in(problem, by_runs_alone):
     return STOOD_IN.draw(problem, by_runs_alone, 0, Checkpoints(None), silent)
 
 
-def test_weighted_draws_of_the_stand_in_have_the_posterior_of_the_column(
-    problem, sampled, stood_in
-):
-    target = np.asarray(
-        jax.jit(jax.vmap(problem.posterior))(jnp.asarray(stood_in.z.reshape(-1, 5)))
-    )
+@pytest.fixture(scope="module")
+def weighted(problem, stood_in):
+    """Draws of the stand-in by their weights: what is left of them is the posterior."""
+    z = stood_in.z.reshape(-1, 5)
+    target = np.asarray(jax.jit(jax.vmap(problem.posterior))(jnp.asarray(z)))
     weights = importance.weights(target, stood_in.log_proposal.ravel())
     assert weights.trusted
     assert weights.effective > 200
     # the runs that it brings along are those of its draws
     latent = stood_in.predicted.rows("log_likelihood")[:, problem.table["fitted"].to_numpy()]
-    prior = np.asarray(
-        jax.vmap(problem.posterior.log_prior)(jnp.asarray(stood_in.z.reshape(-1, 5)))
-    )
+    prior = np.asarray(jax.vmap(problem.posterior.log_prior)(jnp.asarray(z)))
     np.testing.assert_allclose(latent.sum(axis=1) + prior, target, rtol=1e-9)
-    chosen = importance.resampled(weights.weight, 400, 0)
-    mine = problem.bounded(stood_in.z).reshape(-1, 5)[chosen]
+    return problem.bounded(z)[importance.resampled(weights.weight, 400, 0)]
+
+
+def test_the_posterior_covers_the_truth_and_narrows_the_input(problem, weighted):
+    for i, name in enumerate(problem.names):
+        low, high = np.quantile(weighted[:, i], [0.005, 0.995])
+        assert low < TRUTH[name] < high, name
+    prior = np.asarray(problem.priors.sample(jax.random.key(0), 2000))
+    crop = problem.names.index("vegetation.input_factor.crop")
+    assert weighted[:, crop].std() < 0.5 * prior[:, crop].std()
+
+
+@pytest.mark.slow
+def test_weighted_draws_of_the_stand_in_have_the_posterior_of_the_column(
+    problem, weighted, sampled
+):
     theirs = problem.bounded(sampled["z"]).reshape(-1, 5)
+    # a ridge that chains are slow on: a mean of fewer draws than these says nothing
+    assert az.ess(problem.bounded(sampled["z"])[..., problem.names.index("protection.b1")]) > 50
     sd = theirs.std(axis=0)
-    assert np.abs(mine.mean(axis=0) - theirs.mean(axis=0)).max() < 0.35 * sd.max()
-    assert np.abs((mine.mean(axis=0) - theirs.mean(axis=0)) / sd).max() < 0.35
-    assert np.abs(mine.std(axis=0) / sd - 1).max() < 0.35
+    assert np.abs((weighted.mean(axis=0) - theirs.mean(axis=0)) / sd).max() < 0.35
+    assert np.abs(weighted.std(axis=0) / sd - 1).max() < 0.35
 
 
+@pytest.mark.slow
 def test_a_killed_surrogate_goes_on_and_ends_as_if_it_had_not_been(
     problem, laplace, stood_in, tmp_path
 ):
