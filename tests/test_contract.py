@@ -149,7 +149,9 @@ def contracts() -> dict[type[Process], tuple[list[Contract], list[Process]]]:
         phase = dataclasses.replace(plan.history[0], yearly=dated)
         traced = dataclasses.replace(plan, history=(phase,), radiocarbon=True)
         given = tuple(sorted({*phase.constant, *phase.series}))
-        ways = [(column, product((plan, traced), (1, 10))) for column in columns(case)]
+        first, *others = columns(case)
+        ways = [(first, [*product((plan, traced), (1, 10))])]
+        ways += [(column, [(traced, 1), (plan, 10)]) for column in others]
         ways += [(column, [(plan, 10)]) for column in with_stand_ins(case)]
         for column, runs in ways:
             for of, years in runs:
