@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import dataclasses
+import datetime
+import io
 import os
 import platform
 import resource
@@ -17,6 +20,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pandas as pd
 from jaxtyping import Array, Float
 
@@ -27,6 +31,7 @@ from diffsoil.cases.arrays import run as live
 from diffsoil.column import Column
 from diffsoil.io import data_path
 from diffsoil.output.simulation import Progress
+from diffsoil.processes import carbon
 from diffsoil.time import Phase, Record
 from diffsoil.work.output_file import OutputFile, table_with
 
@@ -43,6 +48,8 @@ STUDY_RUNS, STUDY_STEPS = 72, 1000
 """As many runs, and as many slow steps of ten years, as the study of van der Meij & Finke."""
 MEMBERS = 8
 """Parameter sets that are run side by side."""
+YARDSTICK_LAYERS, YARDSTICK_YEARS = 40, 1000
+"""Of RothC alone, by whose time for a month of a layer all others are divided."""
 REPEATS = 7
 ENOUGH_SECONDS = 10.0
 """A measurement that has taken longer is not repeated any more."""
@@ -53,7 +60,8 @@ class Measurement:
     """One row of the table; a ratio is to the time of another row of the same run.
 
     ``compile_s`` is with an empty cache, ``run_s`` the median of ``repeats`` runs after that;
-    ``peak_mb`` is the largest memory of the program so far.
+    ``peak_mb`` is the largest memory of the program so far. ``layer_months`` counts the months of
+    all layers that a run simulates, NaN where that says nothing.
     """
 
     what: str
@@ -63,25 +71,112 @@ class Measurement:
     ratio: float
     ratio_to: str
     peak_mb: float
+    layer_months: float = float("nan")
 
 
-def run(output: Path | None = None, overwrite: bool = False) -> pd.DataFrame:
+def run(
+    output: Path | None = None, overwrite: bool = False, history: Path | None = None
+) -> pd.DataFrame:
     """Measure, and show the table.
 
     Args:
         output: CSV file for the table, with the device and versions in every row.
         overwrite: replace it if it is there.
+        history: CSV file that each run adds its rows to; the table then also has the times by the
+            yardstick of the run before.
+
+    Raises:
+        diffsoil.io.InputError: a file that is there is not what would be written.
     """
     first = [field.name for field in dataclasses.fields(Measurement)][:2]
     target = None if output is None else OutputFile(output, overwrite, like=table_with(*first))
-    with target or contextlib.nullcontext():
+    kept = None if history is None else History(history)
+    with target or contextlib.nullcontext(), kept or contextlib.nullcontext():
         with Progress() as progress, _no_cache():
-            table = pd.DataFrame([dataclasses.asdict(m) for m in measurements(progress)])
+            found = pd.DataFrame([dataclasses.asdict(m) for m in measurements(progress)])
+        table = found.assign(to_rothc=to_rothc(found))
+        if kept is not None:
+            table["to_rothc_before"] = [kept.last().get(what, np.nan) for what in table["what"]]
         _show(table)
         if target is not None:
             with target.writing() as unfinished:
                 table.assign(**machine()).to_csv(unfinished, index=False, float_format="%.6g")
+        if kept is not None:
+            kept.append(table)
     return table
+
+
+def to_rothc(table: pd.DataFrame) -> pd.Series:
+    """Times of a table as multiples of what RothC alone takes for as many months of layers.
+
+    It is the first row; the multiples move less from machine to machine than seconds do.
+    """
+    yardstick = table["run_s"].iloc[0] / table["layer_months"].iloc[0]
+    return table["run_s"] / (table["layer_months"] * yardstick)
+
+
+HISTORY = ("date", "version", "machine", "quantity", "seconds", "to_rothc")
+"""Columns of a history."""
+
+
+class History:
+    """A table that grows by the times of each run; what it holds is never changed.
+
+    As a context it holds the lock of the file.
+
+    Raises:
+        diffsoil.io.InputError: a file that is there has other columns.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = OutputFile(path, overwrite=True, like=_is_history)
+
+    def __enter__(self) -> History:
+        """Take the lock."""
+        self._file.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        """Let it go."""
+        self._file.__exit__(*error)
+
+    def last(self) -> dict[str, float]:
+        """The last time of each quantity, as a multiple of that of RothC alone."""
+        rows = csv.DictReader(io.StringIO(self._text()))
+        return {row["quantity"]: float(row["to_rothc"]) for row in rows if row["to_rothc"]}
+
+    def append(self, table: pd.DataFrame) -> None:
+        """Add a row for each time that has been measured."""
+        about = machine()
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        before = self._text()
+        if not before:
+            writer.writerow(HISTORY)
+        for row in table[table["repeats"] > 0].to_dict("records"):
+            by_rothc = f"{row['to_rothc']:.6g}" if np.isfinite(row["to_rothc"]) else ""
+            fixed = (now, about["diffsoil"], about["device"])
+            writer.writerow([*fixed, row["what"], f"{row['run_s']:.6g}", by_rothc])
+        gap = "" if not before or before.endswith("\n") else "\n"
+        with self._file.writing() as unfinished:
+            unfinished.write_text(before + gap + text.getvalue(), encoding="utf-8")
+
+    def _text(self) -> str:
+        path = self._file.path
+        return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+def _is_history(path: Path) -> bool:
+    """Whether a file has the columns of a history and numbers where they should be."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            header, *rows = csv.reader(file)
+        return tuple(header) == HISTORY and all(
+            len(row) == len(HISTORY) and np.isfinite(float(row[-1] or 0)) for row in rows if row
+        )
+    except (OSError, ValueError, csv.Error):
+        return False
 
 
 def machine() -> dict[str, str]:
@@ -96,6 +191,8 @@ def machine() -> dict[str, str]:
 
 def measurements(progress: Progress) -> Iterator[Measurement]:
     """All measurements, one after the other."""
+    progress.say("benchmark: RothC alone, the yardstick")
+    yield rothc_alone(YARDSTICK_LAYERS, YARDSTICK_YEARS)
     case = load_case(CASE)
     column, plan = case.column(), build(case)
     progress.say("benchmark: climate and water of the Rothamsted case")
@@ -105,7 +202,9 @@ def measurements(progress: Progress) -> Iterator[Measurement]:
 
     record = Record(yearly=("soc",))
     progress.say("benchmark: forward run")
-    forward = _measure("forward run (12 treatments)", _stocks, column, ready, record)
+    months = layer_months(plan)
+    what = "forward run (12 treatments)"
+    forward = _measure(what, _stocks, column, ready, record, months=months)
     yield forward
 
     progress.say("benchmark: gradient")
@@ -114,7 +213,7 @@ def measurements(progress: Progress) -> Iterator[Measurement]:
     free_plan = prepare_plan(column, plan, free)
     gradient = jax.grad(lambda v, c, p, r: _stocks(c.with_parameters(v), p, r).mean())
     what = f"gradient, {len(free)} parameters"
-    yield _measure(what, gradient, values, column, free_plan, record, of=forward)
+    yield _measure(what, gradient, values, column, free_plan, record, of=forward, months=months)
 
     yield from _whole_soil(progress)
 
@@ -126,16 +225,16 @@ def measurements(progress: Progress) -> Iterator[Measurement]:
         progress.say(f"benchmark: {HISTORY_YEARS} years in slow steps of {step}")
         history = _history(column, plan, step)
         what = f"{HISTORY_YEARS} years, slow step {step}"
-        measured = _measure(what, _final_stock, column, history, of=reference)
+        months = layer_months(history)
+        measured = _measure(what, _final_stock, column, history, of=reference, months=months)
         reference = reference or measured
         yield measured
         if step == 10:
             progress.say(f"benchmark: {MEMBERS} parameter sets")
             rates = jnp.linspace(0.01, 0.03, MEMBERS)
             many = jax.vmap(_final_stock_of_rate, in_axes=(0, None, None))
-            yield _measure(
-                f"{MEMBERS} of them side by side", many, rates, column, history, of=measured
-            )
+            what, months = f"{MEMBERS} of them side by side", MEMBERS * months
+            yield _measure(what, many, rates, column, history, of=measured, months=months)
 
 
 def _whole_soil(progress: Progress) -> Iterator[Measurement]:
@@ -144,17 +243,19 @@ def _whole_soil(progress: Progress) -> Iterator[Measurement]:
     column, plan = case.column(), build(case)
     values = {name: jnp.asarray(value) for name, value in column.values().items()}
     progress.say("benchmark: whole soil")
-    forward = _measure("whole soil, 12000 years", _yearly_stocks, values, column, plan)
+    months = layer_months(plan)
+    what = "whole soil, 12000 years"
+    forward = _measure(what, _yearly_stocks, values, column, plan, months=months)
     yield forward
     progress.say("benchmark: its gradient")
     gradient = jax.grad(lambda v, c, p: _yearly_stocks(v, c, p).mean())
     what = f"gradient, all {len(values)} parameters"
-    yield _measure(what, gradient, values, column, plan, of=forward)
+    yield _measure(what, gradient, values, column, plan, of=forward, months=months)
     progress.say("benchmark: its Jacobian")
     few = {name: values[name] for name in JACOBIAN_OF}
     jacobian = jax.jacfwd(lambda w, v, c, p: _yearly_stocks(v | w, c, p))
     what = f"all yearly stocks by {len(few)} parameters"
-    yield _measure(what, jacobian, few, values, column, plan, of=forward)
+    yield _measure(what, jacobian, few, values, column, plan, of=forward, months=months)
     progress.say(f"benchmark: {STUDY_RUNS} runs of the whole soil")
     shorter = dataclasses.replace(plan, history=(_first_steps(plan.history[0], STUDY_STEPS),))
     rates = jnp.linspace(0.015, 0.025, STUDY_RUNS)
@@ -164,7 +265,43 @@ def _whole_soil(progress: Progress) -> Iterator[Measurement]:
 
     many = jax.vmap(of_rate, in_axes=(0, None, None, None))
     what = f"{STUDY_RUNS} whole soils, 10000 years"
-    yield _measure(what, many, rates, values, column, shorter, of=forward)
+    months = STUDY_RUNS * layer_months(shorter)
+    yield _measure(what, many, rates, values, column, shorter, of=forward, months=months)
+
+
+def rothc_alone(layers: int, years: int) -> Measurement:
+    """RothC alone, month by month: no soil, no water, no weather to compute."""
+    modifiers = jnp.linspace(0.2, 2.0, 12 * years * layers).reshape(12 * years, layers)
+    clay = jnp.linspace(10.0, 40.0, layers)
+    fresh = jnp.asarray([0.1, 0.1, 0.0, 0.0])[:, None]
+    rates = jnp.asarray(rothc.RATES)
+    what = f"RothC alone, {layers} layers, {years} years"
+    start = jnp.ones((4, layers))
+    ratio = carbon.co2_ratio(clay)
+    months = 12.0 * years * layers
+    return _measure(what, _turn_over, start, modifiers, fresh, rates, ratio, months=months)
+
+
+def _turn_over(
+    pools: Float[Array, "4 layer"],
+    modifiers: Float[Array, "month layer"],
+    fresh: Float[Array, "4 1"],
+    rates: Float[Array, "4"],
+    ratio: Float[Array, " layer"],
+) -> Float[Array, "4 layer"]:
+    def month(pools: Array, modifier: Array) -> tuple[Array, None]:
+        return carbon.decompose(pools, modifier, rates, ratio)[0] + fresh, None
+
+    end: Array = jax.lax.scan(month, pools, modifiers)[0]
+    return end
+
+
+def layer_months(plan: Plan) -> float:
+    """Months of layers that a plan simulates."""
+    columns = sum(len(plan.sites) * phase.years for phase in plan.history)
+    if plan.experiment is not None:
+        columns += len(plan.members) * plan.experiment.years
+    return 12.0 * columns * plan.layers
 
 
 def _yearly_stocks(
@@ -217,7 +354,11 @@ def _rothc_inputs() -> tuple[rothc.Site, rothc.Forcing, rothc.Forcing]:
 
 
 def _measure(
-    what: str, function: Callable, *arguments: Any, of: Measurement | None = None
+    what: str,
+    function: Callable,
+    *arguments: Any,
+    of: Measurement | None = None,
+    months: float = float("nan"),
 ) -> Measurement:
     """Compile a function, then run it several times."""
     began = time.perf_counter()
@@ -229,7 +370,7 @@ def _measure(
         began = time.perf_counter()
         jax.block_until_ready(compiled(*arguments))
         times.append(time.perf_counter() - began)
-    return _measurement(what, compile_s, times, of)
+    return dataclasses.replace(_measurement(what, compile_s, times, of), layer_months=months)
 
 
 def _measurement(
@@ -277,7 +418,10 @@ def _show(table: pd.DataFrame) -> None:
     for name in ("compile, s", "run, s", "repeats", "ratio"):
         shown.add_column(name, justify="right", no_wrap=True)
     shown.add_column("to")
-    shown.add_column("peak, MB", justify="right", no_wrap=True)
+    by_rothc = {"to_rothc": "by RothC", "to_rothc_before": "before"}
+    by_rothc = {name: title for name, title in by_rothc.items() if name in table}
+    for title in (*by_rothc.values(), "peak, MB"):
+        shown.add_column(title, justify="right", no_wrap=True)
     for row in table.to_dict("records"):
         shown.add_row(
             row["what"],
@@ -286,6 +430,7 @@ def _show(table: pd.DataFrame) -> None:
             str(row["repeats"]) if row["repeats"] else "",
             f"{row['ratio']:.2f}" if row["ratio_to"] else "",
             row["ratio_to"],
+            *(f"{row[name]:.3g}" if np.isfinite(row[name]) else "" for name in by_rothc),
             f"{row['peak_mb']:.0f}",
         )
     console = Console(width=None if sys.stdout.isatty() else 140, markup=False)

@@ -127,10 +127,17 @@ def benchmark(
         Path | None, Parameter(name=["-o", "--output"], help="Also write the table here as CSV.")
     ] = None,
     overwrite: Overwrite = False,
+    history: Annotated[
+        Path | None,
+        Parameter(help="Add the times to this CSV, and show those of the run before beside them."),
+    ] = None,
     device: Device = "auto",
 ) -> None:
-    """Measure speed, memory and compile time on this machine."""
+    """Measure speed, memory and compile time on this machine.
+
+    Times by RothC are multiples of what RothC alone takes for as many months of layers.
+    """
     use_device(device)
     from diffsoil.benchmark import run
 
-    run(output, overwrite=overwrite)
+    run(output, overwrite=overwrite, history=history)
