@@ -9,7 +9,7 @@ STAMP := .venv/.setup-done
 CHECKER := .venv-compliance/.setup-done
 
 .DEFAULT_GOAL := help
-.PHONY: help setup compliance demo test docs robust lint types imports check lock wheel release-check newcomer clean
+.PHONY: help setup compliance demo test test-slow docs robust lint types imports check lock wheel release-check newcomer clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -32,7 +32,10 @@ demo: $(STAMP) ## calibrate Rothamsted quickly, and let a loess develop, into de
 	.venv/bin/diffsoil plot demo/loess.nc -o demo/loess --overwrite
 
 test: $(STAMP) ## run the tests on two cores
-	$(PYTHON) -m pytest -n 2 --dist loadfile
+	$(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+test-slow: $(STAMP) ## run the tests that take minutes, compiled as users have them
+	$(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m slow --optimised
 
 docs: $(STAMP) ## build the documentation into site; runs what the tutorial types
 	rm -rf site
