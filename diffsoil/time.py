@@ -166,19 +166,25 @@ def prepare(
     if often:
         state, series = lax.scan(step, state, series)
     done = tuple(p.name for p in (*once, *often))
+    ready = dataclasses.replace(phase, constant=constant, series=series, done=done)
+    return needed(column, ready, keep), state
+
+
+def needed(column: Column, phase: Phase, keep: Collection[str] = ()) -> Phase:
+    """A phase without what no process needs that has yet to act in it.
+
+    Args:
+        column: the column.
+        phase: prepared or not.
+        keep: variables to keep besides.
+    """
     wanted = set(keep)
     for process in column.processes:
         wanted |= set(process.yearly_needs)
-        wanted |= set() if process.name in done else set(process.needs)
-    return Phase(
-        steps=phase.steps,
-        years_per_step=phase.years_per_step,
-        constant={k: v for k, v in constant.items() if k in wanted},
-        series={k: v for k, v in series.items() if k in wanted},
-        yearly=phase.yearly,
-        done=done,
-        reuse=phase.reuse,
-    ), state
+        wanted |= set() if process.name in phase.done else set(process.needs)
+    constant = {k: v for k, v in phase.constant.items() if k in wanted}
+    series = {k: v for k, v in phase.series.items() if k in wanted}
+    return dataclasses.replace(phase, constant=constant, series=series)
 
 
 def one_year(column: Column, state: State, environment: Environment) -> State:

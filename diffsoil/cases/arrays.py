@@ -42,7 +42,7 @@ from diffsoil.state import (
     State,
     empty_state,
 )
-from diffsoil.time import NOTHING, Phase, Record, advance, prepare
+from diffsoil.time import NOTHING, Phase, Record, advance, needed, prepare
 from diffsoil.units import G_PER_KG, MG_PER_KG_M2, MM_PER_M
 
 WEATHER = {"precipitation", "potential_evapotranspiration", "cover", "root_beta"}
@@ -309,7 +309,9 @@ def initial_state(column: Column, plan: Plan) -> State:
         return empty_state(plan.layers, iom * factor, plan.radiocarbon, ground)
 
     states = jax.vmap(one)(plan.iom, plan.ground)
-    return states if plan.measured is None else _wet_all(column, plan.history[0], states)
+    if plan.measured is None:
+        return states
+    return _wet_all(column, needed(column, plan.history[0], Geometry.provides), states)
 
 
 @eqx.filter_jit
@@ -338,7 +340,12 @@ def begin(column: Column, plan: Plan) -> tuple[Plan, State]:
 def balance(column: Column, plan: Plan) -> Balance:
     """The measured start of each site; see :func:`diffsoil.balance.balanced`."""
     assert plan.measured is not None
-    return _balance_all(column, plan.history[0], initial_state(column, plan), plan.measured)
+    whole = plan.history[0]
+    # whatever else a phase keeps to be recorded, one program is compiled
+    phase = needed(column, whole, Geometry.provides)
+    found = _balance_all(column, phase, initial_state(column, plan), plan.measured)
+    constant, series = whole.constant | found.phase.constant, whole.series | found.phase.series
+    return found._replace(phase=dataclasses.replace(whole, constant=constant, series=series))
 
 
 def measured_start(column: Column, plan: Plan) -> Balance:
