@@ -61,7 +61,8 @@ def section(title: str, folder: Path) -> dict[str, object]:
 def folder(tmp_path, monkeypatch) -> Path:
     """The present folder, with a small case and its observations."""
     path = write_case(tmp_path, [observation(), observation(year=1907, value=30)])
-    path.write_text(path.read_text().replace('keep_out = ["hill"]', "keep_out = []"))
+    text = path.read_text().replace('keep_out = ["hill"]', "keep_out = []")
+    path.write_text(tiny_case.with_one_phase(text))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -169,6 +169,12 @@ def texts() -> dict[str, str]:
     }
 
 
+def with_one_phase(text: str) -> str:
+    """The case without the first phase of its history: less to compile."""
+    begins = text.index("[[history]]")
+    return text[:begins] + text[text.index("[[history]]", begins + 1) :]
+
+
 def write(folder: Path, **changes: list[tuple[str, str]]) -> Path:
     """Write the case with texts replaced.
 
