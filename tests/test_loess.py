@@ -109,6 +109,7 @@ def test_erosion_keeps_up_with_decalcification_and_farming_takes_carbon(farmed, 
     assert farmed.values["carbon_eroded"][0].sum() > 20
 
 
+@pytest.mark.slow
 def test_ten_years_in_a_step_are_as_good_as_one(farmed, tmp_path):
     # fifteen hundred years around the beginning of farming, erosion and lime
     text = load_case("loess_dry_agriculture").text
