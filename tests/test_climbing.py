@@ -1,0 +1,170 @@
+"""Posteriors that are not normal: what a climb by runs makes of them, and what follows from it."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import pytest
+
+from calibration.methods import Surrogate, importance, mode
+from calibration.methods.climbing import by_runs
+from calibration.posterior import Prediction
+from diffsoil.work.checkpoints import Checkpoints
+
+SD = 0.3
+
+pytestmark = pytest.mark.mixed_types
+
+
+class Compared(eqx.Module):
+    """A likelihood of normal errors around what a function of the parameters predicts."""
+
+    value: jax.Array
+
+    def compare(self, x, latent, soil, value):
+        terms = -0.5 * ((self.value - latent) / SD) ** 2 - jnp.log(SD * jnp.sqrt(2 * jnp.pi))
+        return SimpleNamespace(log_likelihood=terms)
+
+    def joint(self, terms):
+        return jnp.sum(terms)
+
+
+class Same(eqx.Module):
+    """Parameters that are unbounded as they are."""
+
+    def bounded(self, z):
+        return z
+
+    def unbounded(self, x):
+        return x
+
+
+class Density(eqx.Module):
+    """Standard normal priors and such a likelihood, as the posterior of a column is."""
+
+    likelihood: Compared
+    reparameterization: Same
+
+    def log_prior(self, z):
+        return -0.5 * jnp.sum(z**2) - 0.5 * z.size * jnp.log(2 * jnp.pi)
+
+
+class Function:
+    """A problem whose column is a function of two parameters."""
+
+    names = ("first", "second")
+    members = ("plot",)
+
+    def __init__(self, column, value) -> None:
+        self.column = column
+        self.posterior = Density(Compared(jnp.asarray(value, dtype=float)), Same())
+        self.table = pd.DataFrame({"fitted": np.ones(len(value), dtype=bool)})
+        self.priors = SimpleNamespace(sample=lambda key, draws: jax.random.normal(key, (draws, 2)))
+        self.defaults = jnp.zeros(2) + 0.3
+        self._many = jax.jit(jax.vmap(jax.vmap(self._predicted)))
+
+    def _predicted(self, z):
+        latent = self.column(z)
+        zero = jnp.zeros_like(latent)
+        nothing = jnp.zeros((1, 1))
+        return Prediction(
+            latent=latent, expected=latent, sd=zero + SD, log_likelihood=zero, left_out=zero,
+            memory=zero, topsoil=nothing, profile=jnp.zeros((1, 1, 1)), bottom=nothing,
+        )  # fmt: skip
+
+    def predict_many(self, x):
+        return self._many(x)
+
+    def bounded(self, z):
+        return z
+
+    def unbounded(self, x):
+        return x
+
+    def density(self, z: np.ndarray) -> np.ndarray:
+        """Logarithm of the exact posterior of some points."""
+        latent = jax.vmap(self.column)(jnp.asarray(z))
+        of = self.posterior
+        terms = jax.vmap(lambda one: of.likelihood.compare(None, one, None, None).log_likelihood)
+        return np.asarray(terms(latent).sum(axis=1) + jax.vmap(of.log_prior)(jnp.asarray(z)))
+
+    def moments(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and sd of the posterior, on a grid."""
+        side = np.linspace(-6, 6, 601)
+        z = np.stack(np.meshgrid(side, side, indexing="ij"), axis=-1).reshape(-1, 2)
+        density = self.density(z)
+        weight = np.exp(density - density.max())
+        mean = weight @ z / weight.sum()
+        return mean, np.sqrt(weight @ (z - mean) ** 2 / weight.sum())
+
+
+def silent(line: str) -> None:
+    pass
+
+
+def curved(z):
+    """A banana: the second parameter follows the square of the first, seen with a wide error."""
+    return jnp.stack([0.15 * z[0], z[1] - 0.4 * z[0] ** 2])
+
+
+def shelf(z):
+    """Two mechanisms of which the lesser acts: beyond 1.2 the first parameter does nothing."""
+    return jnp.stack([2.0 * jnp.minimum(z[0], 1.2), z[1]])
+
+
+def folded(z):
+    """A square, of which two roots are as likely."""
+    return jnp.stack([z[0] ** 2, z[1]])
+
+
+METHOD = Surrogate(quick=True, chains=2, warmup=200, draws=500, runs=256, judged=120)
+
+
+def weighted(problem: Function) -> tuple[importance.Weights, np.ndarray]:
+    """Weights and draws of a quick run, which ends with what there is."""
+    start = by_runs(problem, mode.starting(problem, 2, 0), silent)
+    drawn = METHOD.draw(problem, start.normal, 0, Checkpoints(None), silent)
+    z = drawn.z.reshape(-1, 2)
+    return importance.weights(problem.density(z), drawn.log_proposal.ravel()), z
+
+
+def off(problem: Function) -> tuple[np.ndarray, np.ndarray]:
+    """Errors of the mean, in standard deviations, and of these as a share, by parameter."""
+    weights, z = weighted(problem)
+    assert weights.trusted
+    mean, sd = problem.moments()
+    found = weights.weight @ z
+    return (found - mean) / sd, np.sqrt(weights.weight @ (z - found) ** 2) / sd - 1.0
+
+
+def test_the_moments_of_a_banana_are_met():
+    mean, sd = off(Function(curved, [0.1, 0.5]))
+    np.testing.assert_allclose(mean, 0.0, atol=0.15)
+    np.testing.assert_allclose(sd, 0.0, atol=0.15)
+
+
+def test_a_shelf_beside_the_summit_is_noticed_and_sampled():
+    problem = Function(shelf, [2.0, 0.2])
+    lines: list[str] = []
+    start = by_runs(problem, mode.starting(problem, 1, 0), lines.append)
+    assert any("wider along first" in line for line in lines)
+    mean, _ = problem.moments()
+    reach = np.sqrt(start.normal.covariance[0, 0])
+    assert start.normal.mean[0] < 1.1 < mean[0]  # a third of the posterior is beyond the bend
+    assert start.normal.mean[0] + 3.0 * reach > 2.5  # and 95 % of that within this
+    # no polynomial has a bend, but where it is sampled weights can correct it
+    of_mean, of_sd = off(problem)
+    np.testing.assert_allclose(of_mean, 0.0, atol=0.2)
+    np.testing.assert_allclose(of_sd, 0.0, atol=0.25)
+
+
+def test_a_second_summit_is_noticed():
+    problem = Function(folded, [2.0, 0.2])
+    start = by_runs(problem, mode.starting(problem, 4, 1), silent)
+    assert start.elsewhere > 0
+    assert np.abs(np.abs(start.normal.mean[0]) - np.sqrt(2.0)) < 0.2
