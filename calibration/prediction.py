@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from calibration.likelihood import SMALLEST_SD
 from calibration.posterior import Prediction
@@ -42,7 +42,7 @@ def evenly(count: int, most: int) -> Int[np.ndarray, " some"]:
 
 
 def batches(
-    run: Callable[[Float[Array, "device draw parameter"]], Any],
+    run: Callable[[Float[Array, "device draw parameter"], Bool[Array, "device draw"]], Any],
     x: Float[np.ndarray, "draw parameter"],
     report: Say = print,
     done: int = 0,
@@ -50,7 +50,8 @@ def batches(
     """Results of a compiled program batch by batch, on all devices; the last may be shorter.
 
     Args:
-        run: the program; its results have leading axes device and draw.
+        run: the program, of draws and of which are wanted: a short batch is filled up. Its
+            results have leading axes device and draw.
         x: bounded parameter values.
         report: progress lines.
         done: batches to leave out at the start.
@@ -59,10 +60,15 @@ def batches(
     size = BATCH * lanes
     for start in range(done * size, len(x), size):
         some = x[start : start + size]
-        padded = np.concatenate([some, np.repeat(some[-1:], size - len(some), axis=0)])
-        result = jax.tree.map(np.asarray, run(jnp.asarray(padded.reshape(lanes, BATCH, -1))))
         count = len(some)
-        yield jax.tree.map(lambda a, n=count: a.reshape(-1, *a.shape[2:])[:n], result)
+        padded = np.concatenate([some, np.repeat(some[-1:], size - count, axis=0)])
+        shape = (BATCH, lanes)  # one after the other to all devices, so that none is idle
+        wanted = (np.arange(size) < count).reshape(shape).T
+        by_device = padded.reshape(*shape, -1).swapaxes(0, 1)
+        result = jax.tree.map(np.asarray, run(jnp.asarray(by_device), jnp.asarray(wanted)))
+        yield jax.tree.map(
+            lambda a, n=count: a.swapaxes(0, 1).reshape(size, *a.shape[2:])[:n], result
+        )
         if start // size % 10 == 9:
             report(f"  predicted {start + len(some)} of {len(x)} draws")
 

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from calibration.likelihood import ErrorModel, error_model, observation_parameters
 from calibration.observations import Known, read, topsoil_cm
@@ -190,17 +190,29 @@ class Problem:
         flat = by_row(_unbounded, x.reshape(-1, x.shape[-1]), self.reparameterization)
         return flat.reshape(x.shape)
 
-    def predict_many(self, x: Float[Array, "device draw parameter"]) -> Prediction:
-        """Predictions on all devices, draw after draw on each; they are compiled once."""
-        found: Prediction = self._many(x, self.likelihood)
+    def predict_many(
+        self, x: Float[Array, "device draw parameter"], wanted: Bool[Array, "device draw"]
+    ) -> Prediction:
+        """Predictions on all devices, draw after draw on each; they are compiled once.
+
+        Where a draw is not wanted nothing is run, and what is returned there is zero.
+        """
+        found: Prediction = self._many(x, wanted, self.likelihood)
         return found
 
     @functools.cached_property
     def _many(self) -> Callable:
-        def some(x: Array, likelihood: Likelihood) -> Prediction:
-            return jax.lax.map(lambda one: likelihood.predict(one), x)
+        def some(x: Array, wanted: Array, likelihood: Likelihood) -> Prediction:
+            def run(one: Array) -> Prediction:
+                return likelihood.predict(one)
 
-        return jax.pmap(some, in_axes=(0, None), devices=jax.local_devices())
+            def leave(one: Array) -> Prediction:
+                shapes = jax.eval_shape(run, one)
+                return jax.tree.map(lambda of: jnp.zeros(of.shape, of.dtype), shapes)
+
+            return jax.lax.map(lambda row: jax.lax.cond(row[1], run, leave, row[0]), (x, wanted))
+
+        return jax.pmap(some, in_axes=(0, 0, None), devices=jax.local_devices())
 
     def value_and_gradient(
         self, value: Float[Array, " obs"] | None = None

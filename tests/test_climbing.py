@@ -66,7 +66,7 @@ class Function:
         self.table = pd.DataFrame({"fitted": np.ones(len(value), dtype=bool)})
         self.priors = SimpleNamespace(sample=lambda key, draws: jax.random.normal(key, (draws, 2)))
         self.defaults = jnp.zeros(2) + 0.3
-        self._many = jax.jit(jax.vmap(jax.vmap(self._predicted)))
+        self._many = jax.jit(jax.vmap(jax.vmap(self._predicted)))  # of draws on devices
 
     def _predicted(self, z):
         latent = self.column(z)
@@ -77,7 +77,7 @@ class Function:
             memory=zero, topsoil=nothing, profile=jnp.zeros((1, 1, 1)), bottom=nothing,
         )  # fmt: skip
 
-    def predict_many(self, x):
+    def predict_many(self, x, wanted):
         return self._many(x)
 
     def bounded(self, z):

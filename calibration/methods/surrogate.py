@@ -85,7 +85,7 @@ class Surrogate(Method):
     runs: int = 2000
     judged: int = 400
     rounds: int = 4
-    acceptance: float = 0.95
+    acceptance: float = 0.99
 
     def best(
         self, problem: Problem, points: Sequence[Normal], report: Say, value: Array | None = None

@@ -189,7 +189,7 @@ def simulate(
         in_axes=(None, 0),
         devices=devices,
     )
-    parts = list(batches(lambda batch: some(forward, batch), x, report))
+    parts = list(batches(lambda batch, _: some(forward, batch), x, report))
     values = np.concatenate(parts)[:, of]
     quantities: list[tuple[str, tuple[float, float] | None]] = [
         (name, depth)
