@@ -711,7 +711,7 @@ def test_weighted_draws_of_the_stand_in_have_the_posterior_of_the_column(
 
 @pytest.mark.slow
 def test_a_killed_surrogate_goes_on_and_ends_as_if_it_had_not_been(
-    problem, laplace, stood_in, tmp_path
+    problem, by_runs_alone, stood_in, tmp_path
 ):
     lines = []
 
@@ -721,9 +721,9 @@ def test_a_killed_surrogate_goes_on_and_ends_as_if_it_had_not_been(
             raise Killed
 
     with pytest.raises(Killed):
-        STOOD_IN.draw(problem, laplace, 0, Checkpoints(tmp_path), killing)
+        STOOD_IN.draw(problem, by_runs_alone, 0, Checkpoints(tmp_path), killing)
     kept = len(list(tmp_path.glob("*/*.npz")))
-    again = STOOD_IN.draw(problem, laplace, 0, Checkpoints(tmp_path, resume=True), silent)
+    again = STOOD_IN.draw(problem, by_runs_alone, 0, Checkpoints(tmp_path, resume=True), silent)
     assert kept > 0
     np.testing.assert_array_equal(again.z, stood_in.z)
     np.testing.assert_array_equal(again.log_proposal, stood_in.log_proposal)
