@@ -27,7 +27,7 @@ from matplotlib.ticker import MaxNLocator  # noqa: E402
 from diffsoil import simulate  # noqa: E402
 from diffsoil.io import data_path  # noqa: E402
 from diffsoil.output import plots  # noqa: E402
-from diffsoil.processes import carbonate, exchange, oxides  # noqa: E402
+from diffsoil.processes import carbonate, exchange_layer, oxides  # noqa: E402
 from diffsoil.processes.exchange import Exchange, ExchangeCapacity  # noqa: E402
 from diffsoil.processes.migration import Migration, dispersion, settling  # noqa: E402
 from diffsoil.processes.mixing import Fauna, mix, shares  # noqa: E402
@@ -135,14 +135,14 @@ def soil_gas(ax: Axes) -> None:
     name(ax, "CO₂ of roots and decomposers", "CO₂ of the soil air (volume %)", "depth (m)")
 
 
-def layer_of_loess(saturation: jax.Array, pco2: float, anions: float) -> exchange.Layer:
+def layer_of_loess(saturation: jax.Array, pco2: float, anions: float) -> exchange_layer.Layer:
     """A layer of 5 cm, CEC 90 mmol/kg, 10 C, with a share of its exchanger full of bases."""
     process = Exchange()
     celsius, pressure = number(10.0), number(pco2)
     capacity_m2 = 0.090 * 61.0
     k1_kh = carbonate.log_k1(celsius) + carbonate.log_k_henry(celsius) + jnp.log10(pressure)
     calcium = carbonate.calcite_saturation(celsius, pressure)
-    return exchange.Layer(
+    return exchange_layer.Layer(
         bases=tuple(saturation * capacity_m2 * part for part in (0.85, 0.10, 0.04, 0.01)),
         calcite=number(0.0),
         capacity=number(capacity_m2),
@@ -162,7 +162,9 @@ def titrated(pco2: float, anions: float) -> np.ndarray:
 
     def at(share: jax.Array) -> jax.Array:
         layer = layer_of_loess(share, pco2, anions)
-        solution = exchange.composition(exchange.solve(number(-12.0), layer, k), layer, k)
+        solution = exchange_layer.composition(
+            exchange_layer.solve(number(-12.0), layer, k), layer, k
+        )
         held = 100.0 * sum(solution.exchangeable) / layer.capacity
         ph = -jnp.log10(solution.protons)
         return jnp.stack([held, ph, 1000.0 * sum(solution.dissolved)])

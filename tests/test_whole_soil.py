@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from diffsoil.column import Column, missing_needs, whole_soil_column
-from diffsoil.processes import exchange
+from diffsoil.processes import exchange_layer
 from diffsoil.processes.carbonate import (
     calcite_saturation,
     log_k1,
@@ -19,7 +19,8 @@ from diffsoil.processes.carbonate import (
     log_k_water,
 )
 from diffsoil.processes.erosion import ContinuousErosion, Erosion
-from diffsoil.processes.exchange import Exchange, composition, filling, neutral, saturation_with
+from diffsoil.processes.exchange import Exchange
+from diffsoil.processes.exchange_layer import composition, filling, neutral, saturation_with
 from diffsoil.processes.minerals import CALCITE_MASS, MOLAR_MASS
 from diffsoil.processes.oxides import GIBBSITE, log_solubility
 from diffsoil.processes.texture import mineral_masses
@@ -311,7 +312,7 @@ def solutions():
     shares = rng.dirichlet([8, 3, 1, 1], MANY)
     strong = np.where(rng.random(MANY) < 0.2, 0.0, 10 ** rng.uniform(-5, -2.6, MANY))
     lime = np.where(rng.random(MANY) < 0.6, 0.0, 10 ** rng.uniform(-2, 2, MANY))
-    layers = exchange.Layer(
+    layers = exchange_layer.Layer(
         bases=tuple(jnp.asarray(filled * shares[:, i]) for i in range(4)),
         calcite=jnp.asarray(lime),
         capacity=jnp.asarray(capacity),
@@ -324,7 +325,7 @@ def solutions():
         anions=jnp.asarray(strong),
     )
     k = Exchange().selectivity()
-    log_g = jax.jit(jax.vmap(exchange.solve, in_axes=(0, 0, None)))(
+    log_g = jax.jit(jax.vmap(exchange_layer.solve, in_axes=(0, 0, None)))(
         jnp.full(MANY, -12.0), layers, k
     )
     return layers, k, log_g
@@ -333,7 +334,7 @@ def solutions():
 def charge(h, bases, layer):
     """Charge of a solution, mol_c/L, and the charge of its cations."""
     aluminium = layer.aluminium * h**2
-    plus = bases + h * (1 + 3 * aluminium) + 2 * exchange.ALUMINIUM_HYDROLYSIS * aluminium
+    plus = bases + h * (1 + 3 * aluminium) + 2 * exchange_layer.ALUMINIUM_HYDROLYSIS * aluminium
     carbonate = layer.bicarbonate / h + 2 * layer.bicarbonate * layer.k2 / h**2
     return plus - carbonate - layer.k_water / h - layer.anions, plus
 
