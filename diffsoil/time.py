@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Collection
+from functools import partial
 
 import equinox as eqx
 import jax
@@ -18,6 +19,7 @@ from jax import lax
 
 from diffsoil.column import Column
 from diffsoil.process import Environment, Process
+from diffsoil.processes.exchange_column import SOLVED
 from diffsoil.quantities import YEARLY
 from diffsoil.state import ACTIVE, State
 from diffsoil.variables import VARIABLES
@@ -55,6 +57,9 @@ class Record(eqx.Module):
     yearly: tuple[str, ...] = eqx.field(static=True, default=())
     steps: tuple[str, ...] = eqx.field(static=True, default=())
 
+
+KEPT = jax.checkpoint_policies.save_only_these_names(SOLVED)
+"""What a slow step keeps for its derivatives; all else is computed anew."""
 
 NOTHING = Record()
 """Record nothing."""
@@ -227,7 +232,8 @@ def advance(
     rest = [p for p in column.processes if p.name not in phase.done]
 
     def stepping(acting: list[Process]) -> Callable:
-        @jax.checkpoint  # recomputing a step is cheaper than storing it, in time and in memory
+        # recomputing a step is cheaper than storing it, in time and in memory, but for a search
+        @partial(jax.checkpoint, policy=KEPT)
         def step(now: State, entry: tuple[Environment, Environment]) -> tuple[State, tuple]:
             series, yearly = entry
             now, environment = _slow(tuple(acting), now, constant | series, phase.years_per_step)

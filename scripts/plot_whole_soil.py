@@ -135,41 +135,36 @@ def soil_gas(ax: Axes) -> None:
     name(ax, "CO₂ of roots and decomposers", "CO₂ of the soil air (volume %)", "depth (m)")
 
 
-def layer_of_loess(saturation: jax.Array, pco2: float, anions: float) -> exchange_layer.Layer:
-    """A layer of 5 cm, CEC 90 mmol/kg, 10 C, with a share of its exchanger full of bases."""
+def layers_of_loess(share: jax.Array, pco2: float, anions: float) -> exchange_layer.Layers:
+    """Layers of 5 cm, CEC 90 mmol/kg, 10 C, with a share of their exchanger full of bases."""
     process = Exchange()
-    celsius, pressure = number(10.0), number(pco2)
-    capacity_m2 = 0.090 * 61.0
+    celsius, pressure = jnp.full_like(share, 10.0), jnp.full_like(share, pco2)
+    capacity = jnp.full_like(share, 0.090 * 61.0)
     k1_kh = carbonate.log_k1(celsius) + carbonate.log_k_henry(celsius) + jnp.log10(pressure)
     calcium = carbonate.calcite_saturation(celsius, pressure)
-    return exchange_layer.Layer(
-        bases=tuple(saturation * capacity_m2 * part for part in (0.85, 0.10, 0.04, 0.01)),
-        calcite=number(0.0),
-        capacity=number(capacity_m2),
-        water=number(0.015),  # pore water alone
+    return exchange_layer.Layers(
+        bases=jnp.array([0.85, 0.10, 0.04, 0.01])[:, None] * (share * capacity)[None],
+        calcite=jnp.zeros_like(share),
+        capacity=capacity,
+        water=jnp.full_like(share, 0.015),  # pore water alone
         saturation=process.saturation_factor * 2e-3 * calcium,
         bicarbonate=10.0**k1_kh,
         k2=10.0 ** carbonate.log_k2(celsius),
         k_water=10.0 ** carbonate.log_k_water(celsius),
         aluminium=10.0 ** oxides.log_solubility(oxides.GIBBSITE, celsius),
-        anions=number(anions / 1000.0),
+        anions=jnp.full_like(share, anions / 1000.0),
     )
 
 
 def titrated(pco2: float, anions: float) -> np.ndarray:
     """Base saturation (%), pH and dissolved bases (mol_c/m3) from acid to full, [3, share]."""
     k = Exchange().selectivity()
-
-    def at(share: jax.Array) -> jax.Array:
-        layer = layer_of_loess(share, pco2, anions)
-        solution = exchange_layer.composition(
-            exchange_layer.solve(number(-12.0), layer, k), layer, k
-        )
-        held = 100.0 * sum(solution.exchangeable) / layer.capacity
-        ph = -jnp.log10(solution.protons)
-        return jnp.stack([held, ph, 1000.0 * sum(solution.dissolved)])
-
-    return np.asarray(jax.jit(jax.vmap(at))(jnp.linspace(0.02, 1.0, 50))).T
+    layers = layers_of_loess(jnp.linspace(0.02, 1.0, 50), pco2, anions)
+    log_g = exchange_layer.solve(jnp.full(50, exchange_layer.START), layers, k)
+    solution = exchange_layer.composition(log_g, layers, k)
+    held = 100.0 * jnp.sum(solution.exchangeable, axis=0) / layers.capacity
+    dissolved = 1000.0 * jnp.sum(solution.dissolved, axis=0)
+    return np.asarray(jnp.stack([held, -jnp.log10(solution.protons), dissolved]))
 
 
 TITRATIONS = (

@@ -1,24 +1,24 @@
 """Cation exchange, acidity and calcite of every layer, and what percolates out of it.
 
-Layers are solved from the top down, each with the drainage of the one above; their equations are
-those of ``exchange_layer.py``.
+``exchange_layer.py`` has the equations of a layer, ``exchange_column.py`` solves those of all.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from functools import partial
 from typing import ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
 from diffsoil.numerics import safe
 from diffsoil.parameters import lognormal, normal, parameter
 from diffsoil.process import Environment, Process
+from diffsoil.processes import exchange_column
 from diffsoil.processes.carbonate import (
     calcite_front,
     calcite_saturation,
@@ -27,13 +27,13 @@ from diffsoil.processes.carbonate import (
     log_k_henry,
     log_k_water,
 )
-from diffsoil.processes.exchange_layer import LITRES, Layer, Selectivity, composition, solve
+from diffsoil.processes.exchange_layer import LITRES, Bases, Layers, bases_at
 from diffsoil.processes.minerals import CALCITE_MASS
 from diffsoil.processes.oxides import GIBBSITE, log_solubility
 from diffsoil.processes.pores import ORGANIC_MATTER_IN_CARBON
 from diffsoil.processes.weathering import DRIEST
 from diffsoil.processes.weathering import GIBBSITE as GIBBSITE_ROW
-from diffsoil.state import CATIONS, CHARGE, SOLUTES, State
+from diffsoil.state import CATIONS, CHARGE, SOLUTES, Ground, State
 from diffsoil.units import MG_PER_KG_M2
 from diffsoil.variables import LAYER, Variable
 
@@ -196,40 +196,25 @@ class CalciteFront(Process):
         }
 
 
-def _through_layer(k: Selectivity, carry: Array, x: tuple) -> tuple[Array, tuple]:
-    """Bring the solution of one layer to equilibrium with its solids, and let it drain.
+def _carried(
+    there: Float[Array, "kind layer"], share: Float[Array, "kind layer"]
+) -> tuple[Float[Array, "kind layer"], Float[Array, "kind layer"]]:
+    """What leaves layers, and what stays, where a share of all that is met leaves."""
 
-    Args:
-        k: Gapon coefficients.
-        carry: solutes that flow in from above, mol_c/m2 (silicon in mol), and the logarithm
-            that the solution above was solved for.
-        x: labile solutes, calcite (mol/m2), water leaving (m), water that would hold the silicon
-            (m), and what else a :class:`Layer` has.
+    def down(inflow: Array, layer: tuple[Array, Array]) -> tuple[Array, tuple[Array, Array]]:
+        there, share = layer
+        met = there + inflow
+        return met * share, (met * share, met * (1.0 - share))
 
-    Returns:
-        What flows out, and the logarithm; labile solutes, calcite, pH, exchangeable bases
-        and the sum of dissolved ones afterwards.
-    """
-    inflow, start = carry[:-1], carry[-1]
-    labile, calcite, out, silicon_space, of_layer = x
-    before = labile + inflow
-    bases = (before[0], before[1], before[2], before[3])
-    strong = before[5] / (LITRES * of_layer["water"])
-    of_layer = of_layer | {"anions": of_layer["anions"] + strong}
-    layer = Layer(bases=bases, calcite=calcite, **of_layer)
-    log_g = solve(start, layer, k)
-    found = composition(log_g, layer, k)
-    dissolved = jnp.stack(found.dissolved)
-    silicon = before[4] / (out + silicon_space)
-    with_water = jnp.stack([silicon * out, strong * (LITRES * out)])
-    leaves = jnp.concatenate([dissolved * (LITRES * out), with_water])
-    e_ca, c_ca = found.exchangeable[0], found.dissolved[0]
-    stays = before[0] + 2.0 * calcite - e_ca - c_ca * LITRES * layer.water
-    solid = jnp.where(found.saturated, jnp.maximum(0.5 * stays, 0.0), 0.0)
-    after = (before - leaves).at[0].add(2.0 * (calcite - solid))
-    held = jnp.stack(found.exchangeable)
-    result = (after, solid, -jnp.log10(found.protons), held, jnp.sum(dissolved))
-    return jnp.concatenate([leaves, log_g[None]]), result
+    leaves, stays = lax.scan(down, jnp.zeros_like(share[:, 0]), (there.T, share.T))[1]
+    return leaves.T, stays.T
+
+
+def _calcite_left(layers: Layers, found: Bases) -> Float[Array, " layer"]:
+    """Calcite that Ca at saturation leaves or makes, mol/m2."""
+    there = layers.bases[0] + 2.0 * layers.calcite
+    rest = there - found.exchangeable[0] - LITRES * layers.water * found.dissolved[0]
+    return jnp.where(found.saturated, jnp.maximum(0.5 * rest, 0.0), 0.0)
 
 
 class Exchange(Process):
@@ -322,15 +307,17 @@ class Exchange(Process):
         """See :class:`diffsoil.process.Process`."""
         return CalciteFront()
 
-    def selectivity(self) -> Selectivity:
+    def selectivity(self) -> Float[Array, " cation"]:
         """Gapon coefficients, not as logarithms."""
         logs = (
             self.log_k_calcium, self.log_k_magnesium, self.log_k_potassium, self.log_k_sodium
         )  # fmt: skip
-        return Selectivity(*(10.0**k for k in logs))
+        return 10.0 ** jnp.stack(logs)
 
-    def _constants(self, environment: Environment, temperature: Array, drainage: Array) -> dict:
-        """What a :class:`Layer` has besides its bases and calcite, by layer."""
+    def _layers(
+        self, ground: Ground, environment: Environment, temperature: Array, drainage: Array
+    ) -> Layers:
+        """What exchange depends on, but for anions of strong acids."""
         mass = environment["mineral_mass"] / MG_PER_KG_M2
         wet = jnp.maximum(jnp.mean(environment["water_content"], axis=0), DRIEST)
         pores = wet * environment["thickness"]
@@ -338,16 +325,18 @@ class Exchange(Process):
         depth = environment["depth_top"] + 0.5 * environment["thickness"]
         k1_kh = log_k1(temperature) + log_k_henry(temperature) + jnp.log10(pco2)
         saturation = self.saturation_factor * 2.0 / LITRES * calcite_saturation(temperature, pco2)
-        return {
-            "capacity": environment["cec"] * mass / LITRES,
-            "water": drainage + pores,
-            "saturation": saturation,
-            "bicarbonate": 10.0**k1_kh,
-            "k2": 10.0 ** log_k2(temperature),
-            "k_water": 10.0 ** log_k_water(temperature),
-            "aluminium": 10.0 ** log_solubility(GIBBSITE, temperature),
-            "anions": self.organic_anions / LITRES * jnp.exp(-depth / self.organic_depth),
-        }
+        return Layers(
+            bases=ground.labile[: len(CATIONS)],
+            calcite=ground.calcite,
+            capacity=environment["cec"] * mass / LITRES,
+            water=drainage + pores,
+            saturation=saturation,
+            bicarbonate=10.0**k1_kh,
+            k2=10.0 ** log_k2(temperature),
+            k_water=10.0 ** log_k_water(temperature),
+            aluminium=10.0 ** log_solubility(GIBBSITE, temperature),
+            anions=self.organic_anions / LITRES * jnp.exp(-depth / self.organic_depth),
+        )
 
     def slow(self, state: State, environment: Environment, years: int) -> tuple[State, Environment]:
         """See :class:`diffsoil.process.Process`."""
@@ -356,36 +345,49 @@ class Exchange(Process):
         temperature = jnp.mean(environment["soil_temperature"], axis=0)
         # water that rises over the year, where it can, brings nothing up
         drainage = jnp.maximum(jnp.sum(environment["percolation"], axis=0), 0.0) * (years / MM)
-        constants = self._constants(environment, temperature, drainage)
-        start = jnp.zeros(len(SOLUTES) + 1).at[-1].set(-12.0)
-        leached, (labile, calcite, ph, held, bases) = lax.scan(
-            partial(_through_layer, self.selectivity()),
-            start,
-            (ground.labile.T, ground.calcite, drainage, environment["silicon_space"], constants),
-        )
-        leached = leached[:-1] / jnp.asarray(CHARGE)
-        dissolved_calcite = CALCITE_MASS * jnp.sum(ground.calcite - calcite)
+        layers = self._layers(ground, environment, temperature, drainage)
+        # silicon and strong anions go with the water that holds them, whatever the bases do
+        holding = jnp.stack([drainage + environment["silicon_space"], layers.water])
+        others, stay = _carried(ground.labile[len(CATIONS) :], drainage[None] / holding)
+        strong = (others[1] + stay[1]) / (LITRES * layers.water)
+        layers = layers._replace(anions=layers.anions + strong)
+        soil = exchange_column.Soil(layers, drainage, self.selectivity())
+        solved = exchange_column.solve(exchange_column.guess(ground.ph, soil), soil)
+        layers = exchange_column.met(soil, solved.leaves)
+        found = bases_at(solved.log_g, layers, soil.k)
+        calcite = _calcite_left(layers, found)
+        dissolved = ground.calcite - calcite
+        bases = (layers.bases - solved.leaves).at[0].add(2.0 * dissolved)
+        leached = jnp.concatenate([solved.leaves[:, -1], others[:, -1]]) / jnp.asarray(CHARGE)
+        lost = ground.lost.at[: len(SOLUTES)].add(leached)
+        ph = -solved.log_h / np.log(10.0)
         ground = dataclasses.replace(
             ground,
-            labile=labile.T,
+            labile=jnp.concatenate([bases, stay]),
             calcite=calcite,
             ph=ph,
-            lost=ground.lost.at[: len(SOLUTES)].add(leached).at[-1].add(dissolved_calcite),
+            lost=lost.at[-1].add(CALCITE_MASS * jnp.sum(dissolved)),
         )
-        shares = 100.0 * held.T / constants["capacity"][None]
+        return eqx.tree_at(lambda s: s.ground, state, ground), {
+            **self._on_exchanger(found, layers, ground),
+            "ph": ph,
+            "dissolved_bases": jnp.sum(found.dissolved, axis=0) * LITRES,
+            "drainage": drainage,
+            "mean_temperature": temperature,
+        }
+
+    def _on_exchanger(self, found: Bases, layers: Layers, ground: Ground) -> Environment:
+        """Shares of the exchanger, %."""
+        shares = 100.0 * found.exchangeable / layers.capacity[None]
         # a solution that is not quite solved for must not overfill the exchanger
         shares = shares / jnp.maximum(jnp.sum(shares, axis=0) / 100.0, 1.0)[None]
         base_saturation = jnp.sum(shares, axis=0)
         # with Al3+ over gibbsite in proportion to H+^3, Al and H share acidity in a fixed ratio
-        ratio = jnp.cbrt(constants["aluminium"]) / 10.0**self.log_k_aluminium
-        there = 300.0 * jnp.sum(ground.minerals[GIBBSITE_ROW], axis=0) / constants["capacity"]
+        ratio = jnp.cbrt(layers.aluminium) / 10.0**self.log_k_aluminium
+        there = 300.0 * jnp.sum(ground.minerals[GIBBSITE_ROW], axis=0) / layers.capacity
         acidity = jnp.maximum(100.0 - base_saturation, 0.0)
-        return eqx.tree_at(lambda s: s.ground, state, ground), {
+        return {
             "exchangeable_aluminium": jnp.minimum(acidity * ratio / (1.0 + ratio), there),
             "base_saturation": base_saturation,
             "exchangeable_bases": shares,
-            "ph": ph,
-            "dissolved_bases": bases * LITRES,
-            "drainage": drainage,
-            "mean_temperature": temperature,
         }

@@ -1,4 +1,4 @@
-"""What the exchanger and the solution of a layer have in common, and the layer's own solver.
+"""The equations of exchange in layers, and a search that solves each by itself.
 
 One unknown per layer, ``g = [H+] / X`` with X the share of exchangeable acidity (H and Al),
 rules everything. A Gapon exchanger keeps divalent bases at ``c = 2 (K g X_j)^2`` and monovalent
@@ -17,11 +17,22 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
-from jaxtyping import Array
+from jaxtyping import Array, Bool, Float
+
+from diffsoil.state import CATIONS, CHARGE
 
 LITRES = 1000.0
 """Litres in a m3."""
+CALCIUM = np.eye(len(CATIONS))[0][:, None]
+"""1 for calcium, 0 for the other bases."""
+DIVALENT = np.array(CHARGE)[: len(CATIONS), None] > 1.0
+"""Which bases have two charges."""
+VALENCE = np.where(DIVALENT, 2.0, 1.0)
+"""Charges of a base."""
+START = -12.0
+"""ln of g in mol/L where a search starts that knows nothing: pH 5 or so."""
 LOG_G_BOUNDS = (-32.0, 0.0)
 """ln of g in mol/L: from a soda soil with hardly any acidity to pH 0."""
 TOLERANCE = 1e-5
@@ -32,81 +43,131 @@ ALUMINIUM_HYDROLYSIS = 1.0e-5
 """AlOH2+ per Al3+ at a [H+] of 1 mol/L (phreeqc.dat)."""
 
 
-class Layer(NamedTuple):
-    """What the solver needs to know of a layer."""
+class Layers(NamedTuple):
+    """What there is to know of layers, each by itself."""
 
-    bases: tuple[Array, Array, Array, Array]
+    bases: Float[Array, "cation layer"]
     """Labile Ca (calcite not counted), Mg, K, Na before drainage, mol_c/m2."""
-    calcite: Array
+    calcite: Float[Array, " layer"]
     """mol/m2."""
-    capacity: Array
+    capacity: Float[Array, " layer"]
     """Cation exchange capacity, mol_c/m2, > 0."""
-    water: Array
+    water: Float[Array, " layer"]
     """Water that shares the composition: drainage of the step and pore water, m."""
-    saturation: Array
+    saturation: Float[Array, " layer"]
     """Ca at calcite saturation in a solution of nothing else, mol_c/L."""
-    bicarbonate: Array
+    bicarbonate: Float[Array, " layer"]
     """K1 KH pCO2: [HCO3-][H+], mol2/L2."""
-    k2: Array
+    k2: Float[Array, " layer"]
     """[CO3--][H+] / [HCO3-], mol/L."""
-    k_water: Array
+    k_water: Float[Array, " layer"]
     """mol2/L2."""
-    aluminium: Array
+    aluminium: Float[Array, " layer"]
     """[Al3+] / [H+]^3, L2/mol2."""
-    anions: Array
+    anions: Float[Array, " layer"]
     """Anions of strong and organic acids, mol_c/L."""
 
 
-class Composition(NamedTuple):
-    """Exchanger and solution of a layer at a trial g."""
+class Bases(NamedTuple):
+    """Where the bases of layers are at a trial g, and how that changes."""
 
-    exchangeable: tuple[Array, Array, Array, Array]
+    exchangeable: Float[Array, "cation layer"]
     """mol_c/m2."""
-    dissolved: tuple[Array, Array, Array, Array]
+    dissolved: Float[Array, "cation layer"]
     """mol_c/L."""
-    protons: Array
+    saturated: Bool[Array, " layer"]
+    """Whether Ca is held at calcite saturation."""
+    saturation: Float[Array, " layer"]
+    """Ca at calcite saturation, mol_c/L."""
+    saturation_by_others: Float[Array, " layer"]
+    """Its change with other dissolved bases."""
+    dissolved_by_amount: Float[Array, "cation layer"]
+    """Change of what is dissolved, with the amount of the base, m2/L; Ca as if without calcite."""
+    dissolved_by_g: Float[Array, "cation layer"]
+    """The same with ln g, mol_c/L."""
+
+
+class Acidity(NamedTuple):
+    """Charge of a solution besides that of bases, mol_c/L."""
+
+    plus: Float[Array, " layer"]
+    """H+ and Al."""
+    minus: Float[Array, " layer"]
+    """Carbonate, OH-, strong and organic acids."""
+    plus_by_h: Float[Array, " layer"]
+    """Rise with ln [H+]."""
+    minus_by_h: Float[Array, " layer"]
+    """Fall with ln [H+]."""
+
+
+class Composition(NamedTuple):
+    """Exchanger and solution of layers at a trial g."""
+
+    exchangeable: Float[Array, "cation layer"]
+    """mol_c/m2."""
+    dissolved: Float[Array, "cation layer"]
+    """mol_c/L."""
+    protons: Float[Array, " layer"]
     """mol/L, from the charge balance of the solution."""
-    saturated: Array
+    saturated: Bool[Array, " layer"]
     """Whether Ca is held at calcite saturation."""
 
 
-class Selectivity(NamedTuple):
-    """Gapon coefficients against acidity; g K X is (c/2)^(1/2) for Ca and Mg, c for K and Na."""
+def bases_at(log_g: Float[Array, " layer"], layers: Layers, k: Float[Array, " cation"]) -> Bases:
+    """Bases on the exchanger and in solution.
 
-    calcium: Array
-    magnesium: Array
-    potassium: Array
-    sodium: Array
+    Args:
+        log_g: trial value of ln g (g in mol/L).
+        layers: with all bases that are there.
+        k: Gapon coefficients against acidity; g K X is (c/2)^(1/2) for Ca and Mg, c for K and Na.
+    """
+    litres = LITRES * layers.water[None]
+    amount = layers.bases + CALCIUM * (2.0 * layers.calcite)[None]
+    # of an amount e is held and c litres dissolved: c is 2 (f e)^2 or f e
+    f = k[:, None] * (jnp.exp(log_g) / layers.capacity)[None]
+    root = jnp.where(
+        DIVALENT, jnp.sqrt(1.0 + 8.0 * litres * f * f * amount), 1.0 + 2.0 * litres * f
+    )
+    held = 2.0 * amount / (1.0 + root)
+    by_held = f * jnp.where(DIVALENT, 2.0 * f * held, 1.0)
+    dissolved = by_held * held
+    rise = VALENCE / jnp.where(DIVALENT, root, 0.5 * (1.0 + root))
+    excess = jnp.sum((1.0 - CALCIUM) * dissolved, axis=0) - layers.anions
+    most = saturation_with(excess, layers.saturation)
+    saturated = dissolved[0] > most
+    at_most = saturated[None] & (CALCIUM > 0)
+    return Bases(
+        exchangeable=jnp.where(at_most, jnp.sqrt(0.5 * most)[None] / f, held),
+        dissolved=jnp.where(at_most, most[None], dissolved),
+        saturated=saturated,
+        saturation=most,
+        saturation_by_others=-2.0 * most / (3.0 * most + excess),
+        dissolved_by_amount=by_held * rise,
+        dissolved_by_g=dissolved * rise,
+    )
 
 
-def composition(log_g: Array, layer: Layer, k: Selectivity) -> Composition:
-    """Exchanger and solution at a trial value of ln g (g in mol/L)."""
-    per_capacity = jnp.exp(log_g) / layer.capacity
+def acidity(h: Float[Array, " layer"], layers: Layers) -> Acidity:
+    """Charge of a solution besides that of bases, at a [H+] in mol/L."""
+    al = layers.aluminium * h * h
+    hydrolysed = 2.0 * ALUMINIUM_HYDROLYSIS * al
+    single = (layers.bicarbonate + layers.k_water) / h
+    double = 2.0 * layers.bicarbonate * layers.k2 / (h * h)
+    return Acidity(
+        plus=h * (1.0 + 3.0 * al) + hydrolysed,
+        minus=single + double + layers.anions,
+        plus_by_h=h * (1.0 + 9.0 * al) + 2.0 * hydrolysed,
+        minus_by_h=single + 2.0 * double,
+    )
 
-    def divalent(amount: Array, selectivity: Array) -> tuple[Array, Array]:
-        factor = selectivity * per_capacity
-        # water (m) holds 1000 mol_c/m2 for each mol_c/L
-        b = 2.0 * LITRES * layer.water * factor**2
-        held = 2.0 * amount / (1.0 + jnp.sqrt(1.0 + 4.0 * b * amount))
-        return held, 2.0 * (factor * held) ** 2
 
-    def monovalent(amount: Array, selectivity: Array) -> tuple[Array, Array]:
-        factor = selectivity * per_capacity
-        held = amount / (1.0 + LITRES * layer.water * factor)
-        return held, factor * held
-
-    calcium, magnesium, potassium, sodium = layer.bases
-    e_mg, c_mg = divalent(magnesium, k.magnesium)
-    e_k, c_k = monovalent(potassium, k.potassium)
-    e_na, c_na = monovalent(sodium, k.sodium)
-    others = c_mg + c_k + c_na
-    most = saturation_with(others - layer.anions, layer.saturation)
-    e_ca, c_ca = divalent(calcium + 2.0 * layer.calcite, k.calcium)
-    saturated = c_ca > most
-    c_ca = jnp.where(saturated, most, c_ca)
-    e_ca = jnp.where(saturated, jnp.sqrt(0.5 * most) / (k.calcium * per_capacity), e_ca)
-    h = neutral(c_ca + others, layer)
-    return Composition((e_ca, e_mg, e_k, e_na), (c_ca, c_mg, c_k, c_na), h, saturated)
+def composition(
+    log_g: Float[Array, " layer"], layers: Layers, k: Float[Array, " cation"]
+) -> Composition:
+    """Exchanger and solution at a trial value of ln g; see :func:`bases_at`."""
+    found = bases_at(log_g, layers, k)
+    h = neutral(jnp.sum(found.dissolved, axis=0), layers)
+    return Composition(found.exchangeable, found.dissolved, h, found.saturated)
 
 
 def saturation_with(excess: Array, pure: Array) -> Array:
@@ -125,19 +186,20 @@ def saturation_with(excess: Array, pure: Array) -> Array:
         error = c * balance * balance - pure**3
         return c - error / (balance * (balance + 2.0 * c))
 
-    lacking = jnp.maximum(-excess, 0.0)
-    c = lacking + pure * jnp.sqrt(pure / jnp.maximum(lacking, pure))
-    return _refined(improved, c, (excess, pure), 4)
+    # of order 1 where the excess is little, and the limits where it is much or much is lacking
+    above, below = jnp.maximum(excess / pure, 0.0), jnp.maximum(-excess / pure, 0.0)
+    start = pure * (below + lax.rsqrt(1.0 + 0.72 * below)) / (1.0 + above * (2.0 / 3.0 + above))
+    return _refined(improved, start, (excess, pure), 3)
 
 
-def neutral(bases: Array, layer: Layer) -> Array:
+def neutral(bases: Array, layers: Layers) -> Array:
     """[H+] at which a solution of given bases (mol_c/L) is neutral, mol/L.
 
     Starts from the solution without carbonate and aluminium, which is quadratic, or from what
     those two alone would give in alkaline and in very acid soils.
     """
-    excess = bases - layer.anions
-    weak = layer.bicarbonate + layer.k_water
+    excess = bases - layers.anions
+    weak = layers.bicarbonate + layers.k_water
     root = jnp.sqrt(excess * excess + 4.0 * weak)
     # of the two forms of the root the one that does not cancel
     positive = excess > 0.0
@@ -145,23 +207,17 @@ def neutral(bases: Array, layer: Layer) -> Array:
     h = jnp.where(positive, 2.0 * weak / divisor, 0.5 * (root - excess))
     # with carbonate alone, and with aluminium alone
     size = jnp.abs(excess) + jnp.sqrt(weak)
-    alkaline = jnp.sqrt(2.0 * layer.bicarbonate * layer.k2 / size)
-    acid = jnp.cbrt(size / (3.0 * layer.aluminium))
+    alkaline = jnp.sqrt(2.0 * layers.bicarbonate * layers.k2 / size)
+    acid = jnp.cbrt(size / (3.0 * layers.aluminium))
     h = jnp.where(positive, jnp.maximum(h, alkaline), jnp.minimum(h, acid))
 
-    def improved(x: Array, bases: Array, layer: Layer) -> Array:
-        h = jnp.exp(x)
-        al = layer.aluminium * h * h
-        hydrolysed = 2.0 * ALUMINIUM_HYDROLYSIS * al
-        plus = bases + h * (1.0 + 3.0 * al) + hydrolysed
-        d_plus = h * (1.0 + 9.0 * al) + 2.0 * hydrolysed
-        single = (layer.bicarbonate + layer.k_water) / h
-        double = 2.0 * layer.bicarbonate * layer.k2 / (h * h)
-        minus = single + double + layer.anions
-        rise = d_plus / plus + (single + 2.0 * double) / minus
-        return x - jnp.log(plus / minus) / rise
+    def improved(x: Array, bases: Array, layers: Layers) -> Array:
+        at = acidity(jnp.exp(x), layers)
+        plus = bases + at.plus
+        rise = at.plus_by_h / plus + at.minus_by_h / at.minus
+        return x - jnp.log(plus / at.minus) / rise
 
-    return jnp.exp(_refined(improved, jnp.log(h), (bases, layer), 4))
+    return jnp.exp(_refined(improved, jnp.log(h), (bases, layers), 4))
 
 
 def _refined(improve: Callable[..., Array], start: Array, given: tuple, turns: int) -> Array:
@@ -173,28 +229,26 @@ def _refined(improve: Callable[..., Array], start: Array, given: tuple, turns: i
     return improve(x, *given)
 
 
-def filling(log_g: Array, layer: Layer, k: Selectivity) -> Array:
+def filling(log_g: Array, layers: Layers, k: Array) -> Array:
     """Ln of the share of the exchanger that bases and acidity fill; falls with g, 0 if full."""
-    found = composition(log_g, layer, k)
+    found = composition(log_g, layers, k)
     acidity = found.protons * jnp.exp(-log_g)
-    return jnp.log(sum(found.exchangeable) / layer.capacity + acidity)
+    return jnp.log(jnp.sum(found.exchangeable, axis=0) / layers.capacity + acidity)
 
 
-def solve(start: Array, layer: Layer, k: Selectivity) -> Array:
+def solve(start: Array, layers: Layers, k: Array) -> Array:
     """Ln g at which bases and acidity just fill the exchanger.
 
-    A bracketed Newton search; the derivative follows from one more step at its end, in which
-    alone anything is differentiated (the implicit function theorem).
+    A bracketed Newton search, not to be differentiated; the layers do not know of each other.
     """
-    fixed, constants = jax.tree.map(lax.stop_gradient, (layer, k))
 
     def slope(x: Array) -> tuple[Array, Array]:
-        value, rise = jax.jvp(lambda y: filling(y, fixed, constants), (x,), (jnp.ones_like(x),))
+        value, rise = jax.jvp(lambda y: filling(y, layers, k), (x,), (jnp.ones_like(x),))
         return value, jnp.minimum(rise, -1e-3)
 
     def search(carry: tuple[Array, Array, Array, Array, Array]) -> Array:
         _, _, _, step, turn = carry
-        return (jnp.abs(step) > TOLERANCE) & (turn < MOST_TURNS)
+        return jnp.any(jnp.abs(step) > TOLERANCE) & (turn < MOST_TURNS)
 
     def improve(
         carry: tuple[Array, Array, Array, Array, Array],
@@ -210,8 +264,8 @@ def solve(start: Array, layer: Layer, k: Selectivity) -> Array:
         return new, low, high, new - x, turn + 1
 
     low, high = (jnp.full_like(start, b) for b in LOG_G_BOUNDS)
-    first = (lax.stop_gradient(start), low, high, jnp.full_like(start, 64.0), jnp.zeros((), int))
+    first = (start, low, high, jnp.full_like(start, 64.0), jnp.zeros((), int))
     x, *_ = lax.while_loop(search, improve, first)
     _, rise = slope(x)
     # far from a solution, where the search gave up, a step could go anywhere
-    return x - jnp.clip(filling(x, layer, k) / rise, -1.0, 1.0)
+    return x - jnp.clip(filling(x, layers, k) / rise, -1.0, 1.0)
