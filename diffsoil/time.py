@@ -233,7 +233,7 @@ def advance(
 
     def stepping(acting: list[Process]) -> Callable:
         # recomputing a step is cheaper than storing it, in time and in memory, but for a search
-        @partial(jax.checkpoint, policy=KEPT)
+        @partial(jax.checkpoint, policy=KEPT, prevent_cse=False)
         def step(now: State, entry: tuple[Environment, Environment]) -> tuple[State, tuple]:
             series, yearly = entry
             now, environment = _slow(tuple(acting), now, constant | series, phase.years_per_step)

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from functools import partial
 from typing import ClassVar
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
@@ -199,6 +201,8 @@ class Water(Process):
             environment["cover"],
         )
 
+        # else the reverse mode copies some sixty arrays of all months in each slow step
+        @partial(jax.checkpoint, prevent_cse=False)
         def month(available: Array, x: tuple[Array, Array, Array]) -> tuple[Array, tuple]:
             rain, demand, cover = x
             met = self.direct_evaporation_share * jnp.minimum(rain, demand)
