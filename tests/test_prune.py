@@ -215,7 +215,7 @@ def pruned(path, tmp_path_factory):
     name = next(line for line in text.splitlines() if line.startswith("name"))
     other.write_text(text.replace(name, 'name = "other"'), encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(elimination, "BEYOND", 2)  # each is compiled
+        patch.setattr(elimination, "BEYOND", 5)  # each is compiled
         assert main(["prune", *words(path, output), "--check", str(other)]) == 0
     return output
 
