@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 from jaxtyping import Array, Bool, Float
+from scipy import stats
 
-from diffsoil.parameters import Parameter
+from diffsoil.parameters import Parameter, Prior
 
 
 class Transform(eqx.Module):
@@ -74,26 +77,40 @@ def distribution(parameter: Parameter) -> dist.Distribution:
             return dist.TruncatedNormal(middle, prior.scale, **bounds)
 
 
+def _normal(prior: Prior) -> tuple[float, float]:
+    """Mean and sd of a prior without bounds, of the logarithm where it is lognormal."""
+    match prior.kind:
+        case "uniform":
+            return 0.0, 1.0
+        case "normal":
+            return prior.location, prior.scale
+        case "lognormal":
+            return math.log(prior.location), prior.scale
+
+
+def _log_mass(parameter: Parameter) -> float:
+    """Logarithm of what a density without bounds has within them; 1 everywhere, if uniform."""
+    if parameter.prior.kind == "uniform":
+        return math.log(parameter.upper - parameter.lower)
+    bounds = np.array([parameter.lower, parameter.upper], dtype=float)
+    if parameter.prior.kind == "lognormal":
+        with np.errstate(divide="ignore"):
+            bounds = np.log(bounds)
+    middle, scale = _normal(parameter.prior)
+    truncated = stats.truncnorm(*(bounds - middle) / scale)
+    return float(stats.norm.logpdf(0.0) - truncated.logpdf(0.0))
+
+
 class Priors:
     """Independent priors of a list of parameters."""
 
     def __init__(self, parameters: list[Parameter]) -> None:
         self._of_logarithm = np.array([p.prior.kind == "lognormal" for p in parameters], dtype=bool)
         self._distributions = [distribution(p) for p in parameters]
-        kinds = [p.prior.kind for p in parameters]
-        self._flat = np.array([kind == "uniform" for kind in kinds], dtype=bool)
-        middle = [p.prior.location for p in parameters]
-        self._middle = np.where(
-            self._flat, 0.0, np.where(self._of_logarithm, np.log(np.abs(middle)), middle)
-        )
-        self._scale = np.where(self._flat, 1.0, [p.prior.scale for p in parameters])
-        # what truncation adds is the same everywhere
-        untruncated = np.asarray(self._untruncated(jnp.asarray(self._middle)))
-        at_middle = [
-            float(d.log_prob(d.low if flat else m))
-            for d, m, flat in zip(self._distributions, self._middle, self._flat, strict=True)
-        ]
-        self._added = float(np.sum(np.array(at_middle) - untruncated))
+        self._flat = np.array([p.prior.kind == "uniform" for p in parameters], dtype=bool)
+        normals = np.array([_normal(p.prior) for p in parameters], dtype=float).reshape(-1, 2)
+        self._middle, self._scale = normals.T
+        self._added = -sum(_log_mass(p) for p in parameters)
 
     def log_density(self, x: Float[Array, " parameter"]) -> Float[Array, ""]:
         """Logarithm of the prior density of values within their bounds."""
