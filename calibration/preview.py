@@ -48,6 +48,10 @@ SECONDS = {True: 6.5e-6, False: 6.5e-7}
 an order of magnitude."""
 GRADIENT = 4.0
 """Time of a gradient in runs."""
+STAND_IN_RUNS = 4600
+"""Of a fit with the full settings of a stand-in for the column, where one round will do."""
+STAND_IN_SECONDS = 75.0
+"""For compiling, sampling the stand-in and the report."""
 NUTS_GRADIENTS = 30_000
 """That chains of NUTS take one after the other, with its full settings."""
 
@@ -243,8 +247,12 @@ def _costs(found: Overview, problem: Problem | None) -> Iterator[str]:
         "compilation before the first run half a minute to two minutes, once"
     )
     if problem is not None:
+        stand_in = STAND_IN_SECONDS + STAND_IN_RUNS * run / 2
         nuts = NUTS_GRADIENTS * GRADIENT * run
-        yield f"A calibration by NUTS with its full settings takes some {_time(nuts)} on two cores"
+        yield (
+            f"A calibration takes some {_time(stand_in)} on two cores with its full settings, by "
+            f"NUTS on the column some {_time(nuts)}"
+        )
 
 
 def _time(seconds: float) -> str:
