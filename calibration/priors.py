@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 from jaxtyping import Array, Bool, Float
-from scipy import stats
 
 from diffsoil.parameters import Parameter, Prior
 
@@ -88,19 +87,6 @@ def _normal(prior: Prior) -> tuple[float, float]:
             return math.log(prior.location), prior.scale
 
 
-def _log_mass(parameter: Parameter) -> float:
-    """Logarithm of what a density without bounds has within them; 1 everywhere, if uniform."""
-    if parameter.prior.kind == "uniform":
-        return math.log(parameter.upper - parameter.lower)
-    bounds = np.array([parameter.lower, parameter.upper], dtype=float)
-    if parameter.prior.kind == "lognormal":
-        with np.errstate(divide="ignore"):
-            bounds = np.log(bounds)
-    middle, scale = _normal(parameter.prior)
-    truncated = stats.truncnorm(*(bounds - middle) / scale)
-    return float(stats.norm.logpdf(0.0) - truncated.logpdf(0.0))
-
-
 class Priors:
     """Independent priors of a list of parameters."""
 
@@ -110,7 +96,11 @@ class Priors:
         self._flat = np.array([p.prior.kind == "uniform" for p in parameters], dtype=bool)
         normals = np.array([_normal(p.prior) for p in parameters], dtype=float).reshape(-1, 2)
         self._middle, self._scale = normals.T
-        self._added = -sum(_log_mass(p) for p in parameters)
+        # what bounds add is the same everywhere
+        self._added = -sum(
+            math.log(p.upper - p.lower if flat else p.prior.within(p.lower, p.upper))
+            for p, flat in zip(parameters, self._flat, strict=True)
+        )
 
     def log_density(self, x: Float[Array, " parameter"]) -> Float[Array, ""]:
         """Logarithm of the prior density of values within their bounds."""

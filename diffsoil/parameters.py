@@ -48,10 +48,14 @@ class Prior:
         size = 1.0 if self.kind == "lognormal" else abs(self.location)
         if self.scale < NARROWEST * size:
             return f"scale {self.scale:g} of the prior is so small that the parameter is not free"
-        within = self._below(upper) - self._below(lower)
+        within = self.within(lower, upper)
         if within < LEAST_WITHIN:
             return f"only {within:.2g} of the prior lies within {bounds}"
         return ""
+
+    def within(self, lower: float, upper: float) -> float:
+        """Probability between bounds, of a prior that is not uniform and without bounds."""
+        return self._below(upper) - self._below(lower)
 
     def _below(self, value: float) -> float:
         """Probability of a value below one, without bounds."""
