@@ -14,6 +14,10 @@ from diffsoil.variables import Variable, declare
 type Environment = dict[str, Array]
 """Values by the names of ``diffsoil.variables.VARIABLES``."""
 
+SOLVED = "solved"
+"""What a process names so (``jax.ad_checkpoint.checkpoint_name``) a slow step keeps for its
+derivatives instead of searching for it anew."""
+
 
 class Process(eqx.Module):
     """One process of one column, without a batch axis (batching is ``jax.vmap``'s job).

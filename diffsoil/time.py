@@ -18,8 +18,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from diffsoil.column import Column
-from diffsoil.process import Environment, Process
-from diffsoil.processes.exchange_column import SOLVED
+from diffsoil.process import SOLVED, Environment, Process
 from diffsoil.quantities import YEARLY
 from diffsoil.state import ACTIVE, State
 from diffsoil.variables import VARIABLES

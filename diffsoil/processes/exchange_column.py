@@ -19,6 +19,7 @@ from jax import lax
 from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Bool, Float
 
+from diffsoil.process import SOLVED
 from diffsoil.processes import exchange_layer
 from diffsoil.processes.exchange_layer import (
     CALCIUM,
@@ -263,10 +264,6 @@ def solve(start: Unknowns, soil: Soil) -> Unknowns:
     """
     found, good = newton(start, soil)
     return one_by_one(~good, found, soil)
-
-
-SOLVED = "exchange"
-"""What a checkpoint may keep under this name instead of solving anew."""
 
 
 @solve.defjvp
