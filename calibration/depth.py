@@ -13,7 +13,7 @@ from calibration.prediction import Predicted
 from calibration.problem import Problem
 from diffsoil.report import html
 from diffsoil.report.pictures import CYCLE, GREY, Figure
-from diffsoil.state import POOLS
+from diffsoil.state import INERT
 from diffsoil.units import CM_PER_M
 
 ALL = "all"
@@ -39,7 +39,7 @@ def table(problem: Problem, predicted: Predicted) -> pd.DataFrame:
     shape = described["mean"].shape
     upper = np.concatenate([np.zeros((len(bottom), 1)), bottom[:, :-1]], axis=1)
     keys = pd.MultiIndex.from_product(
-        [list(problem.members), [*POOLS, ALL], range(shape[2])],
+        [list(problem.members), [*problem.column.pools, ALL], range(shape[2])],
         names=["treatment", "pool", "layer"],
     )
     found = keys.to_frame(index=False).drop(columns="layer")
@@ -86,9 +86,10 @@ def _panel(ax: Axes, own: pd.DataFrame) -> None:
     edges = np.concatenate([every["upper_cm"].to_numpy()[:1], every["lower_cm"].to_numpy()])
     thickness = np.maximum(np.diff(edges), 1e-9)
     below = np.zeros(len(thickness))
-    for place, pool in enumerate(POOLS[::-1]):
+    pools = [pool for pool in dict.fromkeys(own["pool"]) if pool != ALL]
+    for place, pool in enumerate(pools[::-1]):
         share = own.loc[own["pool"] == pool, "mean"].to_numpy() / thickness
-        colour = GREY if pool == "IOM" else CYCLE[place % len(CYCLE)]
+        colour = GREY if pool == INERT else CYCLE[place % len(CYCLE)]
         ax.stairs(below + share, edges, baseline=below, orientation="horizontal", fill=True,
                   color=colour, alpha=0.75, lw=0, label=pool)  # fmt: skip
         below = below + share

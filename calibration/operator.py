@@ -15,6 +15,7 @@ from diffsoil.column import Column
 from diffsoil.forward import GEOMETRY, Run
 from diffsoil.io import InputError
 from diffsoil.process import Environment
+from diffsoil.processes.carbon import Carbon
 from diffsoil.processes.pores import ORGANIC_MATTER_IN_CARBON
 from diffsoil.time import Record
 from diffsoil.units import CM_PER_M
@@ -42,14 +43,12 @@ class Operator(eqx.Module):
     thickness: Float[Array, "obs layer"] | None = None
     kinds: tuple[str, ...] = eqx.field(static=True, default=("soc_stock", "soc_percent"))
 
-    def __call__(
-        self, record: Environment, rates: Float[Array, "4"] | None = None
-    ) -> Float[Array, " obs"]:
+    def __call__(self, record: Environment, carbon: Carbon | None = None) -> Float[Array, " obs"]:
         """Predicted values without measurement error.
 
         Args:
             record: ``soc`` (and what else is needed) by member, year and layer, Mg/ha.
-            rates: decomposition rates of the active pools, 1/a, for respired 14C.
+            carbon: the process of the column, for respired 14C.
         """
 
         def at(name: str) -> Array:
@@ -74,7 +73,7 @@ class Operator(eqx.Module):
             thickness=thickness,
             month=month,
             at=at,
-            rates=rates,
+            carbon=carbon,
         )
         result = jnp.zeros_like(self.sampled_mass)
         for number, kind in enumerate(self.kinds):
@@ -229,9 +228,3 @@ def refuse_unmoved(table: pd.DataFrame, given: Plan, ready: Plan, first_year: in
                 f"{row['file']}: line {row['line']}, column 'variable': {row['variable']} {why}; "
                 "nothing that is fitted changes it (keep the series out to compare it all the same)"
             )
-
-
-def decomposition_rates(column: Column) -> Float[Array, "4"]:
-    """Rates of the active pools, 1/a."""
-    carbon = column.process("carbon")
-    return jnp.stack([getattr(carbon, f"k_{pool}") for pool in ("dpm", "rpm", "bio", "hum")])

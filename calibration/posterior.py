@@ -13,11 +13,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from calibration.likelihood import ERROR, MEMORY, METHOD, ErrorModel, Spread
-from calibration.operator import Operator, decomposition_rates
+from calibration.operator import Operator
 from calibration.priors import Priors
 from calibration.reparameterization import Reparameterization
 from diffsoil.forward import GEOMETRY, Forward
-from diffsoil.state import POOLS
 
 
 class Prediction(NamedTuple):
@@ -89,7 +88,7 @@ class Likelihood(eqx.Module):
         column, _ = self.forward.at(x)
         run, wanted = self.forward.run(x), self.forward.in_experiment
         record = {n: run.by_year(n, self.first_year) for n in (*wanted.yearly, *wanted.steps)}
-        latent = self.operator(record, decomposition_rates(column))
+        latent = self.operator(record, column.carbon)
         assert run.end is not None
         thickness, top = (run.by_year(name, self.topsoil_year)[:, -1] for name in GEOMETRY)
         soil = Soil(
@@ -116,7 +115,7 @@ class Likelihood(eqx.Module):
         """
         if soil is None:
             none = jnp.zeros((1, 0))
-            soil = Soil(topsoil=none, profile=jnp.zeros((1, len(POOLS), 0)), bottom=none)
+            soil = Soil(topsoil=none, profile=jnp.zeros((1, 0, 0)), bottom=none)
         by_name = {name: x[i] for i, name in enumerate(self.names)}
         factors = jnp.asarray([by_name.get(METHOD + m, 1.0) for m in self.errors.methods])
         expected = self.errors.mean(latent, factors)

@@ -23,8 +23,9 @@ from calibration import procedures
 from calibration.procedures import SPELLED, Procedure
 from calibration.units import spelled
 from diffsoil.io import nearest
+from diffsoil.processes.carbon import Carbon
 from diffsoil.quantities import Result, layer_results
-from diffsoil.state import ACTIVE, CATIONS
+from diffsoil.state import CATIONS
 from diffsoil.variables import VARIABLES
 
 
@@ -34,8 +35,8 @@ class Sample:
 
     ``share`` is the part of each layer that is sampled, ``mass`` and ``mineral_mass`` in Mg/ha of
     the whole layer, ``thickness`` in m; ``at`` looks a recorded variable up at member and year of
-    every observation; ``month`` counts from 0, -1 stands for the mean of the year; ``rates`` are
-    those of the active pools, 1/a.
+    every observation; ``month`` counts from 0, -1 stands for the mean of the year; ``carbon`` is
+    the process of the column.
     """
 
     share: Float[Array, "obs layer"]
@@ -45,7 +46,7 @@ class Sample:
     thickness: Float[Array, "obs layer"] | None
     month: Int[Array, " obs"]
     at: Callable[[str], Array]
-    rates: Float[Array, "4"] | None = None
+    carbon: Carbon | None = None
 
     def per_layer(self, share_of: str) -> Array:
         """What a mean over layers is weighted by, see :class:`diffsoil.variables.Variable`."""
@@ -81,11 +82,11 @@ def _delta14c(sample: Sample) -> Array:
 
 def _respired_delta14c(sample: Sample) -> Array:
     """CO2 of the sampled soil in a jar: its pools by their rates, its layers by protection."""
-    assert sample.rates is not None
-    speed = sample.rates[None, :, None] * sample.at("modifier_overall")[:, None, :]
+    assert sample.carbon is not None
+    speed = sample.carbon.protected_rates(sample.at("modifier_overall"))
     speed = speed * sample.share[:, None, :]
-    modern = jnp.sum(speed * sample.at("radiocarbon_pools")[:, :ACTIVE], axis=(1, 2))
-    carbon = jnp.sum(speed * sample.at("pools")[:, :ACTIVE], axis=(1, 2))
+    modern = jnp.sum(speed * sample.at("radiocarbon_pools")[:, :-1], axis=(1, 2))
+    carbon = jnp.sum(speed * sample.at("pools")[:, :-1], axis=(1, 2))
     return delta14c(modern, carbon)
 
 

@@ -4,7 +4,7 @@ Stocks tell input divided by decomposition, far better than either: the posterio
 that bends wherever another protection mechanism takes over. So decomposition rates and inputs are
 moved along with the protection that the present parameters give at each site. A rate k is
 searched as k times the mean protection modifier. An input I is searched as the stock it would
-hold, I times the turnover time of its carbon at those rates (RothC's steady state), divided by
+hold, I times the turnover time of its carbon at those rates (in balance), divided by
 the modifier at its sites relative to the mean. This is a shear: it shifts unbounded coordinates
 by a function of other coordinates, so volumes, and with them the posterior, stay what they are.
 """
@@ -23,7 +23,7 @@ from diffsoil.column import Column
 from diffsoil.forward import Forward
 from diffsoil.parameters import Parameter
 from diffsoil.process import Environment
-from diffsoil.processes.carbon import BIO_SHARE, co2_ratio, plant_shares
+from diffsoil.processes.carbon import Carbon, plant_shares
 from diffsoil.processes.geometry import Geometry
 from diffsoil.processes.pores import PrescribedPores
 from diffsoil.processes.protection import Protection
@@ -35,7 +35,7 @@ MANURE = "manure.factor"
 CROP_DPM_RPM = 1.44
 LOAM_CLAY = 23.4
 """Typical values: the coordinates need not be exact, only straight enough."""
-RATES = ("carbon.k_rpm", "carbon.k_bio", "carbon.k_hum")
+RATE = "carbon.k_"
 
 
 class Reparameterization(eqx.Module):
@@ -61,6 +61,16 @@ class Reparameterization(eqx.Module):
         """Logarithm of the determinant of d bounded / d unbounded."""
         return self.transform.log_jacobian(self._sheared(z))
 
+    def protection(self, z: Float[Array, " parameter"]) -> Float[Array, " place"]:
+        """Logarithms of the protection modifiers of all members and layers; of none without shear.
+
+        The soil is that of the first year of the experiment, where it follows its carbon that of
+        the defaults.
+        """
+        if self.shear is None:
+            return jnp.zeros(0)
+        return jnp.log(self.shear.modifiers(self.transform.forward(z))).ravel()
+
     def _sheared(self, z: Array) -> Array:
         # protection parameters are not shifted, and what is read of the rates is their searched
         # value, so the shift can be found from the coordinates themselves
@@ -73,9 +83,9 @@ class Shear(eqx.Module):
     Attributes:
         names: of the parameters.
         protection: the process.
-        surface: what protection needs to know, by member.
+        soil: what protection needs to know, by member.
         state: at the start; protection reads nothing of it.
-        fixed: decomposition rates of the case, 1/a.
+        carbon: the process, with the values of the case.
         along: how far a coordinate moves per unit of the logarithms of protection and of the stock.
         of_member: which members an input is used in, as weights.
         default_turnover: logarithm of the turnover time at the default parameters.
@@ -83,9 +93,9 @@ class Shear(eqx.Module):
 
     names: tuple[str, ...] = eqx.field(static=True)
     protection: Protection
-    surface: dict[str, Float[Array, "member layer"]]
+    soil: dict[str, Float[Array, "member layer"]]
     state: State
-    fixed: dict[str, Float[Array, ""]]
+    carbon: Carbon
     along: Float[Array, "2 parameter"]
     of_member: Float[Array, "parameter member"]
     default_turnover: Float[Array, ""]
@@ -94,7 +104,7 @@ class Shear(eqx.Module):
         """Shifts, from values whose rates are rates times protection."""
         modifiers = self._modifiers(searched)
         relative = jnp.log(self.of_member @ modifiers) - jnp.log(jnp.mean(modifiers))
-        turnover = jnp.log(_turnover_time(self.names, self.fixed, searched))
+        turnover = jnp.log(_turnover_time(self.names, self.carbon, searched))
         moved = self.along[1] * (relative - (turnover - self.default_turnover))
         return self.of_rates(searched) + moved
 
@@ -102,16 +112,21 @@ class Shear(eqx.Module):
         """Shifts of the rates alone."""
         return -self.along[0] * jnp.log(jnp.mean(self._modifiers(x)))
 
-    def _modifiers(self, x: Array) -> Array:
+    def _modifiers(self, x: Array) -> Float[Array, " member"]:
         """Protection modifier of the surface by member."""
+        return self.modifiers(x)[:, 0]
+
+    def modifiers(self, x: Float[Array, " parameter"]) -> Float[Array, "member layer"]:
+        """Protection modifier of every layer."""
         values = {n: x[i] for i, n in enumerate(self.names) if n.startswith("protection.")}
         process = Column((self.protection,)).with_parameters(values).processes[0]
 
         def overall(environment: Environment) -> Array:
             _, provided = process.slow(self.state, environment, 1)
-            return provided["modifier_overall"][0]
+            return provided["modifier_overall"]
 
-        return jax.vmap(overall)(self.surface)
+        modifiers: Array = jax.vmap(overall)(self.soil)
+        return modifiers
 
 
 def reparameterization(
@@ -133,32 +148,34 @@ def reparameterization(
     if not (protection and moving) or plan.experiment is None:
         return Reparameterization(transform, None)
     state = jax.tree.map(lambda leaf: leaf[0], initial_state(column, plan))
-    values = column.values()
-    fixed = {name: values[name] for name in RATES}
     defaults = jnp.asarray([p.default for p in parameters])
     along, of_member = _directions(parameters, column, plan)
     shear = Shear(
         names=names,
         protection=protection[0],
-        surface=_surface(column, plan, state, protection[0].needs),
+        soil=_soil(column, plan, state, protection[0].needs),
         state=state,
-        fixed=fixed,
+        carbon=column.carbon,
         along=jnp.asarray(along),
         of_member=jnp.asarray(of_member),
-        default_turnover=jnp.log(_turnover_time(names, fixed, defaults)),
+        default_turnover=jnp.log(_turnover_time(names, column.carbon, defaults)),
     )
     return Reparameterization(transform, shear)
 
 
 def _turnover_time(
-    names: tuple[str, ...], fixed: dict[str, Float[Array, ""]], x: Float[Array, " parameter"]
+    names: tuple[str, ...], carbon: Carbon, x: Float[Array, " parameter"]
 ) -> Float[Array, ""]:
-    """Carbon held per carbon of plant input and year, RothC's steady state at these rates."""
-    rate = {n: x[names.index(n)] if n in names else fixed[n] for n in RATES}
-    _, rpm = plant_shares(jnp.asarray(CROP_DPM_RPM))
-    rpm_time = rpm / rate["carbon.k_rpm"]
-    stabilised = BIO_SHARE / rate["carbon.k_bio"] + (1.0 - BIO_SHARE) / rate["carbon.k_hum"]
-    return rpm_time + stabilised / co2_ratio(jnp.asarray(LOAM_CLAY))
+    """Carbon held in balance per carbon of plant input and year, at these rates."""
+    values = {n: x[i] for i, n in enumerate(names) if n.startswith(RATE)}
+    decomposable, resistant = plant_shares(jnp.asarray(CROP_DPM_RPM))
+    return (
+        Column((carbon,))
+        .with_parameters(values)
+        .carbon.turnover_time(
+            jnp.asarray(LOAM_CLAY), jnp.stack([decomposable, resistant, jnp.zeros(())])
+        )
+    )
 
 
 def _directions(
@@ -179,7 +196,7 @@ def _directions(
         span = 1.0 if np.isinf(p.upper) else (p.upper - p.default) / (p.upper - p.lower)
         slope = (p.default - p.lower) * span / p.default if p.default > 0 else 1.0
         weight = None
-        if p.name in RATES:
+        if p.name.startswith(RATE):
             along[0, i] = 1.0 / slope
         elif p.name.startswith(INPUT):
             weight = used[:, groups.index(p.name.removeprefix(INPUT))]
@@ -196,7 +213,7 @@ def _total(series: Environment, constant: Environment, name: str) -> np.ndarray:
     return np.asarray(series[name]).sum(axis=1) if name in series else np.asarray(constant[name])
 
 
-def _surface(
+def _soil(
     column: Column, plan: Plan, state: State, needs: tuple[str, ...]
 ) -> dict[str, Float[Array, "member layer"]]:
     """What protection needs to know, by member, in the first year of the experiment."""

@@ -1,6 +1,6 @@
 """A column in balance: pools that a year leaves as they are, with a stock that was measured.
 
-What a year makes of the pools is, for RothC, a linear map of all pools in all places, mixed by
+What a year makes of the pools is a linear map of all pools in all places, mixed by
 fauna and plough. Where the soil around them follows the carbon (pores, and with them protection)
 the map itself moves. So the pools and the one number that is sought are solved together by
 Newton's method, with the derivative of the year: one step where nothing moves, a few where
@@ -22,7 +22,7 @@ from jaxtyping import Array, Float
 from diffsoil.column import Column
 from diffsoil.process import Environment
 from diffsoil.processes.geometry import overlap
-from diffsoil.state import ACTIVE, State
+from diffsoil.state import State
 from diffsoil.time import Phase, first_step, one_year
 
 SOLVED = ("input", "inert")
@@ -93,7 +93,7 @@ def balanced(column: Column, phase: Phase, state: State, measured: Measured) -> 
     """
     year = _Year(column, phase, state, measured)
     humus = jnp.concatenate([jnp.zeros(1), measured.profile / measured.stock])
-    guess = jnp.zeros((ACTIVE, humus.size)).at[-1].set(humus)
+    guess = jnp.zeros((state.litter.size, humus.size)).at[-1].set(humus)
     found = lax.custom_root(
         lambda x: year.residual(x), jnp.append(guess.ravel(), 1.0), _newton, _solve_linear
     )
@@ -116,11 +116,11 @@ class _Year(eqx.Module):
     def start(self, sought: Float[Array, " unknown"]) -> tuple[Phase, State]:
         """The phase, and the column at its start."""
         of, factor = self.measured, sought[-1]
-        pools = sought[:-1].reshape(ACTIVE, -1) * of.stock
+        pools = sought[:-1].reshape(self.state.litter.size, -1) * of.stock
         now = _with_pools(self.state, pools)
         if of.solve == "input":
             return _with_input(self.phase, factor), now
-        carbon = jnp.concatenate([now.carbon[:ACTIVE], (factor * of.profile)[None]])
+        carbon = jnp.concatenate([now.carbon[:-1], (factor * of.profile)[None]])
         return self.phase, dataclasses.replace(now, carbon=carbon)
 
     def end(self, sought: Float[Array, " unknown"]) -> tuple[State, Float[Array, ""]]:
@@ -143,11 +143,11 @@ class _Year(eqx.Module):
 
 def _pools(state: State) -> Float[Array, "pool place"]:
     """Active pools of the litter layer and of all layers."""
-    return jnp.concatenate([state.litter[:, None], state.carbon[:ACTIVE]], axis=1)
+    return jnp.concatenate([state.litter[:, None], state.carbon[:-1]], axis=1)
 
 
 def _with_pools(state: State, pools: Float[Array, "pool place"]) -> State:
-    carbon = jnp.concatenate([pools[:, 1:], state.carbon[ACTIVE:]])
+    carbon = jnp.concatenate([pools[:, 1:], state.carbon[-1:]])
     return dataclasses.replace(state, carbon=carbon, litter=pools[:, 0])
 
 
@@ -192,7 +192,7 @@ def _with_steady_radiocarbon(column: Column, phase: Phase, state: State) -> Stat
     if state.radiocarbon is None or state.litter_radiocarbon is None:
         return state
     now, environment = first_step(column, phase, state)
-    shape = (ACTIVE, state.radiocarbon.shape[1] + 1)
+    shape = (state.litter.size, state.radiocarbon.shape[1] + 1)
 
     def put(into: State, amount: Float[Array, " unknown"]) -> State:
         pools = amount.reshape(shape)
@@ -204,7 +204,7 @@ def _with_steady_radiocarbon(column: Column, phase: Phase, state: State) -> Stat
         then = one_year(column, put(now, amount), environment)
         assert then.radiocarbon is not None
         assert then.litter_radiocarbon is not None
-        above, layers = then.litter_radiocarbon[:, None], then.radiocarbon[:ACTIVE]
+        above, layers = then.litter_radiocarbon[:, None], then.radiocarbon[:-1]
         return amount - jnp.concatenate([above, layers], axis=1).ravel()
 
     nothing = jnp.zeros(shape[0] * shape[1])

@@ -12,7 +12,7 @@ from diffsoil import parameters
 from diffsoil.process import Process
 from diffsoil.processes.additions import Additions
 from diffsoil.processes.biocycling import Biocycling
-from diffsoil.processes.carbon import Carbon
+from diffsoil.processes.carbon import ICBM, Carbon, CTool, RothC, RothCPassive
 from diffsoil.processes.erosion import ContinuousErosion, Erosion
 from diffsoil.processes.exchange import Exchange, ExchangeCapacity
 from diffsoil.processes.geometry import Geometry
@@ -32,6 +32,7 @@ from diffsoil.processes.vegetation import Vegetation
 from diffsoil.processes.water import Water
 from diffsoil.processes.weathering import Weathering
 from diffsoil.registry import Registry
+from diffsoil.state import INERT
 from diffsoil.variables import VARIABLES
 
 PROCESSES: tuple[type[Process], ...] = (
@@ -45,7 +46,7 @@ PROCESSES: tuple[type[Process], ...] = (
     Protection,
     Vegetation,
     Manure,
-    Carbon,
+    RothC,
     Fauna,
     Plough,
 )
@@ -73,7 +74,7 @@ WHOLE_SOIL: tuple[type[Process], ...] = (
     Migration,
     RateModifiers,
     Protection,
-    Carbon,
+    RothC,
     Fauna,
     Plough,
 )
@@ -91,6 +92,18 @@ class Column(eqx.Module):
             if process.name == name:
                 return process
         raise KeyError(name)
+
+    @property
+    def carbon(self) -> Carbon:
+        """The process that turns carbon over."""
+        process = self.process("carbon")
+        assert isinstance(process, Carbon)
+        return process
+
+    @property
+    def pools(self) -> tuple[str, ...]:
+        """Names of the pools of organic carbon, the inert one last."""
+        return (*self.carbon.pools, INERT)
 
     def without(self, name: str) -> Column:
         """The column with a process removed: not traced, not compiled, not run.
@@ -182,6 +195,15 @@ COLUMNS: Registry[Callable[[Iterable[str]], Column]] = Registry(
 type ByColumn = Mapping[str, Callable[[], Process]]
 """What makes a process, by the column that it is for; other columns do not have it."""
 
+CARBON: Registry[Mapping[str, type[Carbon]]] = Registry(
+    "model of carbon",
+    {
+        "rothc": {"carbon": RothC, "whole_soil": RothC},
+        "rothc_passive": {"carbon": RothCPassive, "whole_soil": RothCPassive},
+        "icbm": {"carbon": ICBM, "whole_soil": ICBM},
+        "ctool": {"carbon": CTool, "whole_soil": CTool},
+    },
+)
 WATER: Registry[ByColumn] = Registry(
     "model of soil water",
     {
@@ -200,6 +222,7 @@ DISSOLVED_IRON: Registry[ByColumn] = Registry(
     },
 )
 CHOICES: Mapping[str, Registry[Any]] = {
+    "carbon": CARBON,
     "water": WATER,
     "erosion": EROSION,
     "dissolved_iron": DISSOLVED_IRON,

@@ -6,12 +6,8 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-POOLS = ("DPM", "RPM", "BIO", "HUM", "IOM")
-"""Decomposable and resistant plant material, biomass, humus, inert organic matter."""
-
-ACTIVE = 4
-"""The first four pools decompose; IOM does not."""
-
+INERT = "IOM"
+"""Inert organic matter, the last pool of every model of carbon; the others decompose."""
 
 MINERALS = (
     "quartz",
@@ -70,15 +66,15 @@ class Ground(eqx.Module):
 class State(eqx.Module):
     """Prognostic state of one column. Amounts are per hectare of soil surface."""
 
-    carbon: Float[Array, "5 layer"]
+    carbon: Float[Array, "pool layer"]
     """Organic carbon by pool and layer, Mg C/ha."""
-    litter: Float[Array, "4"]
-    """Organic carbon of the litter layer by pool, Mg C/ha."""
+    litter: Float[Array, " active"]
+    """Organic carbon of the litter layer by pool, without inert one, Mg C/ha."""
     water: Float[Array, " layer"]
     """Water in each layer, mm."""
-    radiocarbon: Float[Array, "5 layer"] | None
+    radiocarbon: Float[Array, "pool layer"] | None
     """Carbon times its 14C activity (1 = modern), Mg C/ha; None when 14C is not followed."""
-    litter_radiocarbon: Float[Array, "4"] | None
+    litter_radiocarbon: Float[Array, " active"] | None
     """The same for the litter layer."""
     added: Float[Array, ""]
     """Organic carbon that has entered since the start, Mg C/ha."""
@@ -103,6 +99,7 @@ def empty_state(
     iom: Float[Array, " layer"],
     radiocarbon: bool = False,
     ground: Ground | None = None,
+    active: int = 4,
 ) -> State:
     """A column of parent material: dry, and with no organic carbon but inert one.
 
@@ -111,9 +108,10 @@ def empty_state(
         iom: inert organic carbon by layer, Mg C/ha; it carries no 14C.
         radiocarbon: follow 14C.
         ground: the mineral soil, when it is to develop.
+        active: number of pools that decompose, 4 in RothC.
     """
-    carbon = jnp.zeros((len(POOLS), layers)).at[-1].set(iom)
-    litter = jnp.zeros(ACTIVE)
+    carbon = jnp.zeros((active + 1, layers)).at[-1].set(iom)
+    litter = jnp.zeros(active)
     return State(
         carbon=carbon,
         litter=litter,

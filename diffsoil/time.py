@@ -20,8 +20,8 @@ from jax import lax
 from diffsoil.column import Column
 from diffsoil.process import SOLVED, Environment, Process
 from diffsoil.quantities import YEARLY
-from diffsoil.state import ACTIVE, State
-from diffsoil.variables import VARIABLES
+from diffsoil.state import State
+from diffsoil.variables import QUALITIES, VARIABLES
 
 
 class Phase(eqx.Module):
@@ -111,7 +111,7 @@ def _slow(
 def _neutral(column: Column, layers: int) -> Environment:
     """Neutral values of what no process of the column provides."""
     provided = {name for process in column.processes for name in process.provides}
-    size = {"layer": layers, "month": 12, "active_pool": ACTIVE, "place": layers + 1}
+    size = {"layer": layers, "month": 12, "quality": len(QUALITIES), "place": layers + 1}
     return {
         name: jnp.full([size[d] for d in variable.dims], variable.neutral)
         for name, variable in VARIABLES.items()

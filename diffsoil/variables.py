@@ -46,7 +46,10 @@ class Variable:
 LAYER = ("layer",)
 MONTH = ("month",)
 MONTH_LAYER = ("month", "layer")
-MONTH_POOL_PLACE = ("month", "active_pool", "place")
+QUALITIES = ("decomposable", "resistant", "humified")
+"""Of carbon that enters the soil: what each of them is to a model of carbon, that model says."""
+
+MONTH_QUALITY_PLACE = ("month", "quality", "place")
 """``place`` is the litter layer, then the layers."""
 
 VARIABLES: dict[str, Variable] = {}

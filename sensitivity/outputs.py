@@ -17,7 +17,6 @@ from diffsoil.forward import GEOMETRY, Course, Reading
 from diffsoil.io import InputError, nearest
 from diffsoil.numerics import safe
 from diffsoil.quantities import STOCKS, layer_results, results
-from diffsoil.state import POOLS
 from diffsoil.units import CM_PER_M
 
 COMPARTMENTS = {"topsoil": "soc_stock_0_25", "subsoil": "soc_stock_25_75"}
@@ -71,19 +70,20 @@ class Carbon(Quantity):
     name: str
     upper: float
     lower: float
+    pool: int | None = None
     steps = GEOMETRY
     unit = "Mg ha-1"
 
     @property
     def yearly(self) -> tuple[str, ...]:  # type: ignore[override]
         """See :class:`Quantity`."""
-        return ("soc",) if self.name == "soc" else ("pools",)
+        return ("soc",) if self.pool is None else ("pools",)
 
     def read(self, course: Course, year: int) -> Float[Array, ""]:
         """See :class:`Quantity`."""
         carbon = course.at(self.yearly[0], year, yearly=True)
-        if self.name != "soc":
-            carbon = carbon[POOLS.index(self.name)]
+        if self.pool is not None:
+            carbon = carbon[self.pool]
         return jnp.sum(carbon * course.share(year, self.upper, self.lower))
 
 
@@ -281,12 +281,13 @@ def parse(texts: Iterable[str], case: Case, site: str, years: int, option: str) 
     """
     when = ages(case, site)
     found: dict[str, Output] = {}
+    pools = case.column().pools
     for text in texts:
         name, asked, after = text.strip().partition("@")
         where = f"{option} {text}"
         if asked and not after:
             raise InputError(f"{where}: the year behind @ is missing")
-        quantity = _quantity(name, when, where)
+        quantity = _quantity(name, when, where, pools)
         if isinstance(quantity, Recovery):
             if after:
                 raise InputError(f"{where}: a recovery time has no year")
@@ -322,7 +323,7 @@ def _year(text: str, when: Ages, where: str) -> int:
     return year
 
 
-def _quantity(name: str, when: Ages, where: str) -> Quantity:
+def _quantity(name: str, when: Ages, where: str, pools: tuple[str, ...]) -> Quantity:
     if name in STOCKS:
         return Stock(name)
     if name == "calcite_depth":
@@ -332,7 +333,7 @@ def _quantity(name: str, when: Ages, where: str) -> Quantity:
     if base == "recovery_years" and matched:
         return _recovery(inside, when, where)
     layered = [name for name, about in layer_results().items() if about.by_layer]
-    by_depth = ("soc", *layered, *POOLS)
+    by_depth = ("soc", *layered, *pools)
     if base in by_depth:
         interval = re.fullmatch(r"\s*([\d.]+)\s*-\s*([\d.]+)\s*", inside)
         if not interval:
@@ -340,7 +341,9 @@ def _quantity(name: str, when: Ages, where: str) -> Quantity:
         upper, lower = (float(part) / CM_PER_M for part in interval.groups())
         if lower <= upper:
             raise InputError(f"{where}: {inside} cm is no interval from above to below")
-        return (Layered if base in layered else Carbon)(base, upper, lower)
+        if base in layered:
+            return Layered(base, upper, lower)
+        return Carbon(base, upper, lower, pools.index(base) if base in pools else None)
     known = [*STOCKS, "calcite_depth", "recovery_years[STOCK]", *(f"{n}[CM-CM]" for n in by_depth)]
     bare = [*STOCKS, "calcite_depth", "recovery_years", *by_depth]
     raise InputError(

@@ -24,7 +24,6 @@ from diffsoil.column import Column
 from diffsoil.forward import GEOMETRY, STRENGTH, Course, Forward, Reading, computed
 from diffsoil.io import InputError, nearest
 from diffsoil.parameters import UNIFORM, Parameter, Prior, current_name
-from diffsoil.processes.carbon import Carbon
 from diffsoil.processes.geometry import overlap
 from diffsoil.processes.protection import HardMinimum, Protection, SoftMinimum, modifier
 from diffsoil.processes.vegetation import Vegetation
@@ -439,7 +438,7 @@ def _unused(column: Column, plan: Plan) -> set[str]:
         if isinstance(process, Protection):
             idle = [part for part in process.parts if part.name not in process.mechanisms]
             unused |= {f"protection.{f.name}" for part in idle for f in dataclasses.fields(part)}
-        if isinstance(process, Carbon) and not np.any(np.asarray(plan.iom)):
+        if process.name == "carbon" and not np.any(np.asarray(plan.iom)):
             unused.add("carbon.iom_factor")
         if isinstance(process, Vegetation):
             amounts = [x.reshape(-1, x.shape[-1]).max(axis=0) for x in _given(plan, "plant_input")]

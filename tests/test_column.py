@@ -13,7 +13,7 @@ from diffsoil.cases import load_case
 from diffsoil.cases.arrays import build, check, initial_state, prepare_plan, run
 from diffsoil.column import Column, standard_column
 from diffsoil.io import InputError
-from diffsoil.processes.carbon import BIO_SHARE, Carbon, co2_ratio, plant_shares
+from diffsoil.processes.carbon import BIO_SHARE, RothC, co2_ratio, plant_shares
 from diffsoil.processes.pores import PrescribedPores
 from diffsoil.processes.protection import Protection
 from diffsoil.state import empty_state
@@ -179,7 +179,7 @@ def test_one_layer_comes_to_its_closed_form_steady_state():
         series={},
         yearly={},
     )
-    end, _ = advance(Column((Carbon(),)), phase, empty_state(1, jnp.zeros(1)))
+    end, _ = advance(Column((RothC(),)), phase, empty_state(1, jnp.zeros(1)))
     lost = 1 - np.exp(-np.array([10.0, 0.3, 0.66, 0.02]) * slowing / 12)
     x = float(co2_ratio(clay)[0])
     shares = np.array([float(dpm), float(rpm), BIO_SHARE / x, (1 - BIO_SHARE) / x])

@@ -18,6 +18,7 @@ from diffsoil.cases.arrays import Plan, build, initial_state, select
 from diffsoil.column import Column
 from diffsoil.io import data_path
 from diffsoil.process import Environment, Process
+from diffsoil.processes.carbon import Carbon
 from diffsoil.processes.protection import Protection, SoftMinimum
 from diffsoil.state import State
 from diffsoil.time import _neutral
@@ -33,6 +34,9 @@ CHOICES = (
     {"erosion": "continuous"},
     {"dissolved_iron": "kinetic"},
     {"minimum": "soft"},
+    {"carbon": "rothc_passive"},
+    {"carbon": "icbm"},
+    {"carbon": "ctool"},
 )
 """Alternatives of a case, with and without 14C; those that it cannot have are left out."""
 
@@ -184,14 +188,14 @@ def with_stand_ins(case: Case) -> Iterator[Column]:
 
 
 def kinds() -> list[type[Process]]:
-    """Every process of the model."""
+    """Every process of the model, but for what models of carbon have in common."""
     import diffsoil.column  # noqa: F401  all of them are loaded by it
 
     found, left = set(), [Process]
     while left:
         for kind in left.pop().__subclasses__():
             left.append(kind)
-            if kind.__module__.startswith("diffsoil.processes"):
+            if kind.__module__.startswith("diffsoil.processes") and kind is not Carbon:
                 found.add(kind)
     return sorted(found, key=lambda kind: (kind.__module__, kind.__name__))
 

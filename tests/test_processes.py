@@ -9,13 +9,14 @@ import pytest
 
 from diffsoil.io import data_path
 from diffsoil.processes import npp, protection
-from diffsoil.processes.carbon import RADIOCARBON_MEAN_LIFE, Carbon, co2_ratio, twelve_months
+from diffsoil.processes.carbon import RADIOCARBON_MEAN_LIFE, RothC, twelve_months
+from diffsoil.processes.carbon.linear import lost_share
 from diffsoil.processes.geometry import Geometry, overlap
 from diffsoil.processes.heat import Heat, damped_wave, damping_depth
 from diffsoil.processes.mixing import Fauna, Plough, PloughZone, mix, shares
 from diffsoil.processes.vegetation import root_distribution, surface_layers
 from diffsoil.processes.water import BARE_SOIL_LIMIT, Water, cascade, uptake
-from diffsoil.state import POOLS, empty_state
+from diffsoil.state import empty_state
 from diffsoil.tables import Column, read_table
 from diffsoil.units import SECONDS_PER_YEAR
 
@@ -335,8 +336,9 @@ def test_other_npp_models_follow_their_equations():
 def year_of(pools, inputs, modifier, clay=20.0):
     """One year of one place: tracers carbon and 14C, with the decay of the column."""
     decay = jnp.array([1.0, np.exp(-1 / (12 * RADIOCARBON_MEAN_LIFE))])
-    ratio = co2_ratio(jnp.full(1, clay))
-    return twelve_months(pools, inputs, jnp.full((12, 1), modifier), RATES, ratio, decay)
+    transfers = RothC().transfers(jnp.full(1, clay))
+    loses = lost_share(RATES[:, None], jnp.full((12, 1), modifier))
+    return twelve_months(pools, inputs, loses, transfers, decay)
 
 
 def test_radiocarbon_without_turnover_decays_with_the_mean_life():
@@ -369,7 +371,7 @@ def test_steady_pools_have_the_activity_of_the_linear_system(steady):
 
 def test_slow_pools_are_older_than_fast_ones_in_a_steady_soil(steady):
     _, (carbon, radiocarbon) = steady
-    activity = dict(zip(POOLS[:4], radiocarbon / carbon, strict=True))
+    activity = dict(zip(RothC.pools, radiocarbon / carbon, strict=True))
     assert 0.9999 < activity["DPM"] < 1
     assert activity["DPM"] > activity["RPM"] > activity["BIO"] > activity["HUM"]
     # HUM stays 1/(k m) and receives carbon that is not quite fresh
@@ -391,6 +393,6 @@ def test_inert_carbon_keeps_its_amount_and_its_radiocarbon_decays():
         "manure_carbon": jnp.zeros((12, 4, 2)),
         "atmosphere_14c": jnp.ones(()),
     }
-    after = Carbon().year(state, soil)
+    after = RothC().year(state, soil)
     np.testing.assert_array_equal(after.carbon[-1], [1.0])
     np.testing.assert_allclose(after.radiocarbon[-1], np.exp(-1 / 8267), rtol=1e-14)

@@ -303,10 +303,11 @@ def initial_state(column: Column, plan: Plan) -> State:
 
     They are dry, or as wet as in the first phase where the case starts from a measured stock.
     """
-    factor = column.process("carbon").iom_factor  # type: ignore[attr-defined]
+    factor = column.carbon.iom_factor
 
     def one(iom: Array, ground: Ground | None) -> State:
-        return empty_state(plan.layers, iom * factor, plan.radiocarbon, ground)
+        active = len(column.pools) - 1
+        return empty_state(plan.layers, iom * factor, plan.radiocarbon, ground, active)
 
     states = jax.vmap(one)(plan.iom, plan.ground)
     if plan.measured is None:

@@ -157,7 +157,7 @@ def at_start(column: Column, of: Horizons) -> AtStart:
     horizon that is given stays what it is, and what clay and carbon do not explain is its offset.
     """
     capacity, texture = _own(column, ExchangeCapacity), _own(column, Texture)
-    inert = of.inert * column.process("carbon").iom_factor  # type: ignore[attr-defined]
+    inert = of.inert * column.carbon.iom_factor
     mineral = capacity.mineral + capacity.clay * of.clay
     offset = jnp.where(of.measured, of.cec - mineral - capacity.carbon * of.carbon, 0.0)
     cec = jnp.maximum(mineral + offset + capacity.carbon * inert, 0.0)

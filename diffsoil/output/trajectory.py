@@ -22,7 +22,7 @@ from diffsoil.cases import Case
 from diffsoil.column import Column
 from diffsoil.output.attributes import CONVENTIONS, discovery, extent, of_variable
 from diffsoil.quantities import Result, results
-from diffsoil.state import CATIONS, MINERALS, POOLS
+from diffsoil.state import CATIONS, MINERALS
 from diffsoil.variables import VARIABLES
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ class Trajectory:
                 {},
                 complete,
             ),
-            "pool": ("pool", list(POOLS), {"long_name": "pool of organic carbon (RothC)"}),
+            "pool": ("pool", list(self.column.pools), {"long_name": "pool of organic carbon"}),
             "mineral": ("mineral", list(MINERALS), {"long_name": "mineral besides calcite"}),
             "cation": ("cation", list(CATIONS), {"long_name": "exchangeable base"}),
         }

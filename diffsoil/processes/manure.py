@@ -13,16 +13,16 @@ from diffsoil.process import Environment, Process
 from diffsoil.processes.carbon import MANURE_HUM
 from diffsoil.processes.vegetation import surface_layers
 from diffsoil.state import State
-from diffsoil.variables import MONTH_POOL_PLACE, Variable
+from diffsoil.variables import MONTH_QUALITY_PLACE, Variable
 
 
 class Manure(Process):
-    """Carbon of farmyard manure by month, pool and layer."""
+    """Carbon of farmyard manure by month, quality and layer."""
 
     name: ClassVar[str] = "manure"
     variables: ClassVar[Mapping[str, Variable]] = {
         "manure_carbon": Variable(
-            MONTH_POOL_PLACE, "Mg ha-1", "manure carbon by month, pool and place", neutral=0.0
+            MONTH_QUALITY_PLACE, "Mg ha-1", "manure carbon by month, quality and place", neutral=0.0
         ),
     }
     needs: ClassVar[tuple[str, ...]] = (
@@ -65,9 +65,9 @@ class Manure(Process):
         """See :class:`diffsoil.process.Process`."""
         monthly = environment["manure_months"] * environment["manure_input"] * self.factor
         fresh = 1.0 - self.hum_share
-        dpm = fresh * self.dpm_share
-        pools = jnp.stack([dpm, fresh - dpm, jnp.zeros(()), self.hum_share])
+        decomposable = fresh * self.dpm_share
+        qualities = jnp.stack([decomposable, fresh - decomposable, self.hum_share])
         layers = surface_layers(environment["plough_fraction"], environment["thickness"])
         place = jnp.concatenate([jnp.zeros(1), layers])
-        carbon = monthly[:, None, None] * pools[None, :, None] * place[None, None]
+        carbon = monthly[:, None, None] * qualities[None, :, None] * place[None, None]
         return state, {"manure_carbon": carbon}

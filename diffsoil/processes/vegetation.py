@@ -14,7 +14,7 @@ from diffsoil.process import Environment, Process
 from diffsoil.processes.carbon import plant_shares
 from diffsoil.state import State
 from diffsoil.units import CM_PER_M
-from diffsoil.variables import MONTH_POOL_PLACE, Variable
+from diffsoil.variables import MONTH_QUALITY_PLACE, Variable
 
 
 def root_distribution(
@@ -51,7 +51,7 @@ class Vegetation(Process):
     name: ClassVar[str] = "vegetation"
     variables: ClassVar[Mapping[str, Variable]] = {
         "plant_carbon": Variable(
-            MONTH_POOL_PLACE, "Mg ha-1", "plant carbon by month, pool and place"
+            MONTH_QUALITY_PLACE, "Mg ha-1", "plant carbon by month, quality and place"
         ),
     }
     needs: ClassVar[tuple[str, ...]] = (
@@ -89,7 +89,7 @@ class Vegetation(Process):
         on_surface = surface_layers(environment["plough_fraction"], thickness)
         mineral = (1.0 - leaves) * roots + (leaves - litter) * on_surface
         place = jnp.concatenate([litter[None], mineral])
-        dpm, rpm = plant_shares(environment["dpm_rpm_ratio"])
-        pools = jnp.stack([dpm, rpm, jnp.zeros(()), jnp.zeros(())])
-        carbon = monthly[:, None, None] * pools[None, :, None] * place[None, None, :]
+        decomposable, resistant = plant_shares(environment["dpm_rpm_ratio"])
+        qualities = jnp.stack([decomposable, resistant, jnp.zeros(())])
+        carbon = monthly[:, None, None] * qualities[None, :, None] * place[None, None, :]
         return state, {"plant_carbon": carbon}

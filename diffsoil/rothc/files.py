@@ -15,6 +15,7 @@ from diffsoil import io
 from diffsoil.cases import plausible
 from diffsoil.io import InputError
 from diffsoil.options import RothCStart
+from diffsoil.processes.carbon import RothC
 from diffsoil.rothc.model import (
     SPINUP_YEARS,
     Forcing,
@@ -26,7 +27,7 @@ from diffsoil.rothc.model import (
 )
 from diffsoil.rothc.official import is_official, read_official
 from diffsoil.rothc.tables import CONFIRMED, INPUT_COLUMNS, SITE_KEYS, read_inputs, read_site
-from diffsoil.state import ACTIVE, POOLS
+from diffsoil.state import INERT
 from diffsoil.tables import Meant
 from diffsoil.work.output_file import OutputFile, table_with
 
@@ -152,8 +153,8 @@ def _read(inputs: str | Path, site: str | Path | None, meant: Meant) -> tuple[Si
 
 
 def _monthly(months: pd.DataFrame, result: RothCOutput) -> pd.DataFrame:
-    pools = {f"{name}_t_C_ha": result.pools[:, i] for i, name in enumerate(POOLS)}
-    ages = {f"{name}_age_yr": result.ages[:, i] for i, name in enumerate(POOLS[:ACTIVE])}
+    pools = {f"{name}_t_C_ha": result.pools[:, i] for i, name in enumerate((*RothC.pools, INERT))}
+    ages = {f"{name}_age_yr": result.ages[:, i] for i, name in enumerate(RothC.pools)}
     values = pools | {
         "SOC_t_C_ha": result.soc,
         "deltaC_permil": result.delta_c,

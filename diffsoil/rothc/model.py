@@ -23,7 +23,6 @@ from jaxtyping import Array, Bool, Float, Int
 
 from diffsoil._runtime import require_float64
 from diffsoil.processes import carbon, pedotransfer, rate_modifiers
-from diffsoil.state import ACTIVE
 
 RATES = (10.0, 0.3, 0.66, 0.02)
 """Decomposition rates of DPM, RPM, BIO and HUM, 1/a."""
@@ -355,7 +354,7 @@ def _iterate(months: _Months, soil: _Soil, tolerance: Array) -> _SpunUp:
         return _SpunUp(pools, deficit, now.years + 1, change)
 
     start = _SpunUp(
-        jnp.zeros((ACTIVE, 2)), jnp.zeros(()), jnp.zeros((), dtype=int), jnp.array(jnp.inf)
+        jnp.zeros((len(RATES), 2)), jnp.zeros(()), jnp.zeros((), dtype=int), jnp.array(jnp.inf)
     )
     return lax.while_loop(unfinished, another, start)
 
@@ -364,8 +363,8 @@ def _yearly_map(deficit: Array, months: _Months, soil: _Soil) -> Float[Array, "4
     """What a year makes of one unit in each pool; column j is pool j."""
     moisture = _moisture(_deficits(deficit, months, soil.limits), soil.site, soil.limits)
     modifiers = months.rm_tmp * months.rm_pc * moisture
-    nothing = jnp.zeros((modifiers.shape[0], ACTIVE, ACTIVE))
-    units, keeps = jnp.eye(ACTIVE), jnp.ones(ACTIVE)
+    nothing = jnp.zeros((modifiers.shape[0], len(RATES), len(RATES)))
+    units, keeps = jnp.eye(len(RATES)), jnp.ones(len(RATES))
     return _turnover(units, modifiers, nothing, soil.rates, soil.ratio, keeps)[0][-1]
 
 
@@ -376,7 +375,7 @@ def _accumulated(yearly: Float[Array, "4 4"]) -> Float[Array, "4 4"]:
         total, power = sums
         return total + power @ total, power @ power
 
-    return lax.fori_loop(0, SPINUP_DOUBLINGS, double, (jnp.eye(ACTIVE), yearly))[0]
+    return lax.fori_loop(0, SPINUP_DOUBLINGS, double, (jnp.eye(len(RATES)), yearly))[0]
 
 
 def _spin_up(months: _Months, soil: _Soil, tolerance: Array) -> _SpunUp:
@@ -414,7 +413,7 @@ def _balance(
     The steady state is linear in the input: that of the manure, and a multiple of that of the
     plants.
     """
-    nothing = jnp.zeros((ACTIVE, 2))
+    nothing = jnp.zeros((len(RATES), 2))
     yearly = _yearly_map(spun.deficit, _months(forcing), soil)
 
     def steady(without: str) -> Float[Array, "4 2"]:
@@ -423,7 +422,7 @@ def _balance(
         brought, _ = _year(nothing, spun.deficit, months, soil)
         return jnp.stack(
             [
-                jnp.linalg.solve(jnp.eye(ACTIVE) - yearly * kept, brought[:, tracer])
+                jnp.linalg.solve(jnp.eye(len(RATES)) - yearly * kept, brought[:, tracer])
                 for tracer, kept in enumerate((1.0, math.exp(-RADIOCARBON_DECAY)))
             ],
             axis=-1,
@@ -446,8 +445,8 @@ def _started(
         return pools, inert, factor
     there = spun.pools[:, 0] > EMPTY
     activity = jnp.where(there, spun.pools[:, 1], 1.0) / jnp.where(there, spun.pools[:, 0], 1.0)
-    active = start.pools[:ACTIVE]
-    return jnp.stack([active, active * activity], axis=-1), start.pools[ACTIVE], jnp.ones(())
+    active = start.pools[: len(RATES)]
+    return jnp.stack([active, active * activity], axis=-1), start.pools[len(RATES)], jnp.ones(())
 
 
 def _age(amount: Array, radiocarbon: Array) -> Array:

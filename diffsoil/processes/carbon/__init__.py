@@ -1,28 +1,43 @@
-"""Turnover of soil organic carbon in the four active pools of RothC-26.3."""
+"""Turnover of soil organic carbon: linear pools, and a file for each model of them."""
 
-from diffsoil.processes.carbon.carbon import RADIOCARBON_MEAN_LIFE, Carbon, subsoil_factor
-from diffsoil.processes.carbon.pools import (
+from diffsoil.processes.carbon.carbon import (
+    RADIOCARBON_MEAN_LIFE,
+    Carbon,
+    protected,
+    subsoil_factor,
+)
+from diffsoil.processes.carbon.ctool import CTool
+from diffsoil.processes.carbon.icbm import ICBM
+from diffsoil.processes.carbon.linear import Transfers, compose_year, twelve_months
+from diffsoil.processes.carbon.rothc import (
     BIO_SHARE,
     MANURE_DPM,
     MANURE_HUM,
     MANURE_RPM,
+    RothC,
     co2_ratio,
     decompose,
     plant_shares,
 )
-from diffsoil.processes.carbon.year import compose_year, twelve_months
+from diffsoil.processes.carbon.rothc_passive import RothCPassive
 
 __all__ = [
     "BIO_SHARE",
+    "ICBM",
     "MANURE_DPM",
     "MANURE_HUM",
     "MANURE_RPM",
     "RADIOCARBON_MEAN_LIFE",
+    "CTool",
     "Carbon",
+    "RothC",
+    "RothCPassive",
+    "Transfers",
     "co2_ratio",
     "compose_year",
     "decompose",
     "plant_shares",
+    "protected",
     "subsoil_factor",
     "twelve_months",
 ]
