@@ -12,9 +12,11 @@ from diffsoil import parameters
 from diffsoil.process import Process
 from diffsoil.processes.additions import Additions
 from diffsoil.processes.biocycling import Biocycling
+from diffsoil.processes.burial import Burial
 from diffsoil.processes.carbon import ICBM, Carbon, CTool, RothC, RothCPassive
 from diffsoil.processes.erosion import ContinuousErosion, Erosion
 from diffsoil.processes.exchange import Exchange, ExchangeCapacity
+from diffsoil.processes.fauna_diffusion import FaunaDiffusion
 from diffsoil.processes.geometry import Geometry
 from diffsoil.processes.heat import Heat
 from diffsoil.processes.manure import Manure
@@ -38,6 +40,7 @@ from diffsoil.variables import VARIABLES
 PROCESSES: tuple[type[Process], ...] = (
     Geometry,
     PloughZone,
+    Burial,
     Retention,
     Water,
     Heat,
@@ -59,6 +62,7 @@ WHOLE_SOIL: tuple[type[Process], ...] = (
     Geometry,
     ExchangeCapacity,
     PloughZone,
+    Burial,
     SimulatedRetention,
     Water,
     Heat,
@@ -204,6 +208,13 @@ CARBON: Registry[Mapping[str, type[Carbon]]] = Registry(
         "ctool": {"carbon": CTool, "whole_soil": CTool},
     },
 )
+MIXING: Registry[Mapping[str, type[Fauna | FaunaDiffusion]]] = Registry(
+    "mixing by soil fauna",
+    {
+        "block": {"carbon": Fauna, "whole_soil": Fauna},
+        "diffusion": {"carbon": FaunaDiffusion, "whole_soil": FaunaDiffusion},
+    },
+)
 WATER: Registry[ByColumn] = Registry(
     "model of soil water",
     {
@@ -223,6 +234,7 @@ DISSOLVED_IRON: Registry[ByColumn] = Registry(
 )
 CHOICES: Mapping[str, Registry[Any]] = {
     "carbon": CARBON,
+    "mixing": MIXING,
     "water": WATER,
     "erosion": EROSION,
     "dissolved_iron": DISSOLVED_IRON,

@@ -34,7 +34,7 @@ CHOICES = (
     {"erosion": "continuous"},
     {"dissolved_iron": "kinetic"},
     {"minimum": "soft"},
-    {"carbon": "rothc_passive"},
+    {"mixing": "diffusion", "carbon": "rothc_passive"},
     {"carbon": "icbm"},
     {"carbon": "ctool"},
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,12 +11,14 @@ import pytest
 
 from diffsoil.io import data_path
 from diffsoil.processes import npp, protection
+from diffsoil.processes.burial import Burial, buried
 from diffsoil.processes.carbon import RADIOCARBON_MEAN_LIFE, RothC, twelve_months
 from diffsoil.processes.carbon.linear import lost_share
+from diffsoil.processes.fauna_diffusion import FaunaDiffusion, diffused, exchanged
 from diffsoil.processes.geometry import Geometry, overlap
 from diffsoil.processes.heat import Heat, damped_wave, damping_depth
 from diffsoil.processes.mixing import Fauna, Plough, PloughZone, mix, shares
-from diffsoil.processes.vegetation import root_distribution, surface_layers
+from diffsoil.processes.vegetation import root_distribution
 from diffsoil.processes.water import BARE_SOIL_LIMIT, Water, cascade, uptake
 from diffsoil.state import empty_state
 from diffsoil.tables import Column, read_table
@@ -99,6 +103,65 @@ def test_mixing_conserves_and_leaves_a_uniform_soil_uniform():
     np.testing.assert_allclose(mix(0.02 * mass, fraction, shares(fraction, mass)), 0.02 * mass)
 
 
+def diffusing(count=60, thickness=0.05):
+    """Layers of one density, and what they exchange at a diffusivity of 1 cm2/a everywhere."""
+    soil = layers(np.full(count, thickness))
+    mass = 1.3e4 * soil["thickness"]
+    exchange = exchanged(**soil, mass=mass, diffusivity=jnp.asarray(1e-4), depth=jnp.asarray(1e6))
+    return soil, mass, exchange
+
+
+def test_diffusion_spreads_a_pulse_as_the_heat_equation_says():
+    """From a pulse in the middle: variance 2 D t, whatever the steps."""
+    soil, mass, exchange = diffusing()
+    middle = np.asarray(soil["depth_top"]) + 0.025
+    amount = jnp.zeros((1, 60)).at[0, 30].set(1.0)
+    for _ in range(20):
+        amount = diffused(amount, mass, exchange, 5.0)
+    share = np.asarray(amount[0])
+    mean = share @ middle
+    assert share.sum() == pytest.approx(1.0, abs=1e-14)
+    assert mean == pytest.approx(middle[30], abs=1e-7)  # 1e6 m is not quite everywhere
+    assert share @ (middle - mean) ** 2 == pytest.approx(2 * 1e-4 * 100, rel=1e-5)
+
+
+def test_diffusion_conserves_and_leaves_uniform_soil_as_it_is():
+    random = np.random.default_rng(3)
+    soil = layers(random.uniform(0.005, 0.3, 30))
+    mass = jnp.asarray(random.uniform(0.6e4, 1.8e4, 30)) * soil["thickness"]
+    exchange = exchanged(**soil, mass=mass, diffusivity=jnp.asarray(3e-3), depth=jnp.asarray(0.3))
+    amount = jnp.asarray(random.uniform(0.0, 9.0, (4, 30)))
+    after = diffused(amount, mass, exchange, 50.0)
+    np.testing.assert_allclose(after.sum(axis=1), amount.sum(axis=1), rtol=1e-13)
+    np.testing.assert_allclose(diffused(0.02 * mass[None], mass, exchange, 50.0)[0], 0.02 * mass)
+    content = np.asarray(amount / mass[None])
+    assert np.all(np.asarray(after / mass[None]) <= content.max(axis=1)[:, None] * (1 + 1e-12))
+    assert np.all(np.asarray(after / mass[None]) >= content.min(axis=1)[:, None] * (1 - 1e-12))
+
+
+def test_diffusion_fades_with_depth_and_ends_at_the_bottom():
+    soil = layers(np.full(10, 0.1))
+    mass = 1e4 * soil["thickness"]
+    exchange = exchanged(**soil, mass=mass, diffusivity=jnp.asarray(1e-4), depth=jnp.asarray(0.3))
+    np.testing.assert_allclose(exchange[:-1], 1e-4 * 1e4 / 0.1 * np.exp(-np.arange(1, 10) / 3))
+    assert exchange[-1] == 0.0
+
+
+def test_fauna_that_diffuses_moves_litter_carbon_and_radiocarbon_alike():
+    soil = layers(np.full(6, 0.1)) | {"surface_share": jnp.asarray([0.7, 0.3, 0, 0, 0, 0])}
+    soil |= {"soil_mass": 1.3e4 * soil["thickness"]}
+    state = empty_state(6, jnp.linspace(1.0, 2.0, 6), radiocarbon=True)
+    start = jnp.asarray([4.0, 3.0, 2.0, 1.0])
+    state = dataclasses.replace(state, litter=start, litter_radiocarbon=0.5 * start)
+    process = FaunaDiffusion()
+    _, found = process.slow(state, soil, 10)
+    after = process.year(state, soil | found)
+    np.testing.assert_allclose(after.litter, 0.85 * start)
+    assert float(after.stock()) == pytest.approx(float(state.stock()), rel=1e-14)
+    np.testing.assert_allclose(after.radiocarbon[:4], 0.5 * after.carbon[:4], rtol=1e-12)
+    assert np.all(np.asarray(after.carbon[0, :3]) > 0)
+
+
 def test_fauna_mixes_its_rate_and_not_below_its_depth():
     soil = layers([0.1] * 6) | {"soil_mass": jnp.full(6, 1300.0)}
     state = empty_state(6, jnp.zeros(6))
@@ -117,7 +180,8 @@ def test_plough_makes_the_ploughed_depth_uniform_and_takes_up_the_litter():
     state = state.__class__(**{**vars(state), "carbon": carbon, "litter": jnp.ones(4)})
     _, zone = PloughZone().slow(state, soil, 1)
     np.testing.assert_allclose(zone["plough_fraction"], [1, 1, 0.5, 0, 0], atol=1e-12)
-    after = Plough().year(state, soil | zone)
+    _, share = Burial().slow(state, soil | zone, 1)
+    after = Plough().year(state, soil | zone | share)
     content = np.asarray(after.carbon / soil["soil_mass"][None])
     np.testing.assert_allclose(content[:, 0], content[:, 1], rtol=1e-12)
     np.testing.assert_array_equal(after.carbon[:, 3:], carbon[:, 3:])
@@ -153,12 +217,25 @@ def test_roots_follow_jackson_and_sum_to_one(beta, table):
     np.testing.assert_allclose(np.cumsum(roots) * (1 - beta**100), table, atol=6e-4)
 
 
+def on_surface(plough_fraction, depth=0.0):
+    """Shares of three layers in what is laid on the surface."""
+    soil = layers([0.1, 0.1, 0.2]) | {"plough_fraction": jnp.asarray(plough_fraction)}
+    _, found = Burial(jnp.asarray(depth)).slow(empty_state(3, jnp.zeros(3)), soil, 1)
+    return np.asarray(found["surface_share"])
+
+
 def test_matter_on_the_surface_goes_to_the_ploughed_layers_or_to_the_first():
-    thickness = jnp.array([0.1, 0.1, 0.2])
-    unploughed = surface_layers(jnp.zeros(3), thickness)
-    ploughed = surface_layers(jnp.array([1.0, 1.0, 0.5]), thickness)
-    np.testing.assert_array_equal(unploughed, [1, 0, 0])
-    np.testing.assert_allclose(ploughed, [1 / 3] * 3)
+    np.testing.assert_array_equal(on_surface(np.zeros(3)), [1, 0, 0])
+    np.testing.assert_allclose(on_surface([1.0, 1.0, 0.5]), [1 / 3] * 3)
+    np.testing.assert_allclose(on_surface([1.0, 1.0, 0.5], 0.08), [1 / 3] * 3)
+
+
+def test_buried_matter_falls_exponentially_with_depth():
+    shares = on_surface(np.zeros(3), 0.1)
+    faces = np.exp(-np.array([0.0, 1.0, 2.0, 4.0]))
+    np.testing.assert_allclose(shares, -np.diff(faces) / (1.0 - faces[-1]), rtol=1e-12)
+    slope = jax.grad(lambda d: buried(**layers([0.1, 0.1, 0.2]), depth=d)[0])(jnp.asarray(0.0))
+    assert slope == 0.0
 
 
 # water

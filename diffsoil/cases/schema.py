@@ -445,6 +445,8 @@ class CaseFile(Strict, json_schema_extra=_named_by_file):
     """How dissolved iron and aluminium follow from the soil. Of a whole soil only."""
     carbon: Annotated[str, ChoiceOf(CHOICES["carbon"])] = "rothc"
     """Pools of organic carbon: of RothC, of RothC with a passive pool, or of another model."""
+    mixing: Annotated[str, ChoiceOf(CHOICES["mixing"])] = "block"
+    """How soil fauna mixes the soil: evenly down to a depth, or by diffusion that fades with it."""
     water: Annotated[str, ChoiceOf(CHOICES["water"])] = "bucket"
     """How soil water is computed: a monthly bucket, or Richards' equation."""
     water_reuse_years: Annotated[int, Field(ge=1, le=1000)] = 50

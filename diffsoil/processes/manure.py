@@ -11,7 +11,6 @@ from jaxtyping import Array, Float
 from diffsoil.parameters import lognormal, normal, parameter
 from diffsoil.process import Environment, Process
 from diffsoil.processes.carbon import MANURE_HUM
-from diffsoil.processes.vegetation import surface_layers
 from diffsoil.state import State
 from diffsoil.variables import MONTH_QUALITY_PLACE, Variable
 
@@ -28,8 +27,7 @@ class Manure(Process):
     needs: ClassVar[tuple[str, ...]] = (
         "manure_input",
         "manure_months",
-        "thickness",
-        "plough_fraction",
+        "surface_share",
     )
     provides: ClassVar[tuple[str, ...]] = ("manure_carbon",)
 
@@ -67,7 +65,6 @@ class Manure(Process):
         fresh = 1.0 - self.hum_share
         decomposable = fresh * self.dpm_share
         qualities = jnp.stack([decomposable, fresh - decomposable, self.hum_share])
-        layers = surface_layers(environment["plough_fraction"], environment["thickness"])
-        place = jnp.concatenate([jnp.zeros(1), layers])
+        place = jnp.concatenate([jnp.zeros(1), environment["surface_share"]])
         carbon = monthly[:, None, None] * qualities[None, :, None] * place[None, None]
         return state, {"manure_carbon": carbon}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -13,7 +13,6 @@ from diffsoil.numerics import safe
 from diffsoil.parameters import lognormal, parameter
 from diffsoil.process import Environment, Process
 from diffsoil.processes.geometry import overlap
-from diffsoil.processes.vegetation import surface_layers
 from diffsoil.state import ORGANIC, State
 from diffsoil.variables import LAYER, Variable
 
@@ -41,14 +40,30 @@ def shares(fraction: Float[Array, " layer"], mass: Float[Array, " layer"]) -> Ar
     return safe.divide(taken, jnp.broadcast_to(jnp.sum(taken), taken.shape))
 
 
-def _mixed(state: State, fraction: Array, share: Array, into: Array, litter: Array) -> State:
-    """Mix the mineral soil, and move a share of the litter layer into it."""
+def litter_incorporation() -> Any:
+    """Declare the parameter of how fast fauna works the litter layer in."""
+    return parameter(
+        0.15, unit="a-1", lower=0.0, upper=1.0, prior=lognormal(0.15, 0.7),
+        source="assumption: litter of a mull or moder lasts years, not decades",
+        description="share of the litter layer that fauna carries into the soil in a year",
+    )  # fmt: skip
+
+
+def with_litter_worked_in(
+    state: State, into: Float[Array, " layer"], part: Float[Array, ""]
+) -> State:
+    """Move a part of the litter layer into the mineral soil.
+
+    Args:
+        state: before.
+        into: share of each layer in what is moved; sums to 1, or to 0 where nothing is.
+        part: 0 to 1.
+    """
 
     def move(carbon: Array, above: Array) -> tuple[Array, Array]:
-        falls = litter * above
+        falls = part * above
         active = carbon[:-1] + falls[:, None] * into[None, :]
-        full = jnp.concatenate([active, carbon[-1:]])
-        return mix(full, fraction, share), above - falls
+        return jnp.concatenate([active, carbon[-1:]]), above - falls
 
     carbon, above = move(state.carbon, state.litter)
     state = dataclasses.replace(state, carbon=carbon, litter=above)
@@ -56,6 +71,14 @@ def _mixed(state: State, fraction: Array, share: Array, into: Array, litter: Arr
         return state
     tracer, above_tracer = move(state.radiocarbon, state.litter_radiocarbon)
     return dataclasses.replace(state, radiocarbon=tracer, litter_radiocarbon=above_tracer)
+
+
+def _mixed(state: State, fraction: Array, share: Array) -> State:
+    """Mix the organic matter of the mineral soil."""
+    state = dataclasses.replace(state, carbon=mix(state.carbon, fraction, share))
+    if state.radiocarbon is None:
+        return state
+    return dataclasses.replace(state, radiocarbon=mix(state.radiocarbon, fraction, share))
 
 
 def _mixed_ground(state: State, fraction: Array, density: Array, years: int) -> State:
@@ -95,7 +118,7 @@ class Fauna(Process):
         "bulk_density",
     )
     provides: ClassVar[tuple[str, ...]] = ("fauna_fraction", "fauna_share")
-    yearly_needs: ClassVar[tuple[str, ...]] = provides
+    yearly_needs: ClassVar[tuple[str, ...]] = (*provides, "surface_share")
     reads: ClassVar[tuple[str, ...]] = ("ground",)
     changes: ClassVar[tuple[str, ...]] = ORGANIC
 
@@ -107,11 +130,7 @@ class Fauna(Process):
         0.4, unit="m", lower=0.05, upper=1.5, prior=lognormal(0.4, 0.3),
         source="van der Meij & Finke (2026)", description="depth that fauna mixes",
     )  # fmt: skip
-    litter_incorporation: Float[Array, ""] = parameter(
-        0.15, unit="a-1", lower=0.0, upper=1.0, prior=lognormal(0.15, 0.7),
-        source="assumption: litter of a mull or moder lasts years, not decades",
-        description="share of the litter layer that fauna carries into the soil in a year",
-    )  # fmt: skip
+    litter_incorporation: Float[Array, ""] = litter_incorporation()
 
     def slow(self, state: State, environment: Environment, years: int) -> tuple[State, Environment]:
         """See :class:`diffsoil.process.Process`."""
@@ -127,8 +146,9 @@ class Fauna(Process):
     def year(self, state: State, environment: Environment) -> State:
         """See :class:`diffsoil.process.Process`."""
         fraction, share = environment["fauna_fraction"], environment["fauna_share"]
-        uppermost = jnp.zeros_like(share).at[0].set(1.0)
-        return _mixed(state, fraction, share, uppermost, self.litter_incorporation)
+        into = environment["surface_share"]
+        state = with_litter_worked_in(state, into, self.litter_incorporation)
+        return _mixed(state, fraction, share)
 
 
 class PloughZone(Process):
@@ -157,7 +177,7 @@ class Plough(Process):
         "plough_fraction",
         "soil_mass",
         "bulk_density",
-        "thickness",
+        "surface_share",
     )
     reads: ClassVar[tuple[str, ...]] = ("ground",)
     changes: ClassVar[tuple[str, ...]] = (*ORGANIC, "ground")
@@ -174,6 +194,6 @@ class Plough(Process):
         fraction = environment["plough_fraction"]
         by = environment["soil_mass"] if state.ground is None else environment["bulk_density"]
         share = shares(fraction, by)
-        into = surface_layers(fraction, environment["thickness"])
         ploughed = jnp.where(jnp.sum(fraction) > 0, 1.0, 0.0)
-        return _mixed(state, fraction, share, into, ploughed)
+        state = with_litter_worked_in(state, environment["surface_share"], ploughed)
+        return _mixed(state, fraction, share)

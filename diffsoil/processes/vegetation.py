@@ -8,7 +8,6 @@ from typing import ClassVar
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from diffsoil.numerics import safe
 from diffsoil.parameters import lognormal, parameter
 from diffsoil.process import Environment, Process
 from diffsoil.processes.carbon import plant_shares
@@ -35,16 +34,6 @@ def root_distribution(
     return (upper - lower) / (upper[0] - lower[-1])
 
 
-def surface_layers(
-    plough_fraction: Float[Array, " layer"], thickness: Float[Array, " layer"]
-) -> Float[Array, " layer"]:
-    """Where matter laid on the surface goes: the ploughed layers, or else the uppermost one."""
-    ploughed = plough_fraction * thickness
-    uppermost = jnp.zeros_like(thickness).at[0].set(1.0)
-    total = jnp.sum(ploughed)
-    return jnp.where(total > 0, safe.divide(ploughed, total), uppermost)
-
-
 class Vegetation(Process):
     """Carbon of roots and leaves; the yearly amount of each input group has its own factor."""
 
@@ -63,7 +52,7 @@ class Vegetation(Process):
         "dpm_rpm_ratio",
         "thickness",
         "depth_top",
-        "plough_fraction",
+        "surface_share",
     )
     provides: ClassVar[tuple[str, ...]] = ("plant_carbon",)
 
@@ -86,8 +75,7 @@ class Vegetation(Process):
         leaves = environment["leaf_share"]
         litter = leaves * environment["litter_layer"]
         roots = root_distribution(environment["depth_top"], thickness, environment["root_beta"])
-        on_surface = surface_layers(environment["plough_fraction"], thickness)
-        mineral = (1.0 - leaves) * roots + (leaves - litter) * on_surface
+        mineral = (1.0 - leaves) * roots + (leaves - litter) * environment["surface_share"]
         place = jnp.concatenate([litter[None], mineral])
         decomposable, resistant = plant_shares(environment["dpm_rpm_ratio"])
         qualities = jnp.stack([decomposable, resistant, jnp.zeros(())])
