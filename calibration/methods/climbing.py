@@ -26,7 +26,14 @@ from jaxtyping import Array, Float
 from calibration import prediction
 from calibration.methods import mode
 from calibration.methods.mode import Maximum, Normal, Start
-from calibration.methods.stand_in import Polynomials, StandIn, exact_density, learnt, of_the_column
+from calibration.methods.stand_in import (
+    Polynomials,
+    StandIn,
+    Variables,
+    exact_density,
+    learnt,
+    of_the_column,
+)
 from calibration.problem import Problem
 from diffsoil.numerics import polynomial
 from diffsoil.work.progress import Say
@@ -171,7 +178,7 @@ class Climb:
             y[0],
             np.ones(y.shape[1]),
         )
-        return Polynomials(own, *map(jnp.asarray, arrays))
+        return Polynomials(Variables(own), *map(jnp.asarray, arrays))
 
 
 def by_runs(

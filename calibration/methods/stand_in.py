@@ -15,23 +15,54 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from calibration.posterior import Posterior
-from calibration.problem import Problem
+from calibration.problem import Problem, by_row
+from calibration.reparameterization import Reparameterization
 from diffsoil.numerics import polynomial
 
 FORMS = ((1, 1), (2, 1), (2, 2), (3, 2), (3, 3))
 """Degree of a polynomial and most parameters in a term; the one that predicts best is taken."""
 RIDGES = (1e-9, 1e-7, 1e-5)
+OF_PROTECTION = "protection."
+"""Parameters that the column knows only through the modifiers of its layers."""
+SMALLEST_COMPONENT = 0.01
+"""Standard deviation of a component of the modifiers that counts, relative to the largest."""
 RUNS_PER_TERM = 1.3
 """No form has more terms than runs divided by this."""
 HELD_OUT = 5
 """One in so many runs is held out to compare the forms."""
 
 
+class Variables(eqx.Module):
+    """What the column depends on.
+
+    That is its unbounded parameters; or, in the place of those of protection, main components of
+    the logarithms of the modifiers that they make. The column knows nothing else of them. Where
+    another mechanism takes over the modifiers stand still, which no polynomial of the parameters
+    does.
+
+    Attributes:
+        places: of the parameters.
+        reparameterization: makes the modifiers.
+        components: of the logarithms of the modifiers.
+    """
+
+    places: tuple[int, ...] = eqx.field(static=True)
+    reparameterization: Reparameterization | None = None
+    components: Float[Array, "component place"] | None = None
+
+    def __call__(self, z: Float[Array, " parameter"]) -> Float[Array, " variable"]:
+        """The variables."""
+        own = z[jnp.asarray(self.places, dtype=int)]
+        if self.reparameterization is None or self.components is None:
+            return own
+        return jnp.concatenate([own, self.components @ self.reparameterization.protection(z)])
+
+
 class Polynomials(eqx.Module):
     """What is in the soil at every observation, as polynomials of unbounded parameters.
 
     Attributes:
-        places: of the parameters that the model depends on.
+        variables: of parameters.
         middle, turned: what is taken from them, and the matrix that they are then multiplied by,
             so that they are about one in size.
         factors: of each term, see :func:`diffsoil.numerics.polynomial.products`.
@@ -40,7 +71,7 @@ class Polynomials(eqx.Module):
         centre, spread: of what it is of.
     """
 
-    places: tuple[int, ...] = eqx.field(static=True)
+    variables: Variables
     middle: Float[Array, " own"]
     turned: Float[Array, "own own"]
     factors: Array
@@ -51,7 +82,7 @@ class Polynomials(eqx.Module):
 
     def own(self, z: Float[Array, " parameter"]) -> Float[Array, " own"]:
         """The variables of the polynomials."""
-        own: Array = self.turned @ (z[jnp.asarray(self.places, dtype=int)] - self.middle)
+        own: Array = self.turned @ (self.variables(z) - self.middle)
         return own
 
     def __call__(self, z: Float[Array, " parameter"]) -> Float[Array, " obs"]:
@@ -119,6 +150,32 @@ def learnt(
     return logarithm, np.where(logarithm, np.log(np.where(logarithm, latent, 1.0)), latent)
 
 
+def candidates(problem: Problem, z: Float[np.ndarray, "run parameter"]) -> list[Variables]:
+    """Variables that polynomials may be of, for what these runs reach."""
+    places = of_the_column(problem)
+    found = [Variables(places)]
+    other = tuple(i for i in places if not problem.names[i].startswith(OF_PROTECTION))
+    if problem.reparameterization.shear is None or len(other) == len(places):
+        return found
+    logarithms = by_row(_protection, z, problem.reparameterization)
+    _, size, components = np.linalg.svd(logarithms - logarithms.mean(axis=0), full_matrices=False)
+    counted = components[size > SMALLEST_COMPONENT * size[0]]
+    return [*found, Variables(other, problem.reparameterization, jnp.asarray(counted))]
+
+
+_protection = jax.jit(lambda z, of: of.protection(z))
+_variables = jax.jit(lambda z, of: of(z))
+
+
+class _Form(NamedTuple):
+    """A way to make polynomials: their variables at the runs, their terms, and a ridge."""
+
+    variables: Variables
+    own: Float[np.ndarray, "run variable"]
+    form: tuple[int, int]
+    ridge: float
+
+
 def fitted(problem: Problem, runs: Runs) -> tuple[Polynomials, float]:
     """The polynomials that predict held-out runs best, made from all runs.
 
@@ -126,16 +183,11 @@ def fitted(problem: Problem, runs: Runs) -> tuple[Polynomials, float]:
         The polynomials, and their error at runs that were held out: root mean square over runs
         and fitted observations, in standard deviations of a measurement.
     """
-    places = of_the_column(problem)
-    own = runs.z[:, list(places)]
     share = runs.weight / runs.weight.sum()
-    middle = share @ own
-    scale = np.maximum(np.sqrt(share @ (own - middle) ** 2), 1e-9)
     logarithm, y = learnt(runs.latent)
-    centre = share @ y
-    spread = np.maximum(np.sqrt(share @ (y - centre) ** 2), 1e-12)
-    targets, at = (y - centre) / spread, jnp.asarray((own - middle) / scale)
-    out = np.arange(len(own)) % HELD_OUT == HELD_OUT - 1
+    centre, spread = _moments(y, share, 1e-12)
+    targets = (y - centre) / spread
+    out = np.arange(len(y)) % HELD_OUT == HELD_OUT - 1
     counted = problem.table["fitted"].to_numpy()
 
     def error(predicted: np.ndarray) -> float:
@@ -145,18 +197,41 @@ def fitted(problem: Problem, runs: Runs) -> tuple[Polynomials, float]:
         off = ((back - runs.latent[out]) / runs.sd[out])[:, counted]
         return float(np.sqrt(np.average((off**2).mean(axis=1), weights=runs.weight[out])))
 
-    best = (np.inf, FORMS[0], RIDGES[0])
-    for form in FORMS:
-        factors = polynomial.products(len(places), *form)
-        if len(factors) * RUNS_PER_TERM > (~out).sum():
-            continue
-        values = np.asarray(polynomial.terms(at, factors))
-        for ridge in RIDGES:
-            of = polynomial.least_squares(values[~out], targets[~out], runs.weight[~out], ridge)
-            best = min(best, (error(values[out] @ of), form, ridge))
-    found, form, ridge = best
-    factors = polynomial.products(len(places), *form)
-    values = np.asarray(polynomial.terms(at, factors))
-    coefficients = polynomial.least_squares(values, targets, runs.weight, ridge)
+    best: tuple[float, _Form] | None = None
+    for variables in candidates(problem, runs.z):
+        own = by_row(_variables, runs.z, variables)
+        for form in FORMS:
+            factors = polynomial.products(own.shape[1], *form)
+            if form != FORMS[0] and len(factors) * RUNS_PER_TERM > (~out).sum():
+                continue
+            values = _terms(own, share, factors)
+            for ridge in RIDGES:
+                of = polynomial.least_squares(values[~out], targets[~out], runs.weight[~out], ridge)
+                off = error(values[out] @ of)
+                if best is None or off < best[0]:
+                    best = off, _Form(variables, own, form, ridge)
+    assert best is not None
+    found, (variables, own, form, ridge) = best
+    factors = polynomial.products(own.shape[1], *form)
+    coefficients = polynomial.least_squares(
+        _terms(own, share, factors), targets, runs.weight, ridge
+    )
+    middle, scale = _moments(own, share, 1e-9)
     arrays = (middle, np.diag(1.0 / scale), factors, coefficients, logarithm, centre, spread)
-    return Polynomials(places, *map(jnp.asarray, arrays)), found
+    return Polynomials(variables, *map(jnp.asarray, arrays)), found
+
+
+def _moments(
+    of: Float[np.ndarray, "run column"], share: Float[np.ndarray, " run"], least: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Means and standard deviations of weighted runs."""
+    middle = share @ of
+    return middle, np.maximum(np.sqrt(share @ (of - middle) ** 2), least)
+
+
+def _terms(
+    own: Float[np.ndarray, "run variable"], share: Float[np.ndarray, " run"], factors: np.ndarray
+) -> np.ndarray:
+    """Values of the terms at runs."""
+    middle, scale = _moments(own, share, 1e-9)
+    return np.asarray(polynomial.terms(jnp.asarray((own - middle) / scale), factors))

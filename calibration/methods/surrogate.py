@@ -53,6 +53,11 @@ SHARE = 0.4
 _of_stand_in = jax.jit(lambda z, of, value: of(z, value))
 
 
+def _shapes(of: StandIn) -> tuple[tuple[int, ...], ...]:
+    """Stand-ins with the same ones have the same programs."""
+    return tuple(leaf.shape for leaf in jax.tree.leaves(of.polynomials))
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Surrogate(Method):
     """NUTS on polynomials, corrected by exact runs.
@@ -156,7 +161,7 @@ class _Search:
     ) -> None:
         self.method, self.problem, self.seed = method, problem, seed
         self._checkpoints, self._report, self._value = checkpoints, report, value
-        self._samplers: dict[int, Sampler] = {}
+        self._samplers: dict[tuple[tuple[int, ...], ...], Sampler] = {}
         self.k, self.trusted, self.count = np.inf, False, 0
 
     def run(self, start: Normal) -> Draws:
@@ -220,10 +225,10 @@ class _Search:
             draws=method.draws * THIN,
             acceptance=method.acceptance,
         )
-        seed, terms = self.seed + number, len(stand_in.polynomials.factors)
-        if terms not in self._samplers:  # compiled once for each form
-            self._samplers[terms] = Sampler(stand_in, normal, nuts, seed, self._value)
-        sampler = self._samplers[terms]
+        seed, form = self.seed + number, _shapes(stand_in)
+        if form not in self._samplers:  # compiled once for each
+            self._samplers[form] = Sampler(stand_in, normal, nuts, seed, self._value)
+        sampler = self._samplers[form]
         sampler.restart(normal, seed, self._value, stand_in)
         drawn = sampler.draw(Checkpoints(None), lambda line: None)
         return drawn._replace(z=drawn.z[:, : method.draws * THIN : THIN], gradients=0.0)
