@@ -228,23 +228,28 @@ def test_a_case_without_processes_runs_and_closes_its_balances():
     names = list(removable(farm().column()))
     bare = edited(farm(), ('column = "whole_soil"', f'column = "whole_soil"\nwithout = {names}'))
     assert len(bare.column().parameters()) < 0.5 * len(full().parameters())
-    for run in (simulate(bare), without_exchange()):
+    for run in (simulate(bare), simulate(edited(farm(), WITHOUT_EXCHANGE))):
         assert set(run.balances) == {"carbon", "water", "calcium", "solids", "elements"}
         assert max(run.balances.values()) < 1e-10
 
 
-@functools.cache
-def without_exchange():
-    """The farm as a case without one process."""
-    less = 'column = "whole_soil"\nwithout = ["exchange"]'
-    return simulate(edited(farm(), ('column = "whole_soil"', less)))
+WITHOUT_EXCHANGE = (
+    'column = "whole_soil"',
+    'column = "whole_soil"\nwithout = ["exchange"]',
+)
 
 
-def test_a_case_without_a_process_equals_its_strength_zero():
-    expected = simulate(farm(), strength.apply(full(), {"exchange": 0.0}))
-    found = without_exchange()
-    for name in ("soc_stock_0_100", "calcite", "base_saturation", "ph"):
-        np.testing.assert_allclose(found.values[name], expected.values[name], rtol=1e-11)
+def test_a_case_without_a_process_is_the_same_case_with_a_column_without_it():
+    # such a column equals its strength zero, see above
+    bare = edited(farm(), WITHOUT_EXCHANGE)
+    pairs = [
+        (bare.column(), strength.without(full(), ["exchange"])),
+        (build(bare), build(farm())),
+    ]
+    for found, expected in pairs:
+        assert jax.tree.structure(found) == jax.tree.structure(expected)
+        for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+            np.testing.assert_array_equal(one, other)
 
 
 def test_a_case_of_a_prescribed_soil_can_be_without_processes(tmp_path: Path):
