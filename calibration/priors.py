@@ -88,9 +88,10 @@ def _normal(prior: Prior) -> tuple[float, float]:
 
 
 class Priors:
-    """Independent priors of a list of parameters."""
+    """Independent priors of a list of parameters; those within the same bounds are equal."""
 
     def __init__(self, parameters: list[Parameter]) -> None:
+        self._given = tuple((p.prior, p.lower, p.upper) for p in parameters)
         self._of_logarithm = np.array([p.prior.kind == "lognormal" for p in parameters], dtype=bool)
         self._distributions = [distribution(p) for p in parameters]
         self._flat = np.array([p.prior.kind == "uniform" for p in parameters], dtype=bool)
@@ -101,6 +102,12 @@ class Priors:
             math.log(p.upper - p.lower if flat else p.prior.within(p.lower, p.upper))
             for p, flat in zip(parameters, self._flat, strict=True)
         )
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Priors) and self._given == other._given
+
+    def __hash__(self) -> int:
+        return hash(self._given)
 
     def log_density(self, x: Float[Array, " parameter"]) -> Float[Array, ""]:
         """Logarithm of the prior density of values within their bounds."""

@@ -46,6 +46,33 @@ _bounded = jax.jit(lambda z, of: of.bounded(z))
 _unbounded = jax.jit(lambda x, of: of.unbounded(x))
 
 
+# Programs belong to no problem, so that a problem of the same case finds them compiled.
+
+
+def _negative(z: Array, posterior: Posterior, value: Array) -> Array:
+    return -posterior(z, value)
+
+
+_descent = jax.jit(jax.value_and_grad(_negative))
+
+
+@functools.cache
+def _on_devices(count: int) -> Callable:
+    """A program that predicts draws on so many devices, one after the other on each."""
+
+    def some(x: Array, wanted: Array, likelihood: Likelihood) -> Prediction:
+        def run(one: Array) -> Prediction:
+            return likelihood.predict(one)
+
+        def leave(one: Array) -> Prediction:
+            shapes = jax.eval_shape(run, one)
+            return jax.tree.map(lambda of: jnp.zeros(of.shape, of.dtype), shapes)
+
+        return jax.lax.map(lambda row: jax.lax.cond(row[1], run, leave, row[0]), (x, wanted))
+
+    return jax.pmap(some, in_axes=(0, 0, None), devices=jax.local_devices()[:count])
+
+
 class Problem:
     """Everything a calibration needs, computed once.
 
@@ -197,22 +224,8 @@ class Problem:
 
         Where a draw is not wanted nothing is run, and what is returned there is zero.
         """
-        found: Prediction = self._many(x, wanted, self.likelihood)
+        found: Prediction = _on_devices(jax.local_device_count())(x, wanted, self.likelihood)
         return found
-
-    @functools.cached_property
-    def _many(self) -> Callable:
-        def some(x: Array, wanted: Array, likelihood: Likelihood) -> Prediction:
-            def run(one: Array) -> Prediction:
-                return likelihood.predict(one)
-
-            def leave(one: Array) -> Prediction:
-                shapes = jax.eval_shape(run, one)
-                return jax.tree.map(lambda of: jnp.zeros(of.shape, of.dtype), shapes)
-
-            return jax.lax.map(lambda row: jax.lax.cond(row[1], run, leave, row[0]), (x, wanted))
-
-        return jax.pmap(some, in_axes=(0, 0, None), devices=jax.local_devices())
 
     def value_and_gradient(
         self, value: Float[Array, " obs"] | None = None
@@ -225,11 +238,4 @@ class Problem:
             value: what was measured, an argument of the program; that of the table if not given.
         """
         measured = self.errors.value if value is None else value
-        return lambda z: self._descent(z, self.posterior, measured)
-
-    @functools.cached_property
-    def _descent(self) -> Callable:
-        def negative(z: Array, posterior: Posterior, value: Array) -> Array:
-            return -posterior(z, value)
-
-        return jax.jit(jax.value_and_grad(negative))
+        return lambda z: _descent(z, self.posterior, measured)
