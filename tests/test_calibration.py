@@ -759,7 +759,7 @@ def test_where_polynomials_fail_the_column_itself_is_sampled(problem, laplace, m
     monkeypatch.setattr(surrogate, "fitted", wrong)
     monkeypatch.setattr(surrogate.NUTS, "draw", of_the_column)
     lines: list[str] = []
-    once = dataclasses.replace(STOOD_IN, rounds=1)
+    once = dataclasses.replace(STOOD_IN, rounds=1, draws=50)
     drawn = once.draw(problem, laplace, 0, Checkpoints(None), lines.append)
     ((nuts_method, start),) = asked
     assert nuts_method.draws == once.draws
