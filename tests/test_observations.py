@@ -23,6 +23,7 @@ from calibration.quantities import QUANTITIES
 from diffsoil.cases import load_case
 from diffsoil.cases.arrays import build
 from diffsoil.io import InputError
+from tests import tiny_case
 from tests.test_calibration import HEADER, observation, write_case
 from tests.test_whole_soil_cases import with_experiment
 
@@ -545,7 +546,8 @@ def developing(tmp_path_factory):
     """A soil that develops, with yearly drivers at its end, carbon and pH of one field."""
     folder = tmp_path_factory.mktemp("developing")
     path = with_experiment(folder)
-    path.write_text(path.read_text() + FREE_OF_A_SOIL)
+    text = tiny_case.with_one_phase(tiny_case.with_one_phase(path.read_text()))
+    path.write_text(text + FREE_OF_A_SOIL)
     row = "field,limed,{},{},0,20,{},,{},0,fixed_depth,,test,{},{}\n"
     table = HEADER + row.format(343, "soc_stock", 30, "Mg C/ha", "carbon", "tinsley")
     for year, method in ((341, "water"), (345, "water"), (345, "cacl2")):
