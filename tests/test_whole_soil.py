@@ -634,6 +634,7 @@ def test_what_nothing_else_depends_on_can_be_removed(column, fresh):
     assert float(end.litter.sum()) > 0
 
 
+@pytest.mark.slow  # tests of sensitivity differentiate batches, and compare them with a run
 def test_a_batch_of_parameters_equals_single_runs(column, half_leached):
     phase = tools.phase(steps=tools.STEPS)
     factors = jnp.array([0.8, 1.0, 1.3])
