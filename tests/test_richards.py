@@ -25,6 +25,12 @@ DEMAND = jnp.asarray(50.0 + 48.0 * np.cos(2 * np.pi * (MONTHS - 6) / 12))
 LAYERS = 6
 
 
+@jax.jit
+def simulated(water, soil):
+    """A year of the column, compiled once for all of one shape."""
+    return Richards().simulate(water, soil, 0)
+
+
 def pedotransfer(clay=16.0, silt=67.0, organic=2.0, density=1.22, layers=LAYERS):
     full = [jnp.full(layers, x) for x in (clay, silt, organic, density, 1.0)]
     return wosten1999(*full)
@@ -321,7 +327,7 @@ def test_wet_days_share_the_rain_of_a_month(days_of_rain):
 def test_a_year_closes_and_stays_within_its_pores_in_any_soil(case):
     soil = column(**case)
     start = jnp.full(LAYERS, 25.0)
-    end, year = jax.jit(lambda soil: Richards().simulate(start, soil, 0))(soil)
+    end, year = simulated(start, soil)
     assert year.residual.max() < 1e-9
     flux = soil["precipitation"] - year.interception - year.runoff
     flux = flux - year.evapotranspiration.sum(axis=1) - year.percolation[:, -1]
@@ -354,7 +360,7 @@ def test_a_peat_that_has_swollen_to_seventy_metres_has_a_year():
     # of evaporation that falls to 1/e in 5 cm, the middle of such a layer sees nothing
     soil = column(thickness=[75.0, 1.0, 1.0, 1.0, 1.0, 1.0])
     start = 250.0 * soil["thickness"]
-    end, year = jax.jit(lambda soil: Richards().simulate(start, soil, 0))(soil)
+    end, year = simulated(start, soil)
     assert np.all(np.isfinite(end))
     assert year.residual.max() < 1e-9
     assert float(year.evapotranspiration[:, 0].sum()) > 100.0
