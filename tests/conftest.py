@@ -14,8 +14,8 @@ import pytest
 QUICKLY = "jax_disable_most_optimizations"
 
 DEAREST = (
-    "test_whole_soil", "test_calibration", "test_sensitivity", "test_ensemble", "test_twin",
-    "test_prune", "test_observations", "test_column", "test_strength", "test_measured_start",
+    "test_calibration", "test_whole_soil", "test_strength", "test_column", "test_sensitivity",
+    "test_ensemble", "test_twin", "test_prune", "test_observations", "test_measured_start",
     "test_loess", "test_study", "test_sensitivity_study", "test_richards", "test_extending",
 )  # fmt: skip
 """Files that take longest; they come first, so that no worker begins one when others end."""
