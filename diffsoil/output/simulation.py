@@ -147,11 +147,10 @@ def simulate_file(
     column = set_parameters(read.column(), dict(settings), read.path, "--set")
     plan = _checked_plan(read, column, treatments or None)
     with target, Progress() as progress:
-        results = _simulated(read, column, plan, progress).to_xarray()
+        trajectory = _simulated(read, column, plan, progress)
         progress.say(f"writing {output}")
-        packed = {str(name): {"zlib": True, "complevel": 4} for name in results.data_vars}
         with target.writing() as unfinished:
-            write_netcdf(unfinished, results, **packed)
+            write_netcdf(unfinished, trajectory.to_netcdf())
 
 
 def _checked_plan(case: Case, column: Column, treatments: Collection[str] | None) -> Plan:

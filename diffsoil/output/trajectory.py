@@ -14,7 +14,8 @@ from __future__ import annotations
 import dataclasses
 import json
 from importlib import metadata
-from typing import TYPE_CHECKING
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 
 OUTPUT_INTERVAL = 10
 """Years that lie at least between two output years of the history."""
+
+type Variable = tuple[tuple[str, ...], np.ndarray, dict[str, str]]
+"""Dimensions, values and attributes."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,42 +64,79 @@ class Trajectory:
         """All results with coordinates, units, owners and the balances (CF and ACDD)."""
         import xarray as xr
 
+        complete = {"_FillValue": None}  # CF: nothing may be missing in a coordinate
+        coordinates = {
+            name: (*variable, complete if variable[1].dtype.kind == "f" else {})
+            for name, variable in self._coordinates().items()
+        }
+        return xr.Dataset(self._results(), coords=coordinates, attrs=self._global_attributes())
+
+    def to_netcdf(self) -> bytes:
+        """The netCDF file that xarray would write of :meth:`to_xarray`, with values compressed.
+
+        Writing it with xarray loads dask and what dask needs, which takes longer than a run.
+        """
+        import h5netcdf
+        import h5py
+
+        results, coordinates = self._results(), self._coordinates()
+        image = BytesIO()
+        with h5netcdf.File(image, "w") as file:
+            for name, (dims, values, attributes) in (results | coordinates).items():
+                for dim, size in zip(dims, values.shape, strict=True):
+                    if dim not in file.dimensions:
+                        file.dimensions[dim] = size
+                how: dict[str, Any] = {"dtype": values.dtype}
+                if values.dtype.kind == "U":
+                    values, how = values.astype(object), {"dtype": h5py.string_dtype()}
+                if name in results:
+                    how |= {"compression": "gzip", "compression_opts": 4, "fillvalue": np.nan}
+                    attributes = attributes | {"coordinates": _describing(dims, coordinates)}
+                variable = file.create_variable(name, dims, **how)
+                variable.attrs.update(attributes)
+                variable[...] = values
+            file.attrs.update(self._global_attributes() | {"coordinates": "depth_bounds"})
+        return image.getvalue()
+
+    def _results(self) -> dict[str, Variable]:
         about = results()
-        variables = {
+        return {
             name: (("treatment", *about[name].dims), value, self._attributes(name, about[name]))
             for name, value in self.values.items()
         }
-        return xr.Dataset(variables, coords=self._coordinates(), attrs=self._global_attributes())
 
     def _attributes(self, name: str, about: Result) -> dict[str, str]:
         owner = about.process or _owner(self.column, about.variable)
         return of_variable(name, about) | {"process": owner}
 
-    def _coordinates(self) -> dict[str, tuple]:
+    def _coordinates(self) -> dict[str, Variable]:
         grid = self.case.file.grid
-        complete = {"_FillValue": None}  # CF: nothing may be missing in a coordinate
         edges = np.arange(grid.layers + 1) * grid.thickness_m
         labels = {t.name: t.label or t.name for t in self.case.file.treatment}
         before = self.case.file.start_year - 1
         counted = {"units": "year", "long_name": "year of the run, from 1"}
         return {
-            "treatment": ("treatment", list(self.members), {"long_name": "treatment, or site"}),
-            "site": ("treatment", list(self.sites), {"long_name": "site"}),
+            "treatment": (
+                ("treatment",),
+                np.array(self.members),
+                {"long_name": "treatment, or site"},
+            ),
+            "site": (("treatment",), np.array(self.sites), {"long_name": "site"}),
             "label": (
-                "treatment",
-                [labels.get(m, m) for m in self.members],
+                ("treatment",),
+                np.array([labels.get(m, m) for m in self.members]),
                 {"long_name": "treatment in words"},
             ),
-            "year": ("year", self.year, {"units": "year", "long_name": "calendar year"}),
-            "year_of_run": ("year", self.year - before, counted),
+            "year": (("year",), self.year, {"units": "year", "long_name": "calendar year"}),
+            "year_of_run": (("year",), self.year - before, counted),
             "output_year": (
-                "output_year",
+                ("output_year",),
                 self.output_year,
                 {"units": "year", "long_name": "calendar year with values by layer"},
             ),
-            "output_year_of_run": ("output_year", self.output_year - before, counted),
+            "output_year_of_run": (("output_year",), self.output_year - before, counted),
             "depth_m": (
-                "depth_m",
+                ("depth_m",),
                 0.5 * (edges[:-1] + edges[1:]),
                 {
                     "units": "m",
@@ -105,18 +146,24 @@ class Trajectory:
                     "axis": "Z",
                     "bounds": "depth_bounds",
                 },
-                complete,
             ),
             # CF: what they are, and their unit, is said by what they bound
             "depth_bounds": (
                 ("depth_m", "bound"),
                 np.stack([edges[:-1], edges[1:]], axis=1),
                 {},
-                complete,
             ),
-            "pool": ("pool", list(self.column.pools), {"long_name": "pool of organic carbon"}),
-            "mineral": ("mineral", list(MINERALS), {"long_name": "mineral besides calcite"}),
-            "cation": ("cation", list(CATIONS), {"long_name": "exchangeable base"}),
+            "pool": (
+                ("pool",),
+                np.array(self.column.pools),
+                {"long_name": "pool of organic carbon"},
+            ),
+            "mineral": (
+                ("mineral",),
+                np.array(MINERALS),
+                {"long_name": "mineral besides calcite"},
+            ),
+            "cation": (("cation",), np.array(CATIONS), {"long_name": "exchangeable base"}),
         }
 
     def _global_attributes(self) -> dict[str, str | float]:
@@ -136,6 +183,12 @@ class Trajectory:
             "gained - lost - change of storage of each element (and of the mass of solids), by "
             "all of it so far.",
         }
+
+
+def _describing(dims: tuple[str, ...], coordinates: dict[str, Variable]) -> str:
+    """Coordinates of the dimensions of a variable, besides those with the name of one (CF)."""
+    found = [name for name, of in coordinates.items() if name not in of[0] and {*of[0]} <= {*dims}]
+    return " ".join(sorted(found))
 
 
 def _owner(column: Column, variable: str) -> str:

@@ -166,7 +166,7 @@ def write_table(path: Path, table: pd.DataFrame, index: bool = False, **how: Any
         table.to_csv(part, index=index, **how)
 
 
-def write_netcdf(path: Path, content: xr.Dataset | bytes, **encoding: dict) -> None:
+def write_netcdf(path: Path, content: xr.Dataset | bytes) -> None:
     """Write a netCDF file.
 
     It is made in memory: HDF5 that meets a full disk leaves broken objects behind, which end the
@@ -175,11 +175,10 @@ def write_netcdf(path: Path, content: xr.Dataset | bytes, **encoding: dict) -> N
     Args:
         path: file, as :func:`replacing` yields it.
         content: a dataset, or the bytes of a file.
-        encoding: of the variables, by name, see :meth:`xarray.Dataset.to_netcdf`.
     """
     if not isinstance(content, bytes):
         image = BytesIO()
-        content.to_netcdf(image, engine="h5netcdf", encoding=encoding)
+        content.to_netcdf(image, engine="h5netcdf")
         content = image.getvalue()
     path.write_bytes(content)
 
