@@ -9,6 +9,7 @@ import os
 import sys
 import warnings
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -65,6 +66,40 @@ def configure() -> None:
             jax.config.update(name, value)
         else:
             os.environ[name.upper()] = str(value)
+
+
+_keeping = False
+
+
+def keep_programs() -> None:
+    """Let programs be kept whole, see :mod:`diffsoil.programs`; for a process that is a command.
+
+    Elsewhere what a program is made of could have been changed by hand, which its name does not
+    tell.
+    """
+    global _keeping
+    _keeping = True
+
+
+def keeps_programs() -> bool:
+    """Whether programs are kept whole."""
+    return _keeping
+
+
+@contextlib.contextmanager
+def without_cache() -> Iterator[None]:
+    """Compile anew, whatever earlier runs left in the persistent cache of JAX."""
+    import jax
+    from jax.experimental.compilation_cache import compilation_cache
+
+    before = jax.config.jax_enable_compilation_cache
+    jax.config.update("jax_enable_compilation_cache", False)
+    compilation_cache.reset_cache()
+    try:
+        yield
+    finally:
+        jax.config.update("jax_enable_compilation_cache", before)
+        compilation_cache.reset_cache()
 
 
 def _usable_cache() -> Path | None:

@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Array, Float
 
-from diffsoil import rothc
+from diffsoil import _runtime, rothc
 from diffsoil.cases import load_case
 from diffsoil.cases.arrays import Plan, build, prepare_plan, select
 from diffsoil.cases.arrays import run as live
@@ -92,7 +92,7 @@ def run(
     target = None if output is None else OutputFile(output, overwrite, like=table_with(*first))
     kept = None if history is None else History(history)
     with target or contextlib.nullcontext(), kept or contextlib.nullcontext():
-        with Progress() as progress, _no_cache():
+        with Progress() as progress, _runtime.without_cache():
             found = pd.DataFrame([dataclasses.asdict(m) for m in measurements(progress)])
         table = found.assign(to_rothc=to_rothc(found))
         if kept is not None:
@@ -391,21 +391,6 @@ def _measurement(
 def _peak_mb() -> float:
     kilobytes = 1024.0 if sys.platform == "darwin" else 1.0  # macOS counts bytes
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / kilobytes / 1024.0
-
-
-@contextlib.contextmanager
-def _no_cache() -> Iterator[None]:
-    """Compile anew, whatever earlier runs left in the persistent cache."""
-    from jax.experimental.compilation_cache import compilation_cache
-
-    before = jax.config.jax_enable_compilation_cache
-    jax.config.update("jax_enable_compilation_cache", False)
-    compilation_cache.reset_cache()
-    try:
-        yield
-    finally:
-        jax.config.update("jax_enable_compilation_cache", before)
-        compilation_cache.reset_cache()
 
 
 def _show(table: pd.DataFrame) -> None:

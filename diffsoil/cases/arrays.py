@@ -23,7 +23,14 @@ from diffsoil.cases.horizons import composition, initial_ground, laid_down, laye
 from diffsoil.cases.kinds import at_site
 from diffsoil.cases.land_use import LandUse
 from diffsoil.cases.measured import measured_stocks, why_unmet
-from diffsoil.cases.profile import MMOL, Horizons, at_start, check_room, horizons, organic_density
+from diffsoil.cases.profile import (
+    MMOL,
+    Horizons,
+    at_start,
+    check_room,
+    horizons,
+    organic_density,
+)
 from diffsoil.cases.schema import Amendment, Treatment
 from diffsoil.column import Column, missing_needs
 from diffsoil.io import InputError, nearest
@@ -31,6 +38,7 @@ from diffsoil.process import Environment
 from diffsoil.processes.geometry import Geometry
 from diffsoil.processes.minerals import ATOMIC_WEIGHT, CALCITE_MASS, MOLAR_MASS
 from diffsoil.processes.vegetation import Vegetation
+from diffsoil.programs import kept_program
 from diffsoil.state import (
     BUDGET,
     CATIONS,
@@ -278,12 +286,12 @@ def prepare_plan(
         history.append(ready)
     experiment = plan.experiment
     if experiment is not None:
-        states = _gather(states, plan.site_of)
+        states = gather(states, plan.site_of)
         experiment, _ = _prepare_all(column, experiment, states, not_ahead, keep)
     return dataclasses.replace(plan, history=tuple(history), experiment=experiment)
 
 
-@eqx.filter_jit  # of the module, so that a second case of the same shape compiles nothing
+@kept_program  # of the module, so that a second case of the same shape compiles nothing
 def _prepare_all(
     column: Column,
     phase: Phase,
@@ -303,19 +311,25 @@ def initial_state(column: Column, plan: Plan) -> State:
 
     They are dry, or as wet as in the first phase where the case starts from a measured stock.
     """
-    factor = column.carbon.iom_factor
-
-    def one(iom: Array, ground: Ground | None) -> State:
-        active = len(column.pools) - 1
-        return empty_state(plan.layers, iom * factor, plan.radiocarbon, ground, active)
-
-    states = jax.vmap(one)(plan.iom, plan.ground)
+    factor, active = column.carbon.iom_factor, len(column.carbon.pools)
+    states = _dry_all(plan.iom, factor, plan.ground, plan.radiocarbon, active)
     if plan.measured is None:
         return states
     return _wet_all(column, needed(column, plan.history[0], Geometry.provides), states)
 
 
-@eqx.filter_jit
+@kept_program
+def _dry_all(
+    iom: Array, factor: Array, ground: Ground | None, radiocarbon: bool, active: int
+) -> State:
+    def one(iom: Array, ground: Ground | None) -> State:
+        return empty_state(iom.size, iom * factor, radiocarbon, ground, active)
+
+    result: State = jax.vmap(one)(iom, ground)
+    return result
+
+
+@kept_program
 def _wet_all(column: Column, phase: Phase, states: State) -> State:
     result: State = jax.vmap(partial(with_settled_water, column))(phase, states)
     return result
@@ -405,7 +419,7 @@ def _mean_year(years: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return mean
 
 
-@eqx.filter_jit
+@kept_program
 def _balance_all(column: Column, phase: Phase, states: State, measured: Measured) -> Balance:
     result: Balance = jax.vmap(partial(balanced, column))(phase, states, measured)
     return result
@@ -430,7 +444,7 @@ def run(
     for phase in plan.history:
         states, record = _advance_all(column, phase, states, in_history)
         kept.append(record)
-    states = _gather(states, plan.site_of)
+    states = gather(states, plan.site_of)
     record = {}
     if plan.experiment is not None:
         states, record = _advance_all(column, plan.experiment, states, in_experiment)
@@ -447,7 +461,9 @@ def _advance_all(
     return result
 
 
-def _gather(states: State, index: tuple[int, ...]) -> State:
+@kept_program
+def gather(states: State, index: tuple[int, ...]) -> State:
+    """The states of members, out of those of their sites."""
     return jax.tree.map(lambda x: x[jnp.asarray(index)], states)
 
 

@@ -84,7 +84,7 @@ def _cache(folder: str | None) -> str:
     """Where compiled programs are kept, how many and how large."""
     if not folder:
         return f"none: {_runtime.cache_folder() or 'no home folder'} cannot be written"
-    sizes = [entry.stat().st_size for entry in os.scandir(folder) if entry.is_file()]
+    sizes = [entry.stat().st_size for entry in Path(folder).rglob("*") if entry.is_file()]
     return f"{folder}, {len(sizes)} files, {sum(sizes) / 2**20:.0f} MiB"
 
 

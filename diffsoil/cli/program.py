@@ -21,6 +21,7 @@ from types import FrameType
 
 from cyclopts import CycloptsError
 
+from diffsoil import _runtime
 from diffsoil.cli.options import UsageError, app
 
 # Errors.
@@ -46,8 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     _open_streams()
-    if arguments is None and not sys.warnoptions:
-        _silence_libraries()
+    if arguments is None:
+        _runtime.keep_programs()
+        if not sys.warnoptions:
+            _silence_libraries()
     with _interruptible() as signals:
         try:
             result = app(

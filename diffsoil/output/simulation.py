@@ -8,12 +8,11 @@ from pathlib import Path
 from types import TracebackType
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
 from diffsoil.cases import Case, load_case, set_parameters
-from diffsoil.cases.arrays import Plan, begin, build, check, prepare_plan, select
+from diffsoil.cases.arrays import Plan, begin, build, check, gather, prepare_plan, select
 from diffsoil.cases.fingerprint import case_files
 from diffsoil.cases.measured import told
 from diffsoil.column import Column
@@ -23,6 +22,7 @@ from diffsoil.output.trajectory import OUTPUT_INTERVAL, Trajectory
 from diffsoil.process import Environment
 from diffsoil.processes.richards import LINEAR
 from diffsoil.processes.texture import ground_totals
+from diffsoil.programs import kept_program
 from diffsoil.quantities import STOCKS, layer_results
 from diffsoil.state import BUDGET, ELEMENTS, State
 from diffsoil.time import Phase, Record, advance
@@ -159,7 +159,7 @@ def _checked_plan(case: Case, column: Column, treatments: Collection[str] | None
     return plan if treatments is None else select(plan, treatments, case.path)
 
 
-@jax.jit
+@kept_program
 def _advance(
     column: Column, phase: Phase, states: State, record: Record
 ) -> tuple[State, Environment]:
@@ -167,6 +167,11 @@ def _advance(
         phase, states
     )
     return result
+
+
+@kept_program
+def _stock_of_all(states: State) -> Array:
+    return jax.vmap(State.stock)(states)
 
 
 def _simulated(case: Case, column: Column, plan: Plan, progress: Progress) -> Trajectory:
@@ -183,7 +188,7 @@ def _simulated(case: Case, column: Column, plan: Plan, progress: Progress) -> Tr
     for number, phase in enumerate(phases):
         experiment = number == len(ready.history)
         if experiment:
-            states = jax.tree.map(lambda x: x[jnp.asarray(member)], states)
+            states = gather(states, plan.site_of)
         progress.say(
             f"{case.name}: {'experiment' if experiment else f'history, phase {number + 1}'}, "
             f"{phase.years} years in steps of {phase.years_per_step}"
@@ -235,7 +240,7 @@ class _Pieces:
         states: State,
         member: np.ndarray,
     ) -> None:
-        stock = _array(jax.vmap(State.stock)(states))[member]
+        stock = _array(_stock_of_all(states))[member]
         self._case = case
         self._column = column
         self._members = members
