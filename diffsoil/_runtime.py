@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
+import logging
 import os
 import sys
+import threading
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -84,6 +86,83 @@ def keep_programs() -> None:
 def keeps_programs() -> bool:
     """Whether programs are kept whole."""
     return _keeping
+
+
+COMPILED_IN = 30.0
+"""What compiling a program takes, as a multiple of what making it for the compiler took: 27 for
+the run of a whole soil, 30 to 40 for that of a carbon column, on a CPU."""
+
+WORTH_TELLING, WORTH_REPEATING = 2.0, 10.0
+"""s; what is about to be compiled for longer is told, and again in the same process."""
+
+LOWERED = "/jax/core/compile/jaxpr_to_mlir_module_duration"
+"""Event of JAX: a program has been made for the compiler."""
+
+NOT_IN_CACHE = "PERSISTENT COMPILATION CACHE MISS"
+"""How JAX begins what it logs of a program that it is about to compile."""
+
+
+class _Compiling(logging.Filter):
+    """Tells of long compilations before they begin, with an estimate.
+
+    How long the program took to make tells how long it will take to compile.
+    """
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        super().__init__()
+        self._say = say
+        self._told = False
+        self._made = threading.local()
+
+    def lowered(self, event: str, duration_secs: float, **about: str | int) -> None:
+        """Listens to JAX."""
+        if event == LOWERED:
+            self._made.seconds = duration_secs
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Reads what JAX logs of its cache; such lines are nothing for a user."""
+        if str(record.msg).startswith(NOT_IN_CACHE):
+            self.begins()
+        return record.levelno > logging.DEBUG
+
+    def begins(self) -> None:
+        """The program that was made last in this thread is about to be compiled."""
+        estimate = COMPILED_IN * getattr(self._made, "seconds", 0.0)
+        if estimate < (WORTH_REPEATING if self._told else WORTH_TELLING):
+            return
+        again, self._told = self._told, True
+        folder = sys.modules["jax"].config.jax_compilation_cache_dir
+        kept = f"; kept in {folder} for the next time" if folder and not again else ""
+        which = "another part" if again else "a part of the model for the first time"
+        self._say(f"compiling {which}, about {estimate:.0f} s{kept}")
+
+
+_compiling: _Compiling | None = None
+
+
+def tell_of_compiling(say: Callable[[str], None]) -> None:
+    """Have it told what is about to be compiled for seconds, and not what was kept.
+
+    Args:
+        say: takes a line; the last one given is used.
+    """
+    import jax
+
+    global _compiling
+    logger = logging.getLogger("jax._src.compiler")
+    if _compiling is not None:
+        logger.removeFilter(_compiling)
+        jax.monitoring.unregister_event_duration_listener(_compiling.lowered)
+    _compiling = _Compiling(say)
+    jax.monitoring.register_event_duration_secs_listener(_compiling.lowered)
+    logger.addFilter(_compiling)
+    logger.setLevel(logging.DEBUG)
+
+
+def compilation_begins() -> None:
+    """The program that was made last is about to be compiled, without the cache of JAX."""
+    if _compiling is not None:
+        _compiling.begins()
 
 
 @contextlib.contextmanager

@@ -152,6 +152,7 @@ def _make(
 
     flat.__name__ = function.__name__
     lowered = jax.jit(flat).lower(arrays)
+    _runtime.compilation_begins()
     with _runtime.without_cache():  # XLA cannot write again a program of a CPU that it has read
         program = lowered.compile()
     with contextlib.suppress(OSError, ValueError, pickle.PicklingError):  # made anew next time

@@ -28,6 +28,17 @@ print(float(programs.kept_program(miami)(jnp.asarray(8.0), jnp.asarray(600.0))).
 
 NOT_COMPILED = "programs._make = None"
 
+PLAIN = """
+import jax.numpy as jnp
+from diffsoil import _runtime
+_runtime.use_device("cpu")
+_runtime.WORTH_TELLING = 0.0
+_runtime.tell_of_compiling(print)
+from diffsoil.processes.npp import miami
+import jax
+jax.jit(miami)(8.0, 600.0)
+"""
+
 
 def run(cache: Path, program: str) -> str:
     environment = {k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"}
@@ -100,3 +111,10 @@ def test_a_program_is_known_by_all_that_it_depends_on(monkeypatch: pytest.Monkey
 def test_what_belongs_to_others_is_not_kept() -> None:
     with pytest.raises(programs.pickle.PicklingError, match="not ours"):
         name(Foreign(jnp.zeros(())))
+
+
+def test_compiling_is_told_before_it_happens_and_only_then(tmp_path: Path) -> None:
+    (told,) = run(tmp_path, PLAIN).splitlines()
+    assert told.startswith("compiling a part of the model for the first time, about ")
+    assert told.endswith(f" s; kept in {tmp_path / 'xla'} for the next time")
+    assert run(tmp_path, PLAIN) == ""

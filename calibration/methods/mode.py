@@ -212,7 +212,7 @@ def start(
     """
 
     def compute() -> dict[str, Any]:
-        report("best fit (first call compiles)")
+        report("best fit")
         found = method.best(problem, starting(problem, method.starts, seed), report)
         return found.normal._asdict() | {n: getattr(found, n) for n in BESIDES}
 

@@ -290,7 +290,7 @@ class Step:
         wanted = self._wanted(method, facts | {"method": method.name}, drawn_anew)
         start = warm_start(self.problem, base)
         if method.searches and not method.exact:  # an approximation is one around the mode
-            self.say("best fit, from the mean of the posterior before (first call compiles)")
+            self.say("best fit, from the mean of the posterior before")
             start = method.best(self.problem, [start], self.say).normal
         store.begin(self.place, wanted, self.problem.case)
         work = self.place.work

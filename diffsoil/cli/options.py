@@ -13,6 +13,7 @@ from cyclopts import App, Parameter, Token
 
 from diffsoil import _runtime, options
 from diffsoil.io import hint
+from diffsoil.work.progress import say
 
 app = App(
     name="diffsoil",
@@ -117,6 +118,7 @@ def use_device(device: _runtime.Device, cpu_devices: int = 1) -> None:
         _runtime.use_device(device, cpu_devices)
     except RuntimeError as error:
         raise UsageError(str(error)) from error
+    _runtime.tell_of_compiling(say)
 
 
 def case_file(case: str) -> Path:
