@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import jax.numpy as jnp
-from jax.scipy.special import logsumexp
+from jax.nn import logsumexp  # jax.scipy.special loads more
 from jaxtyping import Array, Float
 
 TINY = 1e-100
