@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from diffsoil.cases import load_case
-from diffsoil.column import CARBON
+from diffsoil.column import CARBON, CHOICES, Column
 from diffsoil.processes.carbon import (
     ICBM,
     CTool,
@@ -182,3 +182,14 @@ def test_ctool_humifies_as_its_clay_says():
     np.testing.assert_allclose(transfers[0, 1], [1 / 5.30703, 1 / 4.64429], rtol=1e-5)
     co2 = 1.0 - sum(share for (donor, _), share in transfers.items() if donor == 1)
     np.testing.assert_allclose(co2, 0.628, rtol=1e-12)
+
+
+def test_a_parameter_means_the_same_in_all_choices_of_a_slot():
+    """Else the table of parameters would tell of one of them only."""
+    declared: dict[str, tuple] = {}
+    for key, slot in CHOICES.items():
+        for by_column in slot.values():
+            for make in by_column.values():
+                for name, p in Column((make(),)).parameters().items():
+                    about = (p.unit, p.lower, p.upper, p.description)
+                    assert declared.setdefault(name, about) == about, (key, name)

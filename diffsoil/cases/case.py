@@ -164,15 +164,20 @@ def set_parameters(column: Column, values: dict[str, float], source: object, whe
 
 
 def parameter_table(column: Column | None = None) -> pd.DataFrame:
-    """The parameter table: one row for each declared parameter of a column, or of all columns.
+    """The parameter table: one row for each declared parameter of a column, or of all there are.
 
     Columns: name, default, unit, lower, upper, prior, transform, source, description.
     """
     columns = [column] if column else [make(["GROUP"]) for make in COLUMNS.values()]
-    if not column:  # and what may be added to them
+    if not column:  # and what may be chosen for them, or added to them
+        chosen = [make for slot in CHOICES.values() for by in slot.values() for make in by.values()]
+        columns += [Column((make(),)) for make in chosen]
         columns += [Column((Protection(tuple(MECHANISMS)), *(p() for p in ADDED.values())))]
-    declared = {name: p for c in columns for name, p in c.parameters().items()}
-    return pd.DataFrame([_row(p) for p in declared.values()])
+    declared: dict[str, parameters.Parameter] = {}
+    for each in columns:
+        declared = each.parameters() | declared  # what is declared first holds
+    places = dict.fromkeys(name for each in columns for name in each.parameters())
+    return pd.DataFrame([_row(declared[name]) for name in places])
 
 
 def _row(p: parameters.Parameter) -> dict[str, Any]:

@@ -86,7 +86,7 @@ class FaunaDiffusion(Process):
         "an order of magnitude",
         description="diffusivity of soil at the surface by the burrowing of fauna",
     )  # fmt: skip
-    depth: Float[Array, ""] = parameter(
+    fading_depth: Float[Array, ""] = parameter(
         0.3, unit="m", lower=0.03, upper=3.0, prior=lognormal(0.3, 0.4),
         source="Jagercikova et al. (2015): some 0.3",
         description="depth in which the diffusivity falls to 1/e",
@@ -101,7 +101,7 @@ class FaunaDiffusion(Process):
             environment["thickness"],
             mass,
             self.diffusivity / CM_PER_M**2,
-            self.depth,
+            self.fading_depth,
         )
         if state.ground is not None:
             ground = state.ground

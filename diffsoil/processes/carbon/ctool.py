@@ -41,7 +41,7 @@ class CTool(Carbon):
         2.4, unit="a-1", lower=0.3, upper=12.0, prior=lognormal(2.4, 0.3),
         source=f"1.44: {RESCALED}", description="decomposition rate of FOM",
     )  # fmt: skip
-    k_hum: Float[Array, ""] = parameter(
+    k_humus: Float[Array, ""] = parameter(
         0.056, unit="a-1", lower=0.005, upper=0.3, prior=lognormal(0.056, 0.35),
         source=f"0.0336: {RESCALED}", description="decomposition rate of HUM",
     )  # fmt: skip
@@ -57,7 +57,7 @@ class CTool(Carbon):
 
     def rates(self) -> Float[Array, "3"]:
         """See :meth:`.carbon.Carbon.rates`."""
-        return jnp.stack([self.k_fom, self.k_hum, self.k_rom])
+        return jnp.stack([self.k_fom, self.k_humus, self.k_rom])
 
     def transfers(self, clay: Float[Array, "..."]) -> Transfers:
         """See :meth:`.carbon.Carbon.transfers`."""
