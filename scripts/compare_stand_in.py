@@ -21,14 +21,41 @@ from diffsoil import _runtime
 
 _runtime.use_device("cpu", cpu_devices=4)
 
-from compare_methods import LIMITS, corrected, two_plots  # noqa: E402
+from compare_methods import LIMITS, effective, two_plots  # noqa: E402
 
 from calibration import checks  # noqa: E402
-from calibration.methods import NUTS, Surrogate, mode  # noqa: E402
+from calibration.methods import NUTS, Surrogate, importance, mode  # noqa: E402
+from calibration.methods.posterior import Draws  # noqa: E402
+from calibration.methods.stand_in import exact_density  # noqa: E402
 from calibration.problem import Problem  # noqa: E402
 from diffsoil.work.checkpoints import Checkpoints  # noqa: E402
 
 OWN_CASE = "two_plots"
+
+
+def ratios(problem: Problem, drawn: Draws) -> np.ndarray:
+    """Logarithm of the exact density over that of the stand-in, by chain and draw."""
+    assert drawn.log_proposal is not None
+    assert drawn.predicted is not None
+    rows = zip(drawn.z.reshape(-1, drawn.z.shape[-1]), drawn.predicted.rows("latent"), strict=True)
+    exact = np.array([float(exact_density(problem.posterior, *row, None)) for row in rows])
+    return exact.reshape(drawn.log_proposal.shape) - drawn.log_proposal
+
+
+def delayed_acceptance(z: np.ndarray, ratio: np.ndarray, seed: int) -> tuple[np.ndarray, float]:
+    """Chains that have the exact density, of proposals by the stand-in, and the share accepted.
+
+    A proposal is taken with the probability of its ratio over that of the present draw.
+    """
+    uniform = np.log(np.random.default_rng(seed).uniform(size=ratio.shape))
+    found, accepted = z.copy(), 0
+    for chain, of in enumerate(ratio):
+        at = 0
+        for draw in range(1, len(of)):
+            if uniform[chain, draw] < of[draw] - of[at]:
+                at, accepted = draw, accepted + 1
+            found[chain, draw] = z[chain, at]
+    return found, accepted / (ratio.size - len(ratio))
 
 
 def compared(names: tuple[str, ...], flat: np.ndarray, long: np.ndarray) -> pd.DataFrame:
@@ -47,7 +74,7 @@ def compared(names: tuple[str, ...], flat: np.ndarray, long: np.ndarray) -> pd.D
             "nuts_q05_pairs": halves[0] / sd,
             "nuts_q95_pairs": halves[1] / sd,
             "nuts_ess": [a["ess_bulk"] for a in accuracy],
-            "nuts_rhat": [a["r_hat"] for a in accuracy],
+            "nuts_rhat": [a["rhat"] for a in accuracy],
         },
         index=pd.Index(names, name="parameter"),
     )
@@ -63,12 +90,18 @@ def main(case: str, folder: Path, draws: int, warmup: int, seeds: list[int]) -> 
         began = time.monotonic()
         start = mode.start(problem, method, seed, own, print, resume=True).normal
         drawn = method.draw(problem, start, seed, Checkpoints(own / "draws", True, print), print)
-        flat, weights = corrected(problem, drawn)
+        seconds, ratio = time.monotonic() - began, ratios(problem, drawn)
+        weights = importance.weights(ratio.ravel(), np.zeros(ratio.size))
+        flat = drawn.z.reshape(-1, drawn.z.shape[-1])
+        chosen = importance.resampled(weights.weight, len(flat), 0)
+        chains, accepted = delayed_acceptance(drawn.z, ratio, seed)
         print(
-            f"seed {seed}: k {weights.k:.2f}, {weights.effective:.0f} of {len(flat)} draws, "
-            f"{time.monotonic() - began:.0f} s",
+            f"seed {seed}: k {weights.k:.2f}, {weights.effective:.0f} of {len(flat)} draws by "
+            f"weights; {effective(drawn.z):.0f} by chains on the stand-in, {effective(chains):.0f} "
+            f"by delayed acceptance, which takes {accepted:.0%}; {seconds:.0f} s",
             flush=True,
         )
+        flat = flat[chosen]
         np.save(own / "z.npy", flat)
         found.append(flat)
     nuts = NUTS(chains=4, warmup=warmup, draws=draws)
