@@ -32,6 +32,7 @@ from diffsoil.processes.soil_gas import SoilGas
 from diffsoil.processes.texture import Texture
 from diffsoil.processes.vegetation import Vegetation
 from diffsoil.processes.water import Water
+from diffsoil.processes.weather_years import WeatherYears
 from diffsoil.processes.weathering import Weathering
 from diffsoil.registry import Registry
 from diffsoil.state import INERT
@@ -191,6 +192,10 @@ def whole_soil_column(input_groups: Iterable[str] = ("plants",)) -> Column:
     return Column(tuple(own.get(p) or p() for p in WHOLE_SOIL))
 
 
+def _years_of_long_bucket() -> WeatherYears:
+    return WeatherYears(spin_up_years=1)
+
+
 COLUMNS: Registry[Callable[[Iterable[str]], Column]] = Registry(
     "column", {"carbon": standard_column, "whole_soil": whole_soil_column}
 )
@@ -219,6 +224,7 @@ WATER: Registry[ByColumn] = Registry(
     "model of soil water",
     {
         "bucket": {"carbon": Water, "whole_soil": _long_bucket},
+        "bucket_years": {"carbon": WeatherYears, "whole_soil": _years_of_long_bucket},
         "richards": {"carbon": Richards, "whole_soil": SimulatedRichards},
     },
 )

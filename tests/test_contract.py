@@ -35,7 +35,7 @@ CHOICES = (
     {"dissolved_iron": "kinetic"},
     {"minimum": "soft"},
     {"mixing": "diffusion", "carbon": "rothc_passive"},
-    {"carbon": "icbm"},
+    {"carbon": "icbm", "water": "bucket_years"},
     {"carbon": "ctool"},
 )
 """Alternatives of a case, with and without 14C; those that it cannot have are left out."""

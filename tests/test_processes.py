@@ -20,6 +20,7 @@ from diffsoil.processes.heat import Heat, damped_wave, damping_depth
 from diffsoil.processes.mixing import Fauna, Plough, PloughZone, mix, shares
 from diffsoil.processes.vegetation import root_distribution
 from diffsoil.processes.water import BARE_SOIL_LIMIT, Water, cascade, uptake
+from diffsoil.processes.weather_years import WeatherYears, rain_factors
 from diffsoil.state import empty_state
 from diffsoil.tables import Column, read_table
 from diffsoil.units import SECONDS_PER_YEAR
@@ -239,6 +240,55 @@ def test_buried_matter_falls_exponentially_with_depth():
 
 
 # water
+
+
+def of_climate(process, rain, demand):
+    """A metre of loess under grass, in a slow step of ten years."""
+    soil = layers(np.full(20, 0.05)) | {
+        "precipitation": jnp.asarray(rain),
+        "potential_evapotranspiration": jnp.asarray(demand),
+        "cover": jnp.ones(12),
+        "root_beta": jnp.asarray(0.95),
+        "field_capacity": jnp.full(20, 0.33),
+        "wilting_point": jnp.full(20, 0.12),
+    }
+    state = dataclasses.replace(empty_state(20, jnp.zeros(20)), water=jnp.full(20, 10.0))
+    return process.slow(state, soil, 10)
+
+
+STEPPE_RAIN = np.full(12, 50.0)
+STEPPE_DEMAND = 55.0 * (1.0 - 0.9 * np.cos(2 * np.pi * (MONTHS + 0.5) / 12))
+"""A steppe: 600 mm of rain, 660 mm of demand."""
+
+
+def test_wet_years_percolate_where_the_mean_year_does_not():
+    _, equal = of_climate(Water(), STEPPE_RAIN, STEPPE_DEMAND)
+    after, differing = of_climate(WeatherYears(), STEPPE_RAIN, STEPPE_DEMAND)
+    below = [
+        float(np.asarray(found["percolation"]).sum(axis=0)[-1]) for found in (equal, differing)
+    ]
+    assert below[1] > below[0] + 5.0
+    # as much water as came: rain that enters, what is taken, what leaves, what is stored
+    entered = STEPPE_RAIN.sum() - float(differing["interception"].sum())
+    taken = float(differing["evapotranspiration"].sum())
+    stored = float((after.water - differing["initial_water"]).sum())
+    assert entered - taken - below[1] == pytest.approx(stored, abs=1e-9)
+
+
+def test_years_without_variation_are_the_mean_year():
+    state, equal = of_climate(Water(80), STEPPE_RAIN, STEPPE_DEMAND)
+    calm, same = of_climate(WeatherYears(80, rain_variation=jnp.zeros(())), STEPPE_RAIN, STEPPE_DEMAND)
+    for name in equal:
+        np.testing.assert_allclose(same[name], equal[name], atol=1e-6)
+    np.testing.assert_allclose(calm.water, state.water, atol=1e-6)
+
+
+def test_rain_of_weather_years_has_the_mean_and_nearly_the_variation_of_the_climate():
+    factors = np.asarray(rain_factors(jnp.asarray(0.2), 20))
+    assert factors.mean() == pytest.approx(1.0, abs=1e-14)
+    assert factors.std() == pytest.approx(0.2, abs=0.015)
+    slope = jax.grad(lambda v: rain_factors(v, 20)[-1])(jnp.asarray(0.0))
+    assert np.isfinite(slope)
 
 
 def test_cascade_conserves_and_fills_from_above():

@@ -448,7 +448,8 @@ class CaseFile(Strict, json_schema_extra=_named_by_file):
     mixing: Annotated[str, ChoiceOf(CHOICES["mixing"])] = "block"
     """How soil fauna mixes the soil: evenly down to a depth, or by diffusion that fades with it."""
     water: Annotated[str, ChoiceOf(CHOICES["water"])] = "bucket"
-    """How soil water is computed: a monthly bucket, or Richards' equation."""
+    """How soil water is computed: a monthly bucket, the same for wet and dry years (where one year
+    stands for many), or Richards' equation."""
     water_reuse_years: Annotated[int, Field(ge=1, le=1000)] = 50
     """Years that a year of Richards' equation stands for, at most."""
     initial: Literal["history", "measured"] = "history"

@@ -8,7 +8,7 @@ where roots are and where water is easy to take.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import ClassVar
 
@@ -224,7 +224,9 @@ class Water(Process):
                 return lax.scan(month, water, weather)[0], None
 
             start, _ = lax.scan(same_year, start, None, length=self.spin_up_years)
-        end, (available, mean, percolation, taken, met) = lax.scan(month, start, weather)
+        through = self.many_years if years > 1 else self.one_year
+        start, end, monthly = through(partial(lax.scan, month), start, weather)
+        available, mean, percolation, taken, met = monthly
         return dataclasses.replace(state, water=end + dry), {
             "water_content": (available + dry[None]) / (thickness[None] * MM_PER_M),
             "moisture_deficit": 1.0 - safe.divide(mean, jnp.broadcast_to(room, taken.shape)),
@@ -234,3 +236,26 @@ class Water(Process):
             "runoff": jnp.zeros_like(met),
             "evapotranspiration": taken,
         }
+
+    @staticmethod
+    def one_year(
+        run: Callable, start: Float[Array, " layer"], weather: tuple[Array, Array, Array]
+    ) -> tuple:
+        """Run through the months of a year: water before and after, and what each month leaves."""
+        end, monthly = run(start, weather)
+        return start, end, monthly
+
+    def many_years(
+        self, run: Callable, start: Float[Array, " layer"], weather: tuple[Array, Array, Array]
+    ) -> tuple:
+        """The same for a year of normals that stands for many; here one as all of them.
+
+        Args:
+            run: steps water through months.
+            start: water above the wilting point, mm.
+            weather: rain and demand, mm, and cover, by month.
+
+        Returns:
+            Water at the beginning and at the end of a year, and what each month leaves; means.
+        """
+        return self.one_year(run, start, weather)
