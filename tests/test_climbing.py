@@ -37,6 +37,8 @@ class Compared(eqx.Module):
 class Same(eqx.Module):
     """Parameters that are unbounded as they are."""
 
+    shear: None = None
+
     def bounded(self, z):
         return z
 
@@ -62,7 +64,8 @@ class Function:
 
     def __init__(self, column, value) -> None:
         self.column = column
-        self.posterior = Density(Compared(jnp.asarray(value, dtype=float)), Same())
+        self.reparameterization = Same()
+        self.posterior = Density(Compared(jnp.asarray(value, dtype=float)), self.reparameterization)
         self.table = pd.DataFrame({"fitted": np.ones(len(value), dtype=bool)})
         self.priors = SimpleNamespace(sample=lambda key, draws: jax.random.normal(key, (draws, 2)))
         self.defaults = jnp.zeros(2) + 0.3

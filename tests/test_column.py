@@ -117,7 +117,7 @@ def test_computing_ahead_changes_nothing(column, plan, lived):
 def test_a_free_parameter_keeps_its_process_and_what_follows_in_the_loop(column, short):
     free = prepare_plan(column, short, free=("heat.offset",))
     assert free.experiment.done == (
-        "geometry", "plough_zone", "retention", "water", "vegetation", "manure", "fauna",
+        "geometry", "plough_zone", "burial", "retention", "water", "vegetation", "manure", "fauna",
     )  # fmt: skip
 
 

@@ -23,6 +23,7 @@ from calibration.quantities import QUANTITIES
 from diffsoil.cases import load_case
 from diffsoil.cases.arrays import build
 from diffsoil.io import InputError
+from diffsoil.processes.carbon import RothC
 from tests import tiny_case
 from tests.test_calibration import HEADER, observation, write_case
 from tests.test_whole_soil_cases import with_experiment
@@ -63,8 +64,7 @@ def record(**values: object) -> dict:
 
 
 def value(variable: str, made: dict, **changes) -> float:
-    rates = jnp.asarray([10.0, 0.3, 0.66, 0.02])
-    return float(operator(variable, **changes)(made, rates)[0])
+    return float(operator(variable, **changes)(made, RothC())[0])
 
 
 def test_a_developing_soil_is_sampled_where_its_layers_lie():

@@ -277,10 +277,12 @@ def test_wet_years_percolate_where_the_mean_year_does_not():
 
 def test_years_without_variation_are_the_mean_year():
     state, equal = of_climate(Water(80), STEPPE_RAIN, STEPPE_DEMAND)
-    calm, same = of_climate(WeatherYears(80, rain_variation=jnp.zeros(())), STEPPE_RAIN, STEPPE_DEMAND)
+    after, same = of_climate(
+        WeatherYears(80, rain_variation=jnp.zeros(())), STEPPE_RAIN, STEPPE_DEMAND
+    )
     for name in equal:
         np.testing.assert_allclose(same[name], equal[name], atol=1e-6)
-    np.testing.assert_allclose(calm.water, state.water, atol=1e-6)
+    np.testing.assert_allclose(after.water, state.water, atol=1e-6)
 
 
 def test_rain_of_weather_years_has_the_mean_and_nearly_the_variation_of_the_climate():

@@ -197,7 +197,7 @@ def test_parameters_keep_their_names_in_a_column_with_strengths_of_mechanisms():
 def test_a_process_that_cannot_be_removed_says_what_needs_it():
     column = whole_soil_column()
     kept = {p.name for p in column.processes} - set(removable(column))
-    assert kept == {"texture", "geometry", "water", "vegetation", "carbon"}
+    assert kept == {"texture", "geometry", "burial", "water", "vegetation", "carbon"}
     assert "'vegetation' needs 'thickness'" in needed_by(column, "geometry") or "more" in needed_by(
         column, "geometry"
     )

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from statistics import NormalDist
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
-from scipy.stats import norm
 
 from diffsoil.parameters import normal, parameter
 from diffsoil.processes.water import Water
@@ -31,7 +31,8 @@ def rain_factors(variation: Float[Array, ""], years: int) -> Float[Array, " year
         variation: coefficient of variation of the yearly rain, >= 0.
         years: number of years, at least 1.
     """
-    places = jnp.asarray(norm.ppf((np.arange(years) + 0.5) / years))
+    shares = (np.arange(years) + 0.5) / years
+    places = jnp.asarray([NormalDist().inv_cdf(share) for share in shares])
     factors = jnp.exp(jnp.sqrt(jnp.log1p(variation**2) + math.ulp(1.0)) * places)
     return factors / jnp.mean(factors)
 
