@@ -19,6 +19,12 @@ def divide(
     return jnp.where(safe, numerator / jnp.where(safe, denominator, 1.0), otherwise)
 
 
+def root(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Square root of what is not negative; its derivative at zero is that of zero."""
+    there = x > TINY
+    return jnp.where(there, jnp.sqrt(jnp.where(there, x, 1.0)), 0.0)
+
+
 def minimum_hard(x: Float[Array, "n ..."]) -> Float[Array, "..."]:
     """Smallest value along the first axis."""
     return jnp.min(x, axis=0)

@@ -1,0 +1,247 @@
+"""Millennial V2: five pools that can be measured, and microbes that take up what they live on.
+
+Particulate organic matter (POM), low-molecular-weight carbon (LMWC), aggregates (AGG), microbial
+biomass (MIC) and carbon on minerals (MAOM); Abramoff et al. (2022), Soil Biology and Biochemistry
+164, 108466. Amounts are g C/m2 of a soil of one metre, as there, that is g C/m3. The equations are
+those of the published program, and so are their numbers (eq. 1).
+
+Its output decides. The matric potential slows uptake, ``exp(-lambda matpot)`` in eq. 4; a version
+of the program has the other sign. The constant of desorption is a factor of adsorption too, so
+it changes how fast the two are and not which prevails. Other than in the program
+
+- carbon adsorbs to minerals that have none yet (the program waits until there is some);
+- what minerals have beyond their capacity leaves them by the same equation 10, with MAOM as its
+  donor;
+- the efficiency of microbes stays between 0 and 1 (the program leaves it above 30.8 and below
+  -52.5 degrees C);
+- water beyond the porosity counts as saturation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from diffsoil.numerics import safe
+from diffsoil.parameters import lognormal, normal, parameter
+
+POOLS = ("POM", "LMWC", "AGG", "MIC", "MAOM")
+POM, LMWC, AGG, MIC, MAOM = range(5)
+CO2, LEACHED = 5, 6
+"""Where carbon goes that leaves the pools."""
+
+GAS_CONSTANT = 8.31446
+"""J/(mol K), as in the program."""
+
+KELVIN = 273.15
+
+MATRIC_POTENTIAL = 15.0
+"""kPa; the program has no other."""
+
+type Flows = Mapping[tuple[int, int], Float[Array, "..."]]
+"""Share of a pool that goes elsewhere in a day (1/d), by donor and recipient."""
+
+
+class Soil(NamedTuple):
+    """What surrounds the pools of one or more places."""
+
+    temperature: Float[Array, "..."]
+    """Degrees C."""
+    water: Float[Array, "..."]
+    """Water content, m3/m3."""
+    porosity: Float[Array, "..."]
+    """m3/m3, > 0; a soil with more water than that is saturated."""
+    capacity: Float[Array, "..."]
+    """Most carbon that minerals can hold (eq. 12), g C/m3, > 0."""
+    leaching: Float[Array, "..."]
+    """Factor on leaching; 1 in the paper."""
+
+
+FITTED = "Abramoff et al. (2022), soilpara_in_fit of the published program"
+
+
+class Millennial(eqx.Module):
+    """The equations and their parameters, with the program's names."""
+
+    param_pi: Float[Array, ""] = parameter(
+        0.66, unit="1", lower=0.05, upper=0.99, prior=normal(0.66, 0.15),
+        source=FITTED, description="share of plant input that is POM, the rest is LMWC",
+    )  # fmt: skip
+    param_pa: Float[Array, ""] = parameter(
+        0.33, unit="1", lower=0.01, upper=0.99, prior=normal(0.33, 0.1),
+        source=FITTED, description="share of broken aggregates that is POM, the rest is MAOM",
+    )  # fmt: skip
+    kaff_pl: Float[Array, ""] = parameter(
+        6443.0, unit="g m-3", lower=50.0, upper=1e5, prior=lognormal(6443.0, 0.5),
+        source=FITTED, description="microbial biomass at half the fastest decomposition of POM",
+    )  # fmt: skip
+    alpha_pl: Float[Array, ""] = parameter(
+        1.8e12, unit="d-1", lower=1e11, upper=5e13, prior=lognormal(1.8e12, 0.3),
+        source=FITTED, description="Arrhenius factor of the decomposition of POM",
+    )  # fmt: skip
+    eact_pl: Float[Array, ""] = parameter(
+        63909.0, unit="J mol-1", lower=4e4, upper=9e4, prior=normal(63909.0, 2000.0),
+        source=FITTED, description="activation energy of the decomposition of POM",
+    )  # fmt: skip
+    rate_pa: Float[Array, ""] = parameter(
+        0.018, unit="d-1", lower=1e-4, upper=0.2, prior=lognormal(0.018, 0.4),
+        source=FITTED, description="rate at which POM is built into aggregates",
+    )  # fmt: skip
+    rate_break: Float[Array, ""] = parameter(
+        0.02, unit="d-1", lower=1e-4, upper=0.2, prior=lognormal(0.02, 0.4),
+        source=FITTED, description="rate at which aggregates break",
+    )  # fmt: skip
+    rate_leach: Float[Array, ""] = parameter(
+        0.0015, unit="d-1", lower=1e-5, upper=0.1, prior=lognormal(0.0015, 0.7),
+        source=FITTED, description="rate at which LMWC leaches",
+    )  # fmt: skip
+    kaff_des: Float[Array, ""] = parameter(
+        1.0, unit="d-1", lower=0.01, upper=100.0, prior=lognormal(1.0, 0.7),
+        source=FITTED, description="constant of desorption, in adsorption too",
+    )  # fmt: skip
+    param_p1: Float[Array, ""] = parameter(
+        0.12, unit="1", lower=0.01, upper=0.6, prior=normal(0.12, 0.05),
+        source=f"{FITTED}; Mayes et al. (2012): 0.186",
+        description="how adsorption falls with pH",
+    )  # fmt: skip
+    param_p2: Float[Array, ""] = parameter(
+        0.216, unit="1", lower=0.0, upper=2.0, prior=normal(0.216, 0.1),
+        source=f"{FITTED}; Mayes et al. (2012)", description="adsorption at pH 0, its logarithm",
+    )  # fmt: skip
+    param_ph: Float[Array, ""] = parameter(
+        7.0, unit="1", lower=3.0, upper=9.0, prior=normal(7.0, 1.0),
+        source="published program", description="pH on which adsorption depends",
+    )  # fmt: skip
+    param_c1: Float[Array, ""] = parameter(
+        0.86, unit="g kg-1", lower=0.1, upper=2.0, prior=lognormal(0.86, 0.3),
+        source="published program; Georgiou et al. (2022)",
+        description="most carbon on minerals of a soil, for each per cent of clay and silt",
+    )  # fmt: skip
+    kaff_lb: Float[Array, ""] = parameter(
+        774.6, unit="g m-3", lower=10.0, upper=1e4, prior=lognormal(774.6, 0.5),
+        source=FITTED, description="LMWC at half the fastest uptake by microbes",
+    )  # fmt: skip
+    alpha_lb: Float[Array, ""] = parameter(
+        2.3e12, unit="d-1", lower=1e11, upper=5e13, prior=lognormal(2.3e12, 0.3),
+        source=FITTED, description="Arrhenius factor of uptake by microbes",
+    )  # fmt: skip
+    eact_lb: Float[Array, ""] = parameter(
+        57865.0, unit="J mol-1", lower=4e4, upper=9e4, prior=normal(57865.0, 2000.0),
+        source=FITTED, description="activation energy of uptake by microbes",
+    )  # fmt: skip
+    rate_bd: Float[Array, ""] = parameter(
+        0.0045, unit="m3 g-1 d-1", lower=1e-5, upper=0.1, prior=lognormal(0.0045, 0.5),
+        source=FITTED, description="rate of microbial death, for each g/m3 of biomass",
+    )  # fmt: skip
+    rate_ma: Float[Array, ""] = parameter(
+        0.0048, unit="d-1", lower=1e-5, upper=0.1, prior=lognormal(0.0048, 0.4),
+        source=FITTED, description="rate at which MAOM is built into aggregates",
+    )  # fmt: skip
+    cue_ref: Float[Array, ""] = parameter(
+        0.19, unit="1", lower=0.02, upper=0.8, prior=normal(0.19, 0.08),
+        source=FITTED, description="carbon use efficiency of microbes at tae_ref",
+    )  # fmt: skip
+    cue_t: Float[Array, ""] = parameter(
+        0.012, unit="degC-1", lower=0.0, upper=0.03, prior=normal(0.012, 0.004),
+        source=FITTED, description="fall of the carbon use efficiency with temperature",
+    )  # fmt: skip
+    tae_ref: Float[Array, ""] = parameter(
+        15.0, unit="degC", lower=5.0, upper=25.0, prior=normal(15.0, 2.0),
+        source=FITTED, description="temperature of cue_ref",
+    )  # fmt: skip
+    lambda_matpot: Float[Array, ""] = parameter(
+        2.1e-4, unit="kPa-1", lower=0.0, upper=0.01, prior=lognormal(2.1e-4, 0.5),
+        source=FITTED, description="how the matric potential slows uptake by microbes",
+    )  # fmt: skip
+    kamin: Float[Array, ""] = parameter(
+        0.2, unit="1", lower=0.0, upper=1.0, prior=normal(0.2, 0.1),
+        source=FITTED, description="uptake by microbes in a saturated soil, relative",
+    )  # fmt: skip
+    param_pb: Float[Array, ""] = parameter(
+        0.5, unit="1", lower=0.01, upper=0.99, prior=normal(0.5, 0.15),
+        source=FITTED, description="share of dead microbes that adsorbs, the rest is LMWC",
+    )  # fmt: skip
+
+    def capacity(self, fines: Float[Array, "..."], mass: Float[Array, "..."]) -> Array:
+        """Most carbon on minerals (eq. 12), in g C for each unit of volume of the mass.
+
+        Args:
+            fines: clay and silt, mass %.
+            mass: of the soil in a unit of volume, kg.
+        """
+        return self.param_c1 * fines * mass
+
+    def flows(self, pools: Float[Array, "5 ..."], soil: Soil) -> Flows:
+        """What goes where; a flux is its share times the pool that it leaves (its donor).
+
+        CO2 comes of what microbes have just taken up, that is from LMWC.
+
+        Args:
+            pools: g C/m3, >= 0.
+            soil: around them.
+        """
+        filled = jnp.clip(soil.water / soil.porosity, 0.0, 1.0)
+        wet = safe.root(filled)  # (eq. 5)
+        airy = self.kamin + (1.0 - self.kamin) * safe.root(1.0 - filled)
+        breathing = jnp.exp(-self.lambda_matpot * MATRIC_POTENTIAL) * airy * wet  # (eq. 4)
+        thermal = 1.0 / (GAS_CONSTANT * (soil.temperature + KELVIN))
+        fastest_pl = self.alpha_pl * jnp.exp(-self.eact_pl * thermal)  # (eq. 3)
+        fastest_lb = self.alpha_lb * jnp.exp(-self.eact_lb * thermal)  # (eq. 15)
+        efficiency = self.cue_ref - self.cue_t * (soil.temperature - self.tae_ref)
+        efficiency = jnp.clip(efficiency, 0.0, 1.0)
+        microbes, held = pools[MIC], pools[MAOM]
+
+        decomposed = fastest_pl * wet * microbes / (self.kaff_pl + microbes)  # (eq. 2)
+        taken_up = fastest_lb * breathing * microbes / (self.kaff_lb + pools[LMWC])  # (eq. 14)
+        broken = self.rate_break * wet  # (eq. 7)
+        dying = self.rate_bd * microbes  # (eq. 16)
+        adsorbing = self.kaff_des * jnp.exp(-self.param_p1 * self.param_ph - self.param_p2) * wet
+        free = 1.0 - held / soil.capacity  # (eq. 10)
+        beyond = jnp.maximum(-free, 0.0) * safe.divide(pools[LMWC], held)
+        return {
+            (POM, LMWC): decomposed,
+            (POM, AGG): self.rate_pa * wet,  # (eq. 6)
+            (AGG, POM): broken * self.param_pa,
+            (AGG, MAOM): broken * (1.0 - self.param_pa),
+            (LMWC, MAOM): adsorbing * jnp.maximum(free, 0.0),
+            (MAOM, LMWC): self.kaff_des / soil.capacity + adsorbing * beyond,  # (eq. 13)
+            (MAOM, AGG): self.rate_ma * wet,  # (eq. 18)
+            (MIC, LMWC): dying * (1.0 - self.param_pb),
+            (MIC, MAOM): dying * self.param_pb,
+            (LMWC, MIC): taken_up * efficiency,
+            (LMWC, CO2): taken_up * (1.0 - efficiency),  # (eq. 21)
+            (LMWC, LEACHED): self.rate_leach * wet * soil.leaching,  # (eq. 9)
+        }
+
+    def entering(self, plants: Float[Array, "..."]) -> Float[Array, "5 ..."]:
+        """What plant input adds to each pool, in its unit."""
+        nothing = jnp.zeros_like(plants)
+        pom = self.param_pi * plants
+        return jnp.stack([pom, plants - pom, nothing, nothing, nothing])
+
+    def day(
+        self, pools: Float[Array, "5 ..."], plants: Float[Array, "..."], soil: Soil
+    ) -> Float[Array, "5 ..."]:
+        """Pools after a day, by the explicit step of the program.
+
+        Args:
+            pools: before, g C/m3.
+            plants: their input, g C/m3/d.
+            soil: around them.
+        """
+        return pools + rates_of_change(pools, self.flows(pools, soil)) + self.entering(plants)
+
+
+def rates_of_change(pools: Float[Array, "5 ..."], flows: Flows) -> Float[Array, "5 ..."]:
+    """What flows make of the pools in a day, in their unit; no input."""
+    change = jnp.zeros_like(pools)
+    for (donor, recipient), share in flows.items():
+        flux = share * pools[donor]
+        change = change.at[donor].add(-flux)
+        if recipient < len(POOLS):
+            change = change.at[recipient].add(flux)
+    return change

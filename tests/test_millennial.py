@@ -1,0 +1,113 @@
+"""Millennial V2: its published program, its steady state, and a column of it."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from diffsoil.io import data_path
+from diffsoil.processes.carbon import millennial
+from diffsoil.processes.carbon.millennial import (
+    CO2,
+    LEACHED,
+    LMWC,
+    MAOM,
+    POOLS,
+    Millennial,
+    Soil,
+    rates_of_change,
+)
+
+FOLDER = data_path("reference", "millennial_v2")
+CAPACITY = float(np.float32(0.86)) * 80.0 * 1000.0
+"""As the program has it, 0.86 in single precision."""
+
+
+def published() -> dict[str, float]:
+    """Parameters in the file of the program."""
+    lines = (FOLDER / "soilpara_in_fit.txt").read_text().split("\n")
+    return {name: float(value) for name, value in (line.split() for line in lines if line)}
+
+
+def forcing() -> tuple[Soil, jax.Array]:
+    """The soil and the input of 365 days."""
+    temperature, water, plants = jnp.asarray(np.loadtxt(FOLDER / "globalaverage.txt").T)
+    every = jnp.ones_like(water)
+    return Soil(temperature, water, 0.6 * every, CAPACITY * every, every), plants
+
+
+def year_of_days(model, pools, plants=None):
+    """Pools after each day of the published year."""
+    soil, given = forcing()
+
+    def day(now, x):
+        after = model.day(now, x[1], x[0])
+        return after, after
+
+    return jax.lax.scan(day, pools, (soil, given if plants is None else plants))
+
+
+def test_defaults_are_those_of_the_published_file():
+    model, given = Millennial(), published()
+    assert given.pop("lambda") == float(model.lambda_matpot)
+    assert given.pop("matpot") == millennial.MATRIC_POTENTIAL
+    assert given.pop("porosity") == float(forcing()[0].porosity[0])
+    assert {name: float(getattr(model, name)) for name in given} == given
+    declared = {field.name for field in dataclasses.fields(model)}
+    assert declared - given.keys() == {"lambda_matpot", "param_ph", "param_c1"}
+
+
+def test_ten_years_of_days_are_those_of_the_published_program():
+    expected = np.genfromtxt(FOLDER / "pools.csv", delimiter=",", names=True)
+    now, found = jnp.asarray(np.loadtxt(FOLDER / "initial.txt")), []
+    year = jax.jit(lambda pools: year_of_days(Millennial(), pools))
+    for _ in range(10):
+        now, days = year(now)
+        found.append(np.asarray(days))
+    days = np.concatenate(found)
+    assert days.shape == (3650, 5)
+    for number, name in enumerate(POOLS):
+        np.testing.assert_allclose(days[:, number], expected[name], rtol=1e-9, err_msg=name)
+
+
+def test_capacity_is_that_of_the_program():
+    model = dataclasses.replace(Millennial(), param_c1=jnp.asarray(float(np.float32(0.86))))
+    assert float(model.capacity(jnp.asarray(80.0), jnp.asarray(1000.0))) == CAPACITY
+
+
+def test_what_a_pool_loses_another_gains_or_leaves():
+    pools = jnp.asarray([300.0, 2.0, 800.0, 10.0, 500.0])
+    soil = Soil(*map(jnp.asarray, (12.0, 0.25, 0.5, 3e4, 1.0)))
+    flows = Millennial().flows(pools, soil)
+    out = (flows[LMWC, CO2] + flows[LMWC, LEACHED]) * pools[LMWC]
+    change = rates_of_change(pools, flows)
+    assert float(jnp.sum(change) + out) == pytest.approx(0.0, abs=1e-12)
+    assert all(float(share) > 0 for share in flows.values())
+
+
+def test_overfull_minerals_give_back_what_the_equation_says():
+    soil = Soil(*map(jnp.asarray, (12.0, 0.25, 0.5, 100.0, 1.0)))
+    pools = jnp.asarray([0.0, 5.0, 0.0, 0.0, 150.0])
+    model = Millennial()
+    found = rates_of_change(pools, model.flows(pools, soil))
+    wet = np.sqrt(0.5)
+    adsorbed = wet * np.exp(-0.12 * 7 - 0.216) * 5.0 * (1 - 150.0 / 100.0)
+    assert adsorbed < 0
+    expected = adsorbed - 150.0 / 100.0 - 0.0048 * wet * 150.0
+    assert float(found[MAOM]) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("water", [0.0, 0.3, 0.5, 0.7], ids=["dry", "moist", "full", "over"])
+def test_value_and_gradient_are_finite_at_the_edge(water):
+    soil = Soil(*map(jnp.asarray, (-20.0, water, 0.5, 100.0, 1.0)))
+
+    def total(pools, water):
+        change = rates_of_change(pools, Millennial().flows(pools, soil._replace(water=water)))
+        return jnp.sum(change * jnp.arange(1.0, 6.0))
+
+    slopes = jax.grad(total, argnums=(0, 1))(jnp.zeros(5), jnp.asarray(water))
+    assert np.isfinite(np.concatenate([np.ravel(of) for of in slopes])).all()
