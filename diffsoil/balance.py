@@ -10,16 +10,15 @@ something does. The solution has the derivative of the implicit function, in bot
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, Float
 
 from diffsoil.column import Column
+from diffsoil.numerics.newton import root
 from diffsoil.process import Environment
 from diffsoil.processes.geometry import overlap
 from diffsoil.state import State
@@ -27,13 +26,6 @@ from diffsoil.time import Phase, first_step, one_year
 
 SOLVED = ("input", "inert")
 """What may be sought: the plant carbon, or the inert carbon."""
-
-MOST_STEPS = 30
-"""Steps of Newton's method; a linear year takes two."""
-
-SMALLEST_STEP = 1e-11
-"""Change of the pools, relative to the measured stock, at which they are found."""
-
 
 WET_YEARS = 50
 """Years of the same weather in which water comes to its cycle."""
@@ -94,9 +86,7 @@ def balanced(column: Column, phase: Phase, state: State, measured: Measured) -> 
     year = _Year(column, phase, state, measured)
     humus = jnp.concatenate([jnp.zeros(1), measured.profile / measured.stock])
     guess = jnp.zeros((state.litter.size, humus.size)).at[-1].set(humus)
-    found = lax.custom_root(
-        lambda x: year.residual(x), jnp.append(guess.ravel(), 1.0), _newton, _solve_linear
-    )
+    found = root(lambda x: year.residual(x), jnp.append(guess.ravel(), 1.0))
     of_phase, begins = year.start(found)
     begins = _with_steady_radiocarbon(column, of_phase, begins)
     return Balance(of_phase, begins, found[-1], year.end(found)[1])
@@ -161,30 +151,6 @@ def _with_input(phase: Phase, factor: Float[Array, ""]) -> Phase:
 def _stock(state: State, environment: Environment, lower: float) -> Float[Array, ""]:
     share = overlap(environment["depth_top"], environment["thickness"], 0.0, lower)
     return jnp.sum(jnp.sum(state.carbon, axis=0) * share)
-
-
-type Residual = Callable[[Float[Array, " unknown"]], Float[Array, " unknown"]]
-
-
-def _solve_linear(function: Residual, value: Float[Array, " unknown"]) -> Float[Array, " unknown"]:
-    """Where a linear function has a value."""
-    return jnp.linalg.solve(jax.jacfwd(function)(jnp.zeros_like(value)), value)
-
-
-def _newton(function: Residual, guess: Float[Array, " unknown"]) -> Float[Array, " unknown"]:
-    """A root of a function, from a guess; NaN where a step is singular."""
-
-    def unfinished(now: tuple[Array, Array, Array]) -> Array:
-        _, size, steps = now
-        return (size > SMALLEST_STEP) & (steps < MOST_STEPS)
-
-    def another(now: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        found, _, steps = now
-        step = jnp.linalg.solve(jax.jacfwd(function)(found), function(found))
-        return found - step, jnp.max(jnp.abs(step)), steps + 1
-
-    start = (guess, jnp.asarray(jnp.inf), jnp.asarray(0))
-    return lax.while_loop(unfinished, another, start)[0]
 
 
 def _with_steady_radiocarbon(column: Column, phase: Phase, state: State) -> State:
