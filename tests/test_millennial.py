@@ -20,6 +20,7 @@ from diffsoil.processes.carbon.millennial import (
     Millennial,
     Soil,
     rates_of_change,
+    steady,
 )
 
 FOLDER = data_path("reference", "millennial_v2")
@@ -111,3 +112,50 @@ def test_value_and_gradient_are_finite_at_the_edge(water):
 
     slopes = jax.grad(total, argnums=(0, 1))(jnp.zeros(5), jnp.asarray(water))
     assert np.isfinite(np.concatenate([np.ravel(of) for of in slopes])).all()
+
+
+def steady_of(model, begins):
+    return steady(lambda pools: year_of_days(model, pools)[0], begins)
+
+
+BEGINNINGS = {"little": [1.0] * 5, "much": [2000.0, 5.0, 5000.0, 30.0, 2e4]}
+
+
+@pytest.mark.parametrize("begins", BEGINNINGS.values(), ids=BEGINNINGS)
+def test_steady_state_is_where_long_stepping_leads(begins):
+    model = Millennial()
+    found = jax.jit(steady_of)(model, jnp.asarray(begins))
+
+    @jax.jit
+    def after(years, pools):
+        return jax.lax.fori_loop(0, years, lambda _, now: year_of_days(model, now)[0], pools)
+
+    long = after(1000, jnp.ones(5))
+    assert np.max(np.abs(after(10, jnp.ones(5)) / long - 1)) > 0.1
+    np.testing.assert_allclose(found, long, rtol=1e-9)
+
+
+def test_steady_state_has_the_derivative_of_the_implicit_function():
+    """By parameters of each kind, in both modes, against central differences."""
+    names = ("param_pi", "alpha_pl", "rate_break", "kaff_des", "eact_lb", "rate_bd", "cue_ref")
+    start = jnp.asarray([getattr(Millennial(), name) for name in names])
+
+    def pools(scale):
+        values = dict(zip(names, start * scale, strict=True))
+        return steady_of(dataclasses.replace(Millennial(), **values), jnp.ones(5))
+
+    one = jnp.ones(len(names))
+    forward = np.asarray(jax.jit(jax.jacfwd(pools))(one))
+    reverse = np.asarray(jax.jit(jax.jacrev(pools))(one))
+    np.testing.assert_allclose(reverse, forward, rtol=1e-9, atol=1e-9)
+    both = jax.jit(pools)
+    for number in range(len(names)):
+        step = 1e-5
+        there = [np.asarray(both(one.at[number].add(sign * step))) for sign in (1.0, -1.0)]
+        expected = (there[0] - there[1]) / (2.0 * step)
+        np.testing.assert_allclose(forward[:, number], expected, rtol=1e-5, atol=1e-4)
+
+
+def test_no_steady_state_is_said():
+    growing = steady(lambda pools: 1.1 * pools, jnp.ones(5))
+    assert np.isnan(np.asarray(growing)).all()

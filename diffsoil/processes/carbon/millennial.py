@@ -19,7 +19,7 @@ it changes how fast the two are and not which prevails. Other than in the progra
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import equinox as eqx
@@ -27,6 +27,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from diffsoil.numerics import safe
+from diffsoil.numerics.newton import root
 from diffsoil.parameters import lognormal, normal, parameter
 
 POOLS = ("POM", "LMWC", "AGG", "MIC", "MAOM")
@@ -41,6 +42,9 @@ KELVIN = 273.15
 
 MATRIC_POTENTIAL = 15.0
 """kPa; the program has no other."""
+
+UNCHANGED = 1e-8
+"""Relative change of a pool in a year up to which it is steady."""
 
 type Flows = Mapping[tuple[int, int], Float[Array, "..."]]
 """Share of a pool that goes elsewhere in a day (1/d), by donor and recipient."""
@@ -245,3 +249,28 @@ def rates_of_change(pools: Float[Array, "5 ..."], flows: Flows) -> Float[Array, 
         if recipient < len(POOLS):
             change = change.at[recipient].add(flux)
     return change
+
+
+def steady(
+    year: Callable[[Float[Array, "5"]], Float[Array, "5"]], guess: Float[Array, "5"]
+) -> Float[Array, "5"]:
+    """Pools that a year leaves as they are, with the derivative of the implicit function.
+
+    Of the two states without change that is the one with microbes: what is sought is the logarithm
+    of the pools, whose change does not vanish without them.
+
+    Args:
+        year: pools after a year of those at its start, in any unit; what it closes over is
+            differentiated.
+        guess: where the search begins, > 0; explicit days from it must not overshoot.
+
+    Returns:
+        Pools at the start of the year; NaN where none were found.
+    """
+
+    def change(log_pools: Float[Array, "5"]) -> Float[Array, "5"]:
+        return jnp.log(year(jnp.exp(log_pools))) - log_pools
+
+    log_pools = root(change, jnp.log(guess))
+    kept = jnp.max(jnp.abs(change(log_pools))) < UNCHANGED
+    return jnp.where(kept, jnp.exp(log_pools), jnp.nan)
