@@ -15,7 +15,7 @@ from diffsoil.column import Column
 from diffsoil.forward import GEOMETRY, Run
 from diffsoil.io import InputError
 from diffsoil.process import Environment
-from diffsoil.processes.carbon import Carbon
+from diffsoil.processes.carbon import CarbonModel
 from diffsoil.processes.pores import ORGANIC_MATTER_IN_CARBON
 from diffsoil.time import Record
 from diffsoil.units import CM_PER_M
@@ -43,7 +43,9 @@ class Operator(eqx.Module):
     thickness: Float[Array, "obs layer"] | None = None
     kinds: tuple[str, ...] = eqx.field(static=True, default=("soc_stock", "soc_percent"))
 
-    def __call__(self, record: Environment, carbon: Carbon | None = None) -> Float[Array, " obs"]:
+    def __call__(
+        self, record: Environment, carbon: CarbonModel | None = None
+    ) -> Float[Array, " obs"]:
         """Predicted values without measurement error.
 
         Args:

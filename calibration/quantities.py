@@ -23,7 +23,7 @@ from calibration import procedures
 from calibration.procedures import SPELLED, Procedure
 from calibration.units import spelled
 from diffsoil.io import nearest
-from diffsoil.processes.carbon import Carbon
+from diffsoil.processes.carbon import CarbonModel
 from diffsoil.quantities import Result, layer_results
 from diffsoil.state import CATIONS
 from diffsoil.variables import VARIABLES
@@ -46,7 +46,7 @@ class Sample:
     thickness: Float[Array, "obs layer"] | None
     month: Int[Array, " obs"]
     at: Callable[[str], Array]
-    carbon: Carbon | None = None
+    carbon: CarbonModel | None = None
 
     def per_layer(self, share_of: str) -> Array:
         """What a mean over layers is weighted by, see :class:`diffsoil.variables.Variable`."""
@@ -83,7 +83,7 @@ def _delta14c(sample: Sample) -> Array:
 def _respired_delta14c(sample: Sample) -> Array:
     """CO2 of the sampled soil in a jar: its pools by their rates, its layers by protection."""
     assert sample.carbon is not None
-    speed = sample.carbon.protected_rates(sample.at("modifier_overall"))
+    speed = sample.carbon.respiring_rates(sample.at("modifier_overall"))
     speed = speed * sample.share[:, None, :]
     modern = jnp.sum(speed * sample.at("radiocarbon_pools")[:, :-1], axis=(1, 2))
     carbon = jnp.sum(speed * sample.at("pools")[:, :-1], axis=(1, 2))

@@ -145,7 +145,9 @@ def reparameterization(
     names = tuple(p.name for p in parameters)
     protection = [p for p in column.processes if isinstance(p, Protection)]
     moving = any(name.startswith("protection.") for name in names)
-    if not (protection and moving) or plan.experiment is None:
+    carbon = column.carbon
+    # rates of other models do not multiply protection
+    if not (protection and moving and isinstance(carbon, Carbon)) or plan.experiment is None:
         return Reparameterization(transform, None)
     state = jax.tree.map(lambda leaf: leaf[0], initial_state(column, plan))
     defaults = jnp.asarray([p.default for p in parameters])
@@ -155,10 +157,10 @@ def reparameterization(
         protection=protection[0],
         soil=_soil(column, plan, state, protection[0].needs),
         state=state,
-        carbon=column.carbon,
+        carbon=carbon,
         along=jnp.asarray(along),
         of_member=jnp.asarray(of_member),
-        default_turnover=jnp.log(_turnover_time(names, column.carbon, defaults)),
+        default_turnover=jnp.log(_turnover_time(names, carbon, defaults)),
     )
     return Reparameterization(transform, shear)
 
@@ -169,12 +171,10 @@ def _turnover_time(
     """Carbon held in balance per carbon of plant input and year, at these rates."""
     values = {n: x[i] for i, n in enumerate(names) if n.startswith(RATE)}
     decomposable, resistant = plant_shares(jnp.asarray(CROP_DPM_RPM))
-    return (
-        Column((carbon,))
-        .with_parameters(values)
-        .carbon.turnover_time(
-            jnp.asarray(LOAM_CLAY), jnp.stack([decomposable, resistant, jnp.zeros(())])
-        )
+    of_values = Column((carbon,)).with_parameters(values).carbon
+    assert isinstance(of_values, Carbon)
+    return of_values.turnover_time(
+        jnp.asarray(LOAM_CLAY), jnp.stack([decomposable, resistant, jnp.zeros(())])
     )
 
 

@@ -13,7 +13,7 @@ from diffsoil.process import Process
 from diffsoil.processes.additions import Additions
 from diffsoil.processes.biocycling import Biocycling
 from diffsoil.processes.burial import Burial
-from diffsoil.processes.carbon import ICBM, Carbon, CTool, RothC, RothCPassive
+from diffsoil.processes.carbon import ICBM, CarbonModel, CTool, RothC, RothCPassive
 from diffsoil.processes.erosion import ContinuousErosion, Erosion
 from diffsoil.processes.exchange import Exchange, ExchangeCapacity
 from diffsoil.processes.fauna_diffusion import FaunaDiffusion
@@ -99,10 +99,10 @@ class Column(eqx.Module):
         raise KeyError(name)
 
     @property
-    def carbon(self) -> Carbon:
+    def carbon(self) -> CarbonModel:
         """The process that turns carbon over."""
         process = self.process("carbon")
-        assert isinstance(process, Carbon)
+        assert isinstance(process, CarbonModel)
         return process
 
     @property
@@ -204,7 +204,7 @@ COLUMNS: Registry[Callable[[Iterable[str]], Column]] = Registry(
 type ByColumn = Mapping[str, Callable[[], Process]]
 """What makes a process, by the column that it is for; other columns do not have it."""
 
-CARBON: Registry[Mapping[str, type[Carbon]]] = Registry(
+CARBON: Registry[Mapping[str, type[CarbonModel]]] = Registry(
     "model of carbon",
     {
         "rothc": {"carbon": RothC, "whole_soil": RothC},

@@ -18,7 +18,7 @@ from diffsoil.cases.arrays import Plan, build, initial_state, select
 from diffsoil.column import Column
 from diffsoil.io import data_path
 from diffsoil.process import Environment, Process
-from diffsoil.processes.carbon import Carbon
+from diffsoil.processes.carbon import Carbon, CarbonModel
 from diffsoil.processes.protection import Protection, SoftMinimum
 from diffsoil.state import State
 from diffsoil.time import _neutral
@@ -195,7 +195,10 @@ def kinds() -> list[type[Process]]:
     while left:
         for kind in left.pop().__subclasses__():
             left.append(kind)
-            if kind.__module__.startswith("diffsoil.processes") and kind is not Carbon:
+            if kind.__module__.startswith("diffsoil.processes") and kind not in (
+                CarbonModel,
+                Carbon,
+            ):
                 found.add(kind)
     return sorted(found, key=lambda kind: (kind.__module__, kind.__name__))
 

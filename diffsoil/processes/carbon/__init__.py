@@ -1,14 +1,10 @@
-"""Turnover of soil organic carbon: linear pools, and a file for each model of them."""
+"""Turnover of soil organic carbon: what models of it share, and a file for each of them."""
 
-from diffsoil.processes.carbon.carbon import (
-    RADIOCARBON_MEAN_LIFE,
-    Carbon,
-    protected,
-    subsoil_factor,
-)
+from diffsoil.processes.carbon.carbon import Carbon, protected
 from diffsoil.processes.carbon.ctool import CTool
 from diffsoil.processes.carbon.icbm import ICBM
 from diffsoil.processes.carbon.linear import Transfers, compose_year, twelve_months
+from diffsoil.processes.carbon.model import RADIOCARBON_MEAN_LIFE, CarbonModel, subsoil_factor
 from diffsoil.processes.carbon.rothc import (
     BIO_SHARE,
     MANURE_DPM,
@@ -30,6 +26,7 @@ __all__ = [
     "RADIOCARBON_MEAN_LIFE",
     "CTool",
     "Carbon",
+    "CarbonModel",
     "RothC",
     "RothCPassive",
     "Transfers",

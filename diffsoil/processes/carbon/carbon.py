@@ -1,8 +1,7 @@
-"""The process: turnover of organic carbon in the litter layer and in every mineral layer."""
+"""The process: turnover of linear pools in the litter layer and in every mineral layer."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -10,37 +9,17 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from diffsoil.parameters import UNIFORM, lognormal, normal, parameter
-from diffsoil.process import Environment, Process
+from diffsoil.parameters import UNIFORM, parameter
+from diffsoil.process import Environment
 from diffsoil.processes.carbon.linear import (
     Transfers,
     compose_year,
     lost_share,
     twelve_months,
 )
-from diffsoil.state import ORGANIC, State
+from diffsoil.processes.carbon.model import CarbonModel, monthly_decay
+from diffsoil.state import State
 from diffsoil.variables import QUALITIES, Variable
-
-TOPSOIL_DEPTH = 0.25
-"""m; above it decomposition is not slowed with depth."""
-
-RADIOCARBON_MEAN_LIFE = 8267.0
-"""Years; physical (Cambridge) half-life 5730 a. The RothC program keeps 5568 a."""
-
-
-def subsoil_factor(
-    depth: Float[Array, " layer"], slowing: Float[Array, ""]
-) -> Float[Array, " layer"]:
-    """Factor on decomposition in the subsoil, 1 down to 0.25 m and falling exponentially below.
-
-    Less input of fresh matter, less oxygen and a sparser biomass slow decomposition in subsoils
-    beyond what temperature and moisture explain (Jenkinson & Coleman 2008 needed such a factor).
-
-    Args:
-        depth: middle of the layers, m.
-        slowing: relative fall per metre, 1/m, >= 0.
-    """
-    return jnp.exp(-slowing * jnp.maximum(depth - TOPSOIL_DEPTH, 0.0))
 
 
 def protected(pools: tuple[str, ...]) -> Any:
@@ -52,11 +31,17 @@ def protected(pools: tuple[str, ...]) -> Any:
     )  # fmt: skip
 
 
-class Carbon(Process):
+class _Protected(eqx.Module):
+    """What comes before the other parameters of a linear model."""
+
+    protected: eqx.AbstractVar[dict[str, Float[Array, ""]]]
+
+
+class Carbon(CarbonModel, _Protected):
     """Turnover of linear pools in the litter layer and in every mineral layer.
 
-    A model of carbon is a class of this one: names of its pools, their rates, what becomes of
-    what they lose, and what enters them. Nothing protects the litter layer, and it has no clay.
+    A linear model of carbon is a class of this one: names of its pools, their rates, what becomes
+    of what they lose, and what enters them. Nothing protects the litter layer, and it has no clay.
 
     Attributes:
         pools: that decompose; those that nothing feeds but input come first. Inert carbon is kept
@@ -67,11 +52,8 @@ class Carbon(Process):
             in small letters.
     """
 
-    pools: ClassVar[tuple[str, ...]]
     entered: ClassVar[Mapping[str, str]]
-    protected: eqx.AbstractVar[dict[str, Float[Array, ""]]]
 
-    name: ClassVar[str] = "carbon"
     variables: ClassVar[Mapping[str, Variable]] = {
         "annual_map": Variable(
             ("source", "active_pool", "place"), "1", "one year of decomposition as a linear map"
@@ -92,19 +74,6 @@ class Carbon(Process):
     provides: ClassVar[tuple[str, ...]] = ("annual_map", "annual_co2", "annual_input")
     yearly_needs: ClassVar[tuple[str, ...]] = (*needs, *provides, "atmosphere_14c")
     reads: ClassVar[tuple[str, ...]] = ("radiocarbon",)
-    changes: ClassVar[tuple[str, ...]] = (*ORGANIC, "added", "respired", "ground")
-    indispensable: ClassVar[str] = "all results are about its carbon"
-
-    subsoil_slowing: Float[Array, ""] = parameter(
-        0.0, unit="m-1", lower=0.0, upper=8.0, prior=normal(0.0, 1.5),
-        source="0 in RothC and SoilGen; Jenkinson & Coleman (2008) slow RothC with depth",
-        description="relative fall of the decomposition rate per metre below 0.25 m",
-    )  # fmt: skip
-    iom_factor: Float[Array, ""] = parameter(
-        1.0, unit="1", lower=0.0, upper=6.0, prior=lognormal(1.0, 0.4),
-        source="assumption: inert carbon of a profile is known to about half",
-        description="factor on the inert organic carbon of the case's profile",
-    )  # fmt: skip
 
     def rates(self) -> Float[Array, " pool"]:
         """Decomposition rates of the pools, 1/a, where nothing slows them down."""
@@ -150,6 +119,12 @@ class Carbon(Process):
         felt, rates = felt.reshape(*axes, -1, 1), rates.reshape(*axes, -1, 1)
         return rates * (1.0 - felt * (1.0 - given))
 
+    def respiring_rates(
+        self, modifier: Float[Array, "... layer"]
+    ) -> Float[Array, "... pool layer"]:
+        """See :meth:`.model.CarbonModel.respiring_rates`."""
+        return self.protected_rates(modifier)
+
     def slow(self, state: State, environment: Environment, years: int) -> tuple[State, Environment]:
         """Compose the year's months into one linear map, when it will be used many times.
 
@@ -159,7 +134,7 @@ class Carbon(Process):
             return state, {}
         carbon = self._inputs(environment)
         # after the pools come the year's input of carbon, and of 14C where it is followed
-        decay = [jnp.ones(())] if state.radiocarbon is None else [jnp.ones(()), _monthly_decay()]
+        decay = [jnp.ones(())] if state.radiocarbon is None else [jnp.ones(()), monthly_decay()]
         inputs = jnp.stack([carbon] * len(decay))
         year, co2 = compose_year(inputs, *self._turnover(environment), jnp.stack(decay))
         return state, {
@@ -171,17 +146,13 @@ class Carbon(Process):
     def year(self, state: State, environment: Environment) -> State:
         """See :class:`diffsoil.process.Process`."""
         size = len(self.pools)
-        pools = jnp.concatenate([state.litter[:, None], state.carbon[:size]], axis=1)
-        tracers = [pools]
-        if state.radiocarbon is not None and state.litter_radiocarbon is not None:
-            above = state.litter_radiocarbon[:, None]
-            tracers.append(jnp.concatenate([above, state.radiocarbon[:size]], axis=1))
+        tracers = self.tracers(state)
         amounts = jnp.stack(tracers)
         activity = [jnp.ones(())]
         decay = [jnp.ones(())]
         if len(tracers) == 2:
             activity.append(environment["atmosphere_14c"])
-            decay.append(_monthly_decay())
+            decay.append(monthly_decay())
         if "annual_map" in environment:
             year, co2_map = environment["annual_map"], environment["annual_co2"]
             offset = jnp.stack(activity)[:, None, None] * year[size : size + len(tracers)]
@@ -198,7 +169,7 @@ class Carbon(Process):
                 amounts, inputs, *self._turnover(environment), jnp.stack(decay)
             )
             co2 = gone[0]
-        return self._updated(state, after, added, co2)
+        return self.updated(state, after, added, co2)
 
     def _inputs(self, environment: Environment) -> Float[Array, "12 pool place"]:
         """Carbon that enters each pool, by month and place."""
@@ -217,37 +188,11 @@ class Carbon(Process):
 
     def _turnover(self, environment: Environment) -> tuple[Array, Transfers]:
         """Share of each pool that decomposes, by month and place, and where it goes."""
-        slowing = subsoil_factor(
-            environment["depth_top"] + 0.5 * environment["thickness"], self.subsoil_slowing
+        soil = (
+            self.protected_rates(environment["modifier_overall"]) * self.slowing(environment)[None]
         )
-        soil = self.protected_rates(environment["modifier_overall"]) * slowing[None]
         rates = jnp.concatenate([self.rates()[:, None], soil], axis=1)
         above = environment["litter_modifier"][:, None]
         modifier = jnp.concatenate([above, environment["climate_modifier"]], axis=1)
         clay = jnp.concatenate([jnp.zeros(1), environment["clay_percent"]])
         return lost_share(rates, modifier), self.transfers(clay)
-
-    @staticmethod
-    def _updated(state: State, after: Array, added: Array, co2: Array) -> State:
-        new = dataclasses.replace(
-            state,
-            carbon=jnp.concatenate([after[0, :, 1:], state.carbon[-1:]]),
-            litter=after[0, :, 0],
-            added=state.added + added,
-            respired=state.respired + jnp.sum(co2),
-        )
-        if state.ground is not None:
-            ground = dataclasses.replace(state.ground, respiration=co2[1:])
-            new = dataclasses.replace(new, ground=ground)
-        if state.radiocarbon is None:
-            return new
-        inert = state.radiocarbon[-1:] * _monthly_decay() ** 12
-        return dataclasses.replace(
-            new,
-            radiocarbon=jnp.concatenate([after[1, :, 1:], inert]),
-            litter_radiocarbon=after[1, :, 0],
-        )
-
-
-def _monthly_decay() -> Array:
-    return jnp.exp(-1.0 / (12.0 * RADIOCARBON_MEAN_LIFE) * jnp.ones(()))
