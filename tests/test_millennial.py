@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from diffsoil.io import data_path
+from diffsoil.numerics import elimination
 from diffsoil.processes.carbon import millennial
 from diffsoil.processes.carbon.millennial import (
     CO2,
@@ -19,6 +20,7 @@ from diffsoil.processes.carbon.millennial import (
     POOLS,
     Millennial,
     Soil,
+    implicit_step,
     rates_of_change,
     steady,
 )
@@ -159,3 +161,116 @@ def test_steady_state_has_the_derivative_of_the_implicit_function():
 def test_no_steady_state_is_said():
     growing = steady(lambda pools: 1.1 * pools, jnp.ones(5))
     assert np.isnan(np.asarray(growing)).all()
+
+
+# Implicit steps and layers.
+
+
+def places(seed=0, many=6):
+    """Random pools, inputs and soils of some places, of carbon and 14C."""
+    random = np.random.default_rng(seed)
+    typical = np.array([300.0, 3.0, 800.0, 10.0, 2000.0])[:, None]
+    pools = jnp.asarray(typical * random.uniform(0.0, 3.0, (2, 5, many)))
+    entering = jnp.asarray(random.uniform(0.0, 30.0, (2, 5, many)))
+    between = {"temperature": (-5, 30), "water": (0.05, 0.5), "porosity": (0.35, 0.55)}
+    between |= {"capacity": (1.0, 5e4), "leaching": (0.0, 30.0)}
+    soil = Soil(**{k: jnp.asarray(random.uniform(*of, many)) for k, of in between.items()})
+    return pools, entering, Millennial().flows(pools[0], soil)
+
+
+def test_elimination_solves_what_lapack_does():
+    random = np.random.default_rng(3)
+    matrix = -random.uniform(0, 1, (5, 5, 7))
+    for i in range(5):
+        matrix[i, i] = 1.0 - np.delete(matrix[:, i], i, axis=0).sum(axis=0)
+    right = random.normal(size=(5, 3, 7))
+    found = elimination.solve(jnp.asarray(matrix), jnp.asarray(right))
+    expected = np.linalg.solve(np.moveaxis(matrix, -1, 0), np.moveaxis(right, -1, 0))
+    np.testing.assert_allclose(found, np.moveaxis(expected, 0, -1), rtol=1e-12)
+
+
+@pytest.mark.parametrize("days", [0.01, 1.0, 30.0, 3650.0])
+def test_a_step_of_any_length_keeps_all_carbon_and_no_pool_falls_below_zero(days):
+    pools, entering, flows = places()
+    after, co2, below = jax.jit(implicit_step, static_argnums=3)(pools, entering, flows, days)
+    came = np.sum(pools + entering, axis=(1, 2))
+    np.testing.assert_allclose(np.sum(after, (1, 2)) + np.sum(co2, 1) + below, came, rtol=1e-13)
+    assert min(map(np.min, (after, co2, below))) >= 0.0
+    assert float(below[0]) > 0.0
+
+
+def test_what_is_leached_enters_the_place_below():
+    pools, entering, flows = places()
+    after, co2, below = implicit_step(pools, entering, flows, 10.0)
+    first = {flow: share[:1] for flow, share in flows.items()}
+    above, _, leaves = implicit_step(pools[..., :1], entering[..., :1], first, 10.0)
+    np.testing.assert_allclose(after[..., :1], above, rtol=1e-13)
+    rest = {flow: share[1:] for flow, share in flows.items()}
+    more = entering[..., 1:].at[:, LMWC, 0].add(leaves)
+    without, gone, end = implicit_step(pools[..., 1:], more, rest, 10.0)
+    np.testing.assert_allclose(after[..., 1:], without, rtol=1e-12)
+    np.testing.assert_allclose(co2[:, 1:], gone, rtol=1e-12)
+    np.testing.assert_allclose(below, end, rtol=1e-12)
+
+
+def test_fluxes_take_the_activity_of_their_donor():
+    """Of one activity there is no other to be had; of several, a short step follows each flux."""
+    pools, entering, flows = places()
+    activity = jnp.asarray([1.2, 1.1, 0.7, 1.0, 0.5])[:, None]
+    alike = jnp.stack([pools[0], 0.8 * pools[0]])
+    after, co2, below = implicit_step(alike, jnp.stack([entering[0], 0.8 * entering[0]]), flows, 30)
+    for of in (after, co2, below):
+        np.testing.assert_allclose(of[1], 0.8 * of[0], rtol=1e-12)
+    alone = {k: share for k, share in flows.items() if k != (LMWC, LEACHED)}
+    alone[LMWC, LEACHED] = jnp.zeros(pools.shape[-1])
+    traced = jnp.stack([pools[0], activity * pools[0]])
+    step = 1e-6
+    after, _, _ = implicit_step(traced, jnp.zeros_like(traced), alone, step)
+    rate = (after[1] - traced[1]) / step
+    expected = rates_of_change(traced[1], alone)
+    np.testing.assert_allclose(rate, expected, rtol=1e-3, atol=1e-4)
+
+
+def year_of_steps(model, pools, per_day):
+    """The published year by implicit steps, in one place."""
+    soil, plants = forcing()
+
+    def step(now, x):
+        of_day, given = x
+        flows = {k: jnp.ravel(v) for k, v in model.flows(now, of_day).items()}
+        enters = model.entering(given)[None, :, None] / per_day
+        after, _, _ = implicit_step(now[None, :, None], enters, flows, 1.0 / per_day)
+        return after[0, :, 0], None
+
+    many = [jnp.repeat(x, per_day) for x in (*soil, plants)]
+    return jax.lax.scan(step, pools, (Soil(*many[:-1]), many[-1]))[0]
+
+
+def test_implicit_and_explicit_steps_come_together_as_they_shorten():
+    """Both are of first order, and err to different sides: their distance is."""
+    model = Millennial()
+    pools = jnp.asarray([461.0, 1.56, 1403.0, 3.84, 4109.0])
+    explicit = np.asarray(year_of_days(model, pools)[0])
+    by_day = np.asarray(jax.jit(year_of_steps, static_argnums=2)(model, pools, 1))
+    finer = np.asarray(jax.jit(year_of_steps, static_argnums=2)(model, pools, 8))
+    np.testing.assert_allclose(by_day, explicit, rtol=0.05)
+    kept = [0, 2, 4]  # these change little in a day
+    np.testing.assert_allclose(finer[kept], explicit[kept], rtol=1e-4)
+
+
+def test_a_step_leaves_steady_pools_as_they_are():
+    """Whatever its length is: under the same weather long steps have no error in the end."""
+    model = Millennial()
+    soil = Soil(*(x[:1] for x in forcing()[0]))
+    plants = jnp.asarray([0.4])
+
+    def steps(pools, days):
+        def step(now, _):
+            flows = model.flows(now, soil)
+            enters = days * model.entering(plants)[None]
+            return implicit_step(now[None], enters, flows, days)[0][0], None
+
+        return jax.lax.scan(step, pools, length=12)[0]
+
+    found = steady(lambda pools: steps(pools[:, None], 30.0)[:, 0], jnp.ones(5))
+    np.testing.assert_allclose(steps(found[:, None], 1.0)[:, 0], found, rtol=1e-9)

@@ -24,9 +24,10 @@ from typing import NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float
 
-from diffsoil.numerics import safe
+from diffsoil.numerics import elimination, safe
 from diffsoil.numerics.newton import root
 from diffsoil.parameters import lognormal, normal, parameter
 
@@ -249,6 +250,52 @@ def rates_of_change(pools: Float[Array, "5 ..."], flows: Flows) -> Float[Array, 
         if recipient < len(POOLS):
             change = change.at[recipient].add(flux)
     return change
+
+
+def implicit_step(
+    tracers: Float[Array, "tracer 5 place"],
+    entering: Float[Array, "tracer 5 place"],
+    flows: Flows,
+    days: float,
+) -> tuple[Float[Array, "tracer 5 place"], Float[Array, "tracer place"], Float[Array, " tracer"]]:
+    """Pools after some days of flows whose shares stay as they are, by the implicit Euler method.
+
+    Every flux takes its share of its donor at the end of the step. So no pool falls below zero
+    however long the step is, nothing is lost, pools that days leave as they are stay so, and a
+    tracer follows each flux with the activity of the donor. What a place leaches enters the
+    LMWC of the next one.
+
+    Args:
+        tracers: amounts of carbon, 14C, ... from the top down, in any unit.
+        entering: what is added to them in the step.
+        flows: shares, 1/d; see :meth:`Millennial.flows`.
+        days: length of the step.
+
+    Returns:
+        Amounts after the step, what left each place as CO2, and what the last one leached.
+    """
+    places = tracers.shape[-1]
+    matrix = [[jnp.zeros(places) for _ in POOLS] for _ in POOLS]
+    for pool in range(len(POOLS)):
+        matrix[pool][pool] = jnp.ones(places)
+    for (donor, recipient), share in flows.items():
+        matrix[donor][donor] = matrix[donor][donor] + days * share
+        if recipient < len(POOLS):
+            matrix[recipient][donor] = matrix[recipient][donor] - days * share
+    inflow = jnp.zeros((len(POOLS), 1, places)).at[LMWC].set(1.0)
+    known = jnp.concatenate([jnp.moveaxis(tracers + entering, 0, 1), inflow], axis=1)
+    solved = elimination.solve(jnp.stack([jnp.stack(row) for row in matrix]), known)
+    alone, of_inflow = jnp.moveaxis(solved[:, :-1], 1, 0), solved[:, -1]
+    leaches = days * flows[LMWC, LEACHED]
+
+    def downwards(above: Array, x: tuple[Array, Array]) -> tuple[Array, Array]:
+        own, passed_on = x
+        return own + passed_on * above, above
+
+    own, passed_on = leaches[None] * alone[:, LMWC], leaches * of_inflow[LMWC]
+    below, came = lax.scan(downwards, jnp.zeros(len(tracers)), (own.T, passed_on))
+    after = alone + of_inflow[None] * came.T[:, None]
+    return after, days * flows[LMWC, CO2][None] * after[:, LMWC], below
 
 
 def steady(
