@@ -110,6 +110,7 @@ YEARLY: dict[str, Yearly] = STOCKS | {
     "respired": Yearly(lambda state, _: state.respired, "respired"),
     "added": Yearly(lambda state, _: state.added, "added"),
     "eroded": Yearly(lambda state, _: state.eroded, "eroded"),
+    "leached": Yearly(lambda state, _: state.leached, "leached"),
     "ground_budget": Yearly(_budget, "ground"),
     "ground_gained": Yearly(_gained, "ground"),
 }
@@ -148,6 +149,12 @@ DERIVED: dict[str, Result] = {
     ),
     "carbon_eroded": Result(
         ("year",), "Mg ha-1", "organic carbon carried away in the year", process="erosion"
+    ),
+    "carbon_leached": Result(
+        ("year",),
+        "Mg ha-1",
+        "dissolved organic carbon that left below in the year",
+        process="carbon",
     ),
     "soc": Result(
         ("output_year", "depth_m"),

@@ -407,7 +407,7 @@ def unsound(state: State, found: Environment, start: State) -> dict[str, Array]:
     excess = jnp.max(state.radiocarbon - state.carbon * (1.0 + 1e-9), axis=0)
     result["radiocarbon"] = jnp.maximum(jnp.maximum(excess, -jnp.min(state.radiocarbon)), 0.0)
     result["radiocarbon"] = jnp.maximum(result["radiocarbon"] - ROUNDING, 0.0)
-    came, went = start.stock() + state.added, state.respired + state.eroded
+    came, went = start.stock() + state.added, state.respired + state.eroded + state.leached
     carbon = jnp.abs(state.stock() + went - came) / (came + LITTLE)
     came, went = ground_totals(first) + ground.gained, ground.lost
     balance = jnp.max(jnp.abs(ground_totals(ground) + went - came) / (came + LITTLE))

@@ -82,6 +82,8 @@ class State(eqx.Module):
     """Carbon that has left as CO2 since the start, Mg C/ha."""
     eroded: Float[Array, ""]
     """Organic carbon carried away by erosion, less that of material from below, Mg C/ha."""
+    leached: Float[Array, ""]
+    """Dissolved organic carbon that has left below since the start, Mg C/ha."""
     ground: Ground | None
     """The mineral soil; None when the case prescribes it."""
 
@@ -121,5 +123,6 @@ def empty_state(
         added=jnp.zeros(()),
         respired=jnp.zeros(()),
         eroded=jnp.zeros(()),
+        leached=jnp.zeros(()),
         ground=ground,
     )

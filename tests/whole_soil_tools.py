@@ -141,6 +141,7 @@ def carbon_error(before: State, after: State) -> float:
     """Relative error of the balance of organic carbon between two states."""
     came = before.stock() + after.added - before.added
     went = after.respired - before.respired + after.eroded - before.eroded
+    went = went + after.leached - before.leached
     return float(jnp.abs(after.stock() + went - came) / (came + 1e-6))
 
 

@@ -221,7 +221,7 @@ def _by_step() -> tuple[str, ...]:
 
 def _yearly(plan: Plan) -> tuple[str, ...]:
     """What is recorded in every year."""
-    names = [*STOCKS, "pools", "added", "respired", "eroded"]
+    names = [*STOCKS, "pools", "added", "respired", "eroded", "leached"]
     if plan.radiocarbon:
         names.append("radiocarbon")
     if plan.ground is not None:
@@ -250,7 +250,9 @@ class _Pieces:
         self.values: dict[str, list[np.ndarray]] = {}
         self.balances = {"carbon": 0.0, "water": 0.0}
         self._stock = stock
-        self._before = dict.fromkeys(("added", "respired", "eroded"), np.zeros_like(stock))
+        self._before = dict.fromkeys(
+            ("added", "respired", "eroded", "leached"), np.zeros_like(stock)
+        )
         self._water: np.ndarray | None = None
         if states.ground is not None:
             self._ground = _array(jax.vmap(ground_totals)(states.ground))[member]
@@ -308,12 +310,14 @@ class _Pieces:
         added, respired = by_year["added"], by_year["respired"]
         storage = by_year["pools"].sum(axis=(2, 3)) + by_year["litter_stock"]
         present = self._stock[:, None] + added
-        error = np.abs(present - respired - by_year["eroded"] - storage)
+        error = np.abs(present - respired - by_year["eroded"] - by_year["leached"] - storage)
         relative = np.divide(error, present, out=error, where=present > 0)
         self._worst("carbon", relative)
         results = {"carbon_input": "added", "co2_respired": "respired"}
         if "ground_budget" in by_year:
             results["carbon_eroded"] = "eroded"
+        if "leached" in self._column.carbon.changes:
+            results["carbon_leached"] = "leached"
         changes = {
             result: np.diff(by_year[name], axis=1, prepend=self._before[name][:, None])
             for result, name in results.items()

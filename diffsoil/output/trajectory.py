@@ -178,10 +178,10 @@ class Trajectory:
             "case": self.case.text,
             **{f"balance_{name}": error for name, error in self.balances.items()},
             "comment": "Balances are the largest relative closure error of any treatment: carbon "
-            "added - respired - eroded - change of storage, by all carbon so far; infiltration - "
-            "uptake - drainage - change of storage of a simulated year, by its rain and its water; "
-            "gained - lost - change of storage of each element (and of the mass of solids), by "
-            "all of it so far.",
+            "added - respired - eroded - leached - change of storage, by all carbon so far; "
+            "infiltration - uptake - drainage - change of storage of a simulated year, by its rain "
+            "and its water; gained - lost - change of storage of each element (and of the mass of "
+            "solids), by all of it so far.",
         }
 
 
