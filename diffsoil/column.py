@@ -13,7 +13,7 @@ from diffsoil.process import Process
 from diffsoil.processes.additions import Additions
 from diffsoil.processes.biocycling import Biocycling
 from diffsoil.processes.burial import Burial
-from diffsoil.processes.carbon import ICBM, CarbonModel, CTool, RothC, RothCPassive
+from diffsoil.processes.carbon import ICBM, CarbonModel, CTool, Millennial2, RothC, RothCPassive
 from diffsoil.processes.erosion import ContinuousErosion, Erosion
 from diffsoil.processes.exchange import Exchange, ExchangeCapacity
 from diffsoil.processes.fauna_diffusion import FaunaDiffusion
@@ -211,6 +211,7 @@ CARBON: Registry[Mapping[str, type[CarbonModel]]] = Registry(
         "rothc_passive": {"carbon": RothCPassive, "whole_soil": RothCPassive},
         "icbm": {"carbon": ICBM, "whole_soil": ICBM},
         "ctool": {"carbon": CTool, "whole_soil": CTool},
+        "millennial2": {"carbon": Millennial2, "whole_soil": Millennial2},
     },
 )
 MIXING: Registry[Mapping[str, type[Fauna | FaunaDiffusion]]] = Registry(

@@ -37,6 +37,7 @@ CHOICES = (
     {"mixing": "diffusion", "carbon": "rothc_passive"},
     {"carbon": "icbm", "water": "bucket_years"},
     {"carbon": "ctool"},
+    {"carbon": "millennial2"},
 )
 """Alternatives of a case, with and without 14C; those that it cannot have are left out."""
 

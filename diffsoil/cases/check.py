@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from diffsoil.cases import plausible
 from diffsoil.cases.horizons import HORIZON_VARIABLES
 from diffsoil.cases.kinds import BySite, names_of
-from diffsoil.cases.measured import NEVER_IN_BALANCE, profile_stock
+from diffsoil.cases.measured import no_balance, profile_stock
 from diffsoil.cases.profile import check_room
 from diffsoil.cases.schema import CaseFile
 from diffsoil.io import (
@@ -172,8 +172,8 @@ def _check_start(path: Path, file: CaseFile, faults: Faults) -> None:
             faults.add(f"{where}.stock_t_ha: {stock:g} {question}")
     if file.initial == "history":
         return
-    if file.whole_soil:
-        faults.add(f'{path}: initial: "measured" {NEVER_IN_BALANCE}; start from the history')
+    if reason := no_balance(file):
+        faults.add(f'{path}: initial: "measured" {reason}; start from the history')
     for site, name in file.site.items():
         soil = file.soil.get(name)
         if given is None and soil and profile_stock(soil, measured.lower_cm) == 0:

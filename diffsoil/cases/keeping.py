@@ -8,7 +8,7 @@ import pandas as pd
 from diffsoil.cases.arrays import mean_years, measured_start
 from diffsoil.cases.case import Case
 from diffsoil.cases.kinds import at_site
-from diffsoil.cases.measured import NEVER_IN_BALANCE, first_plant_carbon, why_unmet
+from diffsoil.cases.measured import first_plant_carbon, no_balance, why_unmet
 from diffsoil.io import InputError
 
 
@@ -22,10 +22,10 @@ def keeping(case: Case) -> pd.DataFrame:
     where none do) and ``why`` none do.
 
     Raises:
-        InputError: a whole soil, or a soil without any measured carbon.
+        InputError: a whole soil, pools that are not linear, or a soil without any measured carbon.
     """
-    if case.whole_soil:
-        raise InputError(f"{case.path}: --keep-stock {NEVER_IN_BALANCE}")
+    if reason := no_balance(case.file):
+        raise InputError(f"{case.path}: --keep-stock {reason}")
     plan, plants = mean_years(case)
     assert plan.measured is not None
     stocks = np.asarray(plan.measured.stock)

@@ -11,6 +11,8 @@ from diffsoil.balance import Balance, Measured
 from diffsoil.cases.horizons import remap
 from diffsoil.cases.profiles import Soil
 from diffsoil.cases.schema import CaseFile
+from diffsoil.column import CARBON
+from diffsoil.processes.carbon import Carbon
 from diffsoil.state import State
 from diffsoil.time import Phase
 from diffsoil.units import CM_PER_M, MG_PER_HA_M
@@ -69,6 +71,19 @@ NEVER_IN_BALANCE = (
     "which is never in balance"
 )
 """Why a measured stock is of a prescribed soil only."""
+
+
+def no_balance(file: CaseFile) -> str:
+    """Why a case cannot be in balance with a measured stock; empty if it can."""
+    if file.whole_soil:
+        return NEVER_IN_BALANCE
+    if not issubclass(CARBON[file.carbon]["carbon"], Carbon):
+        return (
+            f"needs linear pools: with {file.carbon!r} a year may leave a stock as it is, and the "
+            "next ones lead away from it"
+        )
+    return ""
+
 
 MET = 1e-8
 """Relative difference of a simulated stock from the measured one that it meets."""

@@ -444,7 +444,7 @@ class CaseFile(Strict, json_schema_extra=_named_by_file):
     dissolved_iron: Annotated[str, ChoiceOf(CHOICES["dissolved_iron"])] = "equilibrium"
     """How dissolved iron and aluminium follow from the soil. Of a whole soil only."""
     carbon: Annotated[str, ChoiceOf(CHOICES["carbon"])] = "rothc"
-    """Pools of organic carbon: of RothC, of RothC with a passive pool, or of another model."""
+    """Model of organic carbon: RothC, RothC with a passive pool, or another one."""
     mixing: Annotated[str, ChoiceOf(CHOICES["mixing"])] = "block"
     """How soil fauna mixes the soil: evenly down to a depth, or by diffusion that fades with it."""
     water: Annotated[str, ChoiceOf(CHOICES["water"])] = "bucket"

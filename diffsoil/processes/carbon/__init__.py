@@ -4,6 +4,7 @@ from diffsoil.processes.carbon.carbon import Carbon, protected
 from diffsoil.processes.carbon.ctool import CTool
 from diffsoil.processes.carbon.icbm import ICBM
 from diffsoil.processes.carbon.linear import Transfers, compose_year, twelve_months
+from diffsoil.processes.carbon.millennial import Millennial2
 from diffsoil.processes.carbon.model import RADIOCARBON_MEAN_LIFE, CarbonModel, subsoil_factor
 from diffsoil.processes.carbon.rothc import (
     BIO_SHARE,
@@ -27,6 +28,7 @@ __all__ = [
     "CTool",
     "Carbon",
     "CarbonModel",
+    "Millennial2",
     "RothC",
     "RothCPassive",
     "Transfers",
