@@ -6,12 +6,17 @@ same results but for rounding. With ``--optimised`` they are compiled as users h
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 QUICKLY = "jax_disable_most_optimizations"
+
+MOST_MAPS = 25_000
+"""Of 65 530 that Linux allows a process where nobody has changed it."""
 
 DEAREST = (
     "test_calibration", "test_whole_soil", "test_strength", "test_column", "test_sensitivity",
@@ -43,6 +48,21 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     if not session.config.getoption("optimised"):
         jax.config.update(QUICKLY, True)
         os.environ[QUICKLY.upper()] = "1"  # of the commands that tests start
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_programs() -> Iterator[None]:
+    """Forget the compiled programs before the kernel allows no more memory maps.
+
+    Each program has some; beyond the limit XLA aborts, and the worker with it.
+    """
+    import jax
+
+    yield
+    maps = Path("/proc/self/maps")
+    if maps.exists() and len(maps.read_bytes().splitlines()) > MOST_MAPS:
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture(autouse=True, scope="module")
