@@ -112,12 +112,10 @@ class Carbon(CarbonModel, _Protected):
         Args:
             modifier: rate modifier by protection, 0 to 1.
         """
-        felt = jnp.stack([self.protected[name.lower()] for name in self.pools])[:, None]
-        rates = self.rates()[:, None]
         given = modifier[..., None, :]
-        axes = (1,) * (given.ndim - 2)
-        felt, rates = felt.reshape(*axes, -1, 1), rates.reshape(*axes, -1, 1)
-        return rates * (1.0 - felt * (1.0 - given))
+        by_pool = (1,) * (given.ndim - 2) + (-1, 1)
+        felt = jnp.stack([self.protected[name.lower()] for name in self.pools]).reshape(by_pool)
+        return self.rates().reshape(by_pool) * (1.0 - felt * (1.0 - given))
 
     def respiring_rates(
         self, modifier: Float[Array, "... layer"]
