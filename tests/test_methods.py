@@ -103,6 +103,15 @@ def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been(run, tmp_path):
     np.testing.assert_array_equal(again.z, drawn.z)
 
 
+def test_weights_that_are_nearly_the_same_have_no_tail_to_be_judged():
+    # the error of a cubic stand-in goes with the fourth power, whose tail looks heavy at any size
+    off = np.random.default_rng(1).standard_normal(80) ** 4
+    assert importance.weights(0.01 * off, np.zeros(80)).k > importance.TRUSTED
+    assert importance.weights(1e-4 * off, np.zeros(80)).k == 0.0
+    one_of_three = np.where(np.arange(400) < 20, np.log(3.0) * np.arange(400) / 20, 0.0)
+    assert importance.weights(one_of_three, np.zeros(400)).k > 0.0
+
+
 def test_weights_that_cannot_be_trusted_say_so():
     rng = np.random.default_rng(0)
     narrow = 0.4 * rng.standard_normal((600, 3))

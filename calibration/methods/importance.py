@@ -15,12 +15,18 @@ from jaxtyping import Float, Int
 
 TRUSTED = 0.7
 
+EVEN = 1.05
+"""Largest weight over the mean up to which weights are all nearly the same."""
+
 LEAST_EFFECTIVE = 100
 """So many effective draws are enough for 5 and 95 % quantiles."""
 
 
 class Weights(NamedTuple):
-    """Smoothed weights that sum to one, Pareto k, and how many equal draws they are worth."""
+    """Smoothed weights that sum to one, Pareto k, and how many equal draws they are worth.
+
+    k is 0 where the largest weight is at most :data:`EVEN` of the mean.
+    """
 
     weight: Float[np.ndarray, " draw"]
     k: float
@@ -52,8 +58,9 @@ def weights(target: Float[np.ndarray, " draw"], proposal: Float[np.ndarray, " dr
         smoothed, k = log, 0.0
     weight = np.exp(smoothed - smoothed.max())
     weight /= weight.sum()
-    shape = float(k) if np.isfinite(k) else (0.0 if np.ptp(log) < 1e-12 else np.inf)
-    return Weights(weight, shape, float(1.0 / np.sum(weight**2)))
+    if 1.0 <= EVEN * np.exp(log).mean():
+        k = 0.0
+    return Weights(weight, float(k) if np.isfinite(k) else np.inf, float(1.0 / np.sum(weight**2)))
 
 
 def log_evidence(target: np.ndarray, proposal: np.ndarray) -> float:
