@@ -58,7 +58,7 @@ def weights(target: Float[np.ndarray, " draw"], proposal: Float[np.ndarray, " dr
         smoothed, k = log, 0.0
     weight = np.exp(smoothed - smoothed.max())
     weight /= weight.sum()
-    if 1.0 <= EVEN * np.exp(log).mean():
+    if np.exp(log).mean() >= 1.0 / EVEN:
         k = 0.0
     return Weights(weight, float(k) if np.isfinite(k) else np.inf, float(1.0 / np.sum(weight**2)))
 
