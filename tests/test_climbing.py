@@ -128,6 +128,15 @@ def folded(z):
 METHOD = Surrogate(quick=True, chains=2, warmup=200, draws=500, runs=256, judged=120)
 
 
+def test_curvature_is_not_measured_where_a_function_explodes():
+    # as a polynomial of a logarithm does not far from the runs that it was made of
+    explodes = jax.value_and_grad(
+        lambda z: 0.5 * jnp.sum(z**2) + jnp.sum(jnp.exp(400.0 * z - 500.0))
+    )
+    normal = mode.laplace(lambda z: explodes(z), np.zeros(2))
+    np.testing.assert_allclose(normal.covariance, np.eye(2), atol=0.2)
+
+
 def weighted(problem: Function) -> tuple[importance.Weights, np.ndarray]:
     """Weights and draws of a quick run, which ends with what there is."""
     start = by_runs(problem, mode.starting(problem, 2, 0), silent)

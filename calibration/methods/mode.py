@@ -44,6 +44,11 @@ SECANT = 1.5
 SECANT_PASSES = 2
 """How far to both sides curvature is measured, in standard deviations, and how often."""
 
+STEEP = 100.0
+HALVINGS = 30
+"""Curvature is not measured from where the log posterior is lower by more than this; the way there
+is halved, so often at most."""
+
 
 MATTERS = 5.0
 """A summit lower than the best fit by less than this, in the log posterior, cannot be neglected."""
@@ -301,13 +306,20 @@ def hessian(
         function: value and gradient at a point.
         at: the point.
         axes: directions, one a column.
-        step: to both sides, in lengths of an axis.
+        step: to both sides, in lengths of an axis; shorter ones where the function rises by
+            more than :data:`STEEP`, for there it is another one.
     """
+    most = float(function(jnp.asarray(at))[0]) + STEEP
     rows = []
     for axis in axes.T:
-        up = function(jnp.asarray(at + step * axis))[1]
-        down = function(jnp.asarray(at - step * axis))[1]
-        rows.append(axes.T @ np.asarray(up - down) / (2 * step))
+        length = step
+        for _ in range(HALVINGS):
+            ends = [function(jnp.asarray(at + way * length * axis)) for way in (1.0, -1.0)]
+            if all(value <= most for value, _ in ends):
+                break
+            length *= 0.5
+        (_, up), (_, down) = ends
+        rows.append(axes.T @ np.asarray(up - down) / (2 * length))
     found = np.array(rows)
     return 0.5 * (found + found.T)
 
