@@ -534,9 +534,10 @@ def _stacked(name: str) -> str:
 
 def diverging(tree: xr.DataTree) -> np.ndarray:
     """Which draws diverged; of none it is known where they are resampled or no sampler's."""
-    # resampled draws have lost which of them diverged
-    if "sample_stats" not in tree.children or "sampled" in tree.children:
-        sizes = tree["posterior"].sizes
+    sizes = tree["posterior"].sizes
+    # resampled draws have lost which of them diverged, and of thinned ones it is of transitions
+    of_draws = "sample_stats" in tree.children and "sampled" not in tree.children
+    if not of_draws or tree["sample_stats"].sizes["draw"] != sizes["draw"]:
         return np.zeros(sizes["chain"] * sizes["draw"], bool)
     return np.asarray(tree["sample_stats"]["diverging"].to_numpy(), bool).ravel()
 

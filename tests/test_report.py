@@ -165,6 +165,15 @@ def test_crosses_are_spoken_of_where_there_are_divergences_only(
     tree["sample_stats"]["diverging"].data[0, :3] = True
     assert plots.diverging(tree).sum() == 3
     assert plots.diverging(fake_tree(table)).sum() == 0
+    # statistics of more transitions than there are draws are not those of the draws
+    tree["posterior"] = tree["posterior"].to_dataset().isel(draw=slice(0, None, 3))
+    assert (
+        plots.diverging(tree).size
+        == tree["posterior"].sizes["draw"] * tree["posterior"].sizes["chain"]
+    )
+    assert plots.diverging(tree).sum() == 0
+    tree = fake_tree(table)
+    tree["sample_stats"]["diverging"].data[0, :3] = True
     assert "crosses" not in full[0]
     summary = checks.summary(tree, parameters())
     figures = plots.draw(tmp_path, tree, parameters(), table, LABELS)
