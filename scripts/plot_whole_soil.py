@@ -153,6 +153,7 @@ def layers_of_loess(share: jax.Array, pco2: float, anions: float) -> exchange_la
         k_water=10.0 ** carbonate.log_k_water(celsius),
         aluminium=10.0 ** oxides.log_solubility(oxides.GIBBSITE, celsius),
         anions=jnp.full_like(share, anions / 1000.0),
+        acid_exponent=process.acid_exponent * jnp.ones_like(share),
     )
 
 

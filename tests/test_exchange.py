@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from diffsoil.processes import exchange_column as column
+from diffsoil.processes import exchange_layer
 from diffsoil.processes.carbonate import (
     calcite_saturation,
     log_k1,
@@ -17,16 +18,17 @@ from diffsoil.processes.carbonate import (
 )
 from diffsoil.processes.exchange import Exchange
 from diffsoil.processes.exchange_column import Soil, Unknowns
-from diffsoil.processes.exchange_layer import Layers
+from diffsoil.processes.exchange_layer import CALCIUM, Layers
 from diffsoil.processes.oxides import GIBBSITE, log_solubility
 
 LAYERS, EACH = 12, 25
-KINDS = ("acid", "calcareous", "saline", "no bases", "no drainage", "front", "any")
+KINDS = ("acid", "calcareous", "saline", "no bases", "no drainage", "front", "any", "weak acids")
 
 
 def random_soil(kind: str, rng: np.random.Generator) -> tuple[Soil, np.ndarray]:
     """A column of a kind, and the pH that it may have had before."""
-    filled = {"acid": (0.0, 0.4), "no bases": (0.0, 0.0), "any": (0.0, 1.0)}.get(kind, (0.8, 1.1))
+    shares = {"acid": (0.0, 0.4), "no bases": (0.0, 0.0)}
+    filled = shares.get(kind, (0.0, 1.0) if kind in ("any", "weak acids") else (0.8, 1.1))
     lime = {"calcareous": 1.0, "front": 1.0, "saline": 0.5, "any": 0.4}.get(kind, 0.0)
     there = rng.random(LAYERS) < lime
     if kind == "front":
@@ -50,6 +52,7 @@ def random_soil(kind: str, rng: np.random.Generator) -> tuple[Soil, np.ndarray]:
         k_water=10 ** log_k_water(temperature),
         aluminium=10 ** log_solubility(GIBBSITE, temperature),
         anions=jnp.asarray(10 ** rng.uniform(*strong, LAYERS)),
+        acid_exponent=jnp.full(LAYERS, 0.6 if kind == "weak acids" else 1.0),
     )
     ph = np.where(there, 7.8, 5.0) + rng.uniform(-1, 1, LAYERS)
     return Soil(layers, jnp.asarray(drainage), Exchange().selectivity()), ph
@@ -144,3 +147,20 @@ def test_a_start_has_no_influence_on_derivatives(soils):
     soil, *_, start = jax.tree.map(lambda x: x[5], of_kind(soils, "front"))
     by_start = jax.jit(jax.grad(lambda start: jnp.sum(column.solve(start, soil).log_h)))(start)
     assert not any(np.asarray(x).any() for x in by_start)
+
+
+def test_weak_acids_of_many_strengths_spread_the_range_of_ph():
+    soil, _ = random_soil("acid", np.random.default_rng(1))
+    layers = jax.tree.map(lambda x: jnp.broadcast_to(x[..., :1], x.shape), soil.layers)
+    share = np.linspace(0.1, 0.95, LAYERS)
+    calcium = CALCIUM * (share * layers.capacity)[None]
+
+    def ph(exponent: float) -> np.ndarray:
+        own = layers._replace(bases=calcium, acid_exponent=jnp.full(LAYERS, exponent))
+        log_g = exchange_layer.solve(jnp.full(LAYERS, exchange_layer.START), own, soil.k)
+        return -np.log10(exchange_layer.composition(log_g, own, soil.k).protons)
+
+    alike, many = ph(1.0), ph(0.6)
+    assert np.ptp(many) > 1.2 * np.ptp(alike)
+    # coefficients mean the same at pH 5.5
+    assert np.interp(5.5, many, share) == pytest.approx(np.interp(5.5, alike, share), abs=0.02)

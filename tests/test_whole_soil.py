@@ -323,6 +323,7 @@ def solutions():
         k_water=10 ** log_k_water(temperature),
         aluminium=10 ** log_solubility(GIBBSITE, temperature),
         anions=jnp.asarray(strong),
+        acid_exponent=jnp.ones(MANY),
     )
     k = Exchange().selectivity()
     log_g = jax.jit(exchange_layer.solve)(jnp.full(MANY, -12.0), layers, k)

@@ -16,7 +16,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from diffsoil.numerics import safe
-from diffsoil.parameters import lognormal, normal, parameter
+from diffsoil.parameters import UNIFORM, lognormal, normal, parameter
 from diffsoil.process import Environment, Process
 from diffsoil.processes import exchange_column
 from diffsoil.processes.carbonate import (
@@ -286,6 +286,12 @@ class Exchange(Process):
         source="assumption: Al is some two thirds of the acidity where it is not short",
         description="Gapon coefficient of Al against exchangeable H",
     )  # fmt: skip
+    acid_exponent: Float[Array, ""] = parameter(
+        1.0, unit="1", lower=0.3, upper=1.0, prior=UNIFORM,
+        source="1: one kind of site; below it weak acids of many strengths, as in the modified "
+        "equation of Henderson and Hasselbalch (Bloom & Grigal 1985); the range is an assumption",
+        description="power of [H+] with which the exchanger takes acidity up",
+    )  # fmt: skip
     organic_anions: Float[Array, ""] = parameter(
         0.1, unit="mol m-3", lower=0.0, upper=1.0, prior=lognormal(0.1, 0.6),
         source="assumption: 10 to 50 mg/L dissolved organic carbon in a topsoil, of 5 mol_c/kg",
@@ -336,6 +342,7 @@ class Exchange(Process):
             k_water=10.0 ** log_k_water(temperature),
             aluminium=10.0 ** log_solubility(GIBBSITE, temperature),
             anions=self.organic_anions / LITRES * jnp.exp(-depth / self.organic_depth),
+            acid_exponent=jnp.ones_like(mass) * self.acid_exponent,
         )
 
     def slow(self, state: State, environment: Environment, years: int) -> tuple[State, Environment]:

@@ -29,6 +29,7 @@ from diffsoil.processes.exchange_layer import (
     Bases,
     Layers,
     acidity,
+    acidity_held,
     bases_at,
     composition,
 )
@@ -116,7 +117,7 @@ def errors(at: Unknowns, soil: Soil) -> Errors:
     filled = jnp.sum(bases.exchangeable, axis=0) / layers.capacity
     plus = jnp.sum(bases.dissolved, axis=0) + acid.plus
     return Errors(
-        filling=jnp.log(filled + jnp.exp(at.log_h - at.log_g)),
+        filling=jnp.log(filled + acidity_held(at.log_g, at.log_h, layers)),
         charge=jnp.log(plus / acid.minus),
         leaves=LITRES * soil.drainage[None] * bases.dissolved - at.leaves,
     )
@@ -143,13 +144,13 @@ def slopes(at: Unknowns, soil: Soil) -> Slopes:
     held_g = jnp.where(bases.saturated, own_g, -litres * by_g[0])
     held_g = held_g - litres * jnp.sum(others * by_g, axis=0)
 
-    acidity_share = jnp.exp(at.log_h - at.log_g)
+    acidity_share = acidity_held(at.log_g, at.log_h, layers)
     full = jnp.sum(bases.exchangeable, axis=0) + acidity_share * layers.capacity
     plus = jnp.sum(bases.dissolved, axis=0) + acid.plus
     charge_by_h = acid.plus_by_h / plus + acid.minus_by_h / acid.minus
     charge_by_g = jnp.sum(dissolved_g, axis=0) / plus
     charge_by_inflow = (calcium_by + others * by_amount) / plus[None]
-    q = acidity_share * layers.capacity / full / charge_by_h
+    q = layers.acid_exponent * acidity_share * layers.capacity / full / charge_by_h
     g_by_filling = 1.0 / ((acidity_share * layers.capacity - held_g) / full + q * charge_by_g)
     g_by_inflow = g_by_filling[None] * (held / full[None] - q[None] * charge_by_inflow)
     leaves_by_g = out[None] * dissolved_g
@@ -250,7 +251,8 @@ def guess(ph: Float[Array, " layer"], soil: Soil) -> Unknowns:
     basic = weak + jnp.sqrt(weak**2 + 4.0 * strong * charge)
     share = 1.0 - jnp.sum(layers.bases, axis=0) / layers.capacity
     sour = share > ACID
-    g = jnp.where(sour, h, 2.0 * charge) / jnp.where(sour, share, basic)
+    held = acidity_held(jnp.zeros_like(h), jnp.log(h), layers)
+    g = jnp.where(sour, held, 2.0 * charge) / jnp.where(sour, share, basic)
     log_g = jnp.clip(jnp.log(g), *LOG_G_BOUNDS)
     dissolved = bases_at(log_g, layers, k).dissolved
     return Unknowns(log_g, jnp.log(h), LITRES * soil.drainage[None] * dissolved)

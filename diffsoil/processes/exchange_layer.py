@@ -5,9 +5,9 @@ rules everything. A Gapon exchanger keeps divalent bases at ``c = 2 (K g X_j)^2`
 ones at ``c = K g X_j`` (mol_c/L). A slow step of N years lets its water leave at the *new*
 composition, so each base parts between exchanger, pore water and drainage in closed form,
 positive and conserved for any g. The charge balance of the solution gives H+; that bases and
-acidity fill the exchanger, with X = H+ / g, fixes g. Both are monotone. Where calcite is left,
-Ca is at calcite saturation instead, and the balance of Ca says how much calcite dissolved or
-was precipitated.
+acidity fill the exchanger, with X = H+ / g (:func:`acidity_held`), fixes g. Both are monotone.
+Where calcite is left, Ca is at calcite saturation instead, and the balance of Ca says how much
+calcite dissolved or was precipitated.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ START = -12.0
 """ln of g in mol/L where a search starts that knows nothing: pH 5 or so."""
 LOG_G_BOUNDS = (-32.0, 0.0)
 """ln of g in mol/L: from a soda soil with hardly any acidity to pH 0."""
+LOG_H_ALIKE = -5.5 * float(np.log(10.0))
+"""ln of [H+] in mol/L at which sites of all strengths are as sites that are alike."""
 TOLERANCE = 1e-5
 """In ln g; a step of Newton's method leaves the square of it, and one more follows."""
 MOST_TURNS = 60
@@ -67,6 +69,8 @@ class Layers(NamedTuple):
     """[Al3+] / [H+]^3, L2/mol2."""
     anions: Float[Array, " layer"]
     """Anions of strong and organic acids, mol_c/L."""
+    acid_exponent: Float[Array, " layer"]
+    """Power of [H+] with which the exchanger takes acidity up; 1 where its sites are all alike."""
 
 
 class Bases(NamedTuple):
@@ -230,11 +234,20 @@ def _refined(improve: Callable[..., Array], start: Array, given: tuple, turns: i
     return improve(x, *given)
 
 
+def acidity_held(log_g: Array, log_h: Array, layers: Layers) -> Array:
+    """Share of the exchanger that acidity holds.
+
+    ``H+ / g`` of sites that are all alike. Weak acids of many strengths lose their protons over a
+    wider range of pH, which makes [H+] count with a power below one, around pH 5.5.
+    """
+    return jnp.exp(LOG_H_ALIKE + layers.acid_exponent * (log_h - LOG_H_ALIKE) - log_g)
+
+
 def filling(log_g: Array, layers: Layers, k: Array) -> Array:
     """Ln of the share of the exchanger that bases and acidity fill; falls with g, 0 if full."""
     found = composition(log_g, layers, k)
-    acidity = found.protons * jnp.exp(-log_g)
-    return jnp.log(jnp.sum(found.exchangeable, axis=0) / layers.capacity + acidity)
+    acid = acidity_held(log_g, jnp.log(found.protons), layers)
+    return jnp.log(jnp.sum(found.exchangeable, axis=0) / layers.capacity + acid)
 
 
 def solve(start: Array, layers: Layers, k: Array) -> Array:
