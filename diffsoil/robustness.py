@@ -294,7 +294,7 @@ def site(name: str, years: int = YEARS, warmer: float = 0.0, rain: float = 1.0) 
     """
     _, constant, soil = _base()
     steps = years // STEP
-    once = ("added_calcite", "added_minerals", "added_solutes", "removed_layers")
+    once = ("added_calcite", "added_minerals", "added_solutes", "added_nitrogen", "removed_layers")
     found = Site(
         constant={k: v.copy() for k, v in constant.items() if k not in once},
         series={k: np.zeros((steps, *constant[k].shape)) for k in once},

@@ -17,5 +17,8 @@ MG_PER_HA_M = 1e4
 MG_PER_KG_M2 = 10.0
 """Mg/ha in a kg/m2."""
 
+KG_HA_PER_MOL_N_M2 = 140.07
+"""kg N/ha in a mol N/m2."""
+
 MOL_PER_MG_HA = 100.0 / 12.011
 """mol C/m2 in a Mg C/ha."""

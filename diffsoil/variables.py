@@ -139,6 +139,9 @@ declare(
         ),
         "added_calcite": Variable((), "mol m-2", "calcite added in the slow step"),
         "added_solutes": Variable(("solute",), "mol m-2", "bases (mol_c) added in the slow step"),
+        "added_nitrogen": Variable(
+            (), "mol m-2", "nitrogen of ammonium fertiliser spread in the slow step"
+        ),
         "amendment_depth": Variable(
             (), "m", "depth over which additions are spread, 0: on the top"
         ),

@@ -430,6 +430,26 @@ def test_potassium_fertiliser_raises_exchangeable_potassium(column, poor, untrea
     assert acid[0] < acid[1] + 0.1
 
 
+def test_ammonium_acidifies_by_what_it_leaves_of_its_acid(column, poor, untreated):
+    rich = tools.soil_of(15.0, 60.0, bases=(60.0, 6.0, 2.0, 0.5))
+    yearly = 0.7 * tools.YEARS  # 100 kg N/ha
+    before = dosed(column, rich)
+    after = dosed(column, rich, added_nitrogen=yearly, amendment_depth=0.2)
+    bases, ph = (
+        [np.asarray(found[name])[5:, :2] for _, found in (before, after)]
+        for name in ("base_saturation", "ph")
+    )
+    assert np.all(bases[1] < bases[0])
+    assert np.all(ph[1] < ph[0])
+    acid = (after[0].ground.gained - before[0].ground.gained)[ELEMENTS.index("anions")]
+    assert float(acid) == pytest.approx(yearly * tools.STEPS, rel=1e-12)
+    # a soil whose plants take all of it up as ammonium, and return it, loses nothing
+    none = column.with_parameters({"additions.acidity": jnp.zeros(())})
+    spared = dosed(none, rich, added_nitrogen=yearly, amendment_depth=0.2)
+    for of, other in zip(jax.tree.leaves(spared[0]), jax.tree.leaves(before[0]), strict=True):
+        np.testing.assert_allclose(of, other, rtol=1e-12, atol=1e-12)
+
+
 @pytest.mark.parametrize("depth", [0.0, 0.25])
 def test_rock_adds_exactly_its_mass(depth, column, poor, untreated):
     rock = tools.minerals("silt", volcanic_glass=25.0, anorthite=9.0)

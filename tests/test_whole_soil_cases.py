@@ -433,10 +433,27 @@ def test_keys_of_a_whole_soil_are_refused_where_the_case_prescribes_it(what, tmp
     assert "\n" not in text
 
 
-def test_lime_in_the_management_file_is_refused_where_the_case_prescribes_the_soil(tmp_path):
-    path = tiny_case.write(tmp_path, management=[("fallow_share", "lime_mol_m2")])
-    with pytest.raises(InputError, match=r"management.csv: column 'lime_mol_m2'.*whole_soil"):
+@pytest.mark.parametrize("column", ["lime_mol_m2", "ammonium_kg_ha"])
+def test_what_needs_an_exchanger_is_refused_where_the_case_prescribes_the_soil(column, tmp_path):
+    path = tiny_case.write(tmp_path, management=[("fallow_share", column)])
+    with pytest.raises(InputError, match=rf"management.csv: column '{column}'.*whole_soil"):
         load_case(path)
+
+
+@pytest.mark.parametrize(
+    ("column", "variable", "in_a_unit"),
+    [("lime_mol_m2", "added_calcite", 1.0), ("ammonium_kg_ha", "added_nitrogen", 140.07)],
+)
+def test_lime_and_fertiliser_are_worked_in_in_their_year(column, variable, in_a_unit, tmp_path):
+    path = with_experiment(tmp_path, header=column)
+    ploughed = path.read_text().replace(
+        'input_group = "crop"', 'input_group = "crop"\nplough_depth_m = 0.2'
+    )
+    path.write_text(ploughed)
+    phase = build(load_case(path)).experiment
+    limed = np.arange(340, 346) == 342
+    np.testing.assert_allclose(series(phase, variable), np.where(limed, 2.5 / in_a_unit, 0.0))
+    np.testing.assert_allclose(series(phase, "amendment_depth"), np.where(limed, 0.2, 0.0))
 
 
 def test_a_treatment_cannot_prescribe_what_develops(tmp_path):

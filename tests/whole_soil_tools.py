@@ -24,7 +24,7 @@ LAYERS, THICKNESS = 10, 0.1
 STEPS, YEARS = 20, 10
 """Slow steps of a phase, and years in each."""
 
-SERIES = ("added_calcite", "added_minerals", "added_solutes", "removed_layers")
+SERIES = ("added_calcite", "added_minerals", "added_solutes", "added_nitrogen", "removed_layers")
 """What comes and goes at times; everything else stays the same in a phase."""
 
 POOR = {

@@ -26,6 +26,7 @@ from diffsoil.cases.arrays import Plan, additions, build, select
 from diffsoil.cases.drivers import NORMALS, weather_of_years
 from diffsoil.cases.kinds import Amount, Erosion, FileStem, Strict, Year, names_of, whole
 from diffsoil.cases.land_use import LandUse, LandUses
+from diffsoil.cases.management import OF_WHOLE_SOIL
 from diffsoil.cases.plausible import of_depth
 from diffsoil.cases.schema import Amendment, Plausible
 from diffsoil.cases.validation import validated
@@ -43,7 +44,7 @@ AMOUNTS = (
     "plant_carbon_yield_t_ha",
     "manure_carbon_t_ha",
     "fallow_share",
-    "lime_mol_m2",
+    *OF_WHOLE_SOIL,
 )
 """Columns of a management table that are amounts."""
 

@@ -51,7 +51,7 @@ from diffsoil.state import (
     empty_state,
 )
 from diffsoil.time import NOTHING, Phase, Record, advance, needed, prepare
-from diffsoil.units import G_PER_KG, MG_PER_KG_M2, MM_PER_M
+from diffsoil.units import G_PER_KG, KG_HA_PER_MOL_N_M2, MG_PER_KG_M2, MM_PER_M
 
 WEATHER = {"precipitation", "potential_evapotranspiration", "cover", "root_beta"}
 """What drives soil water."""
@@ -525,6 +525,10 @@ def _treatment(case: Case, treatment: Treatment, years: np.ndarray) -> dict[str,
     if case.whole_soil:
         added = additions([], years, 1)
         added["added_calcite"] = rows["lime_mol_m2"].to_numpy(float)
+        added["added_nitrogen"] = rows["ammonium_kg_ha"].to_numpy(float) / KG_HA_PER_MOL_N_M2
+        # lime and fertiliser of a ploughed field are worked in in their year
+        spread = added["added_calcite"] + added["added_nitrogen"] > 0
+        added["amendment_depth"] = np.where(spread, series["plough_depth"], 0.0)
         added["manure_input"] += series.pop("manure_input")
         soil = _material(case, treatment.site, len(years)) | added
         soil |= _erosion(case, years, case.file.experiment.erosion_mm_a)
@@ -602,6 +606,7 @@ def additions(
         "added_minerals": np.zeros((n, len(MINERALS), len(SIZES))),
         "added_calcite": np.zeros(n),
         "added_solutes": np.zeros((n, len(SOLUTES))),
+        "added_nitrogen": np.zeros(n),
         "amendment_depth": np.zeros(n),
         "manure_input": np.zeros(n),
     }

@@ -158,7 +158,8 @@ FACTORS: dict[str, Factor] = {
             "forcing.amendments", (0.0, 2.0), normal(1.0, 0.25),
             "records of lime, rock, fertiliser and manure are good to about a quarter",
             "factor on all that is added to the soil by hand",
-            _each("added_minerals", "added_calcite", "added_solutes", "manure_input", by=_times),
+            _each("added_minerals", "added_calcite", "added_solutes", "added_nitrogen",
+                  "manure_input", by=_times),
             whole_soil=True,
         ),
         _factor(

@@ -41,7 +41,19 @@ MANAGEMENT = {
     "lime_mol_m2": Table(
         "float", 0, 1000, required=False, allow_missing=True, unit="mol/m2 of calcite"
     ),
+    "ammonium_kg_ha": Table(
+        "float",
+        0,
+        1000,
+        required=False,
+        allow_missing=True,
+        unit="kg N/ha",
+        hint="is this the weight of the fertiliser?",
+    ),
 }
+
+OF_WHOLE_SOIL = ("lime_mol_m2", "ammonium_kg_ha")
+"""Columns, and keys of a block, that only a soil with an exchanger can use."""
 
 
 YIELDS = {
@@ -61,7 +73,7 @@ YIELDS = {
 }
 """Columns that become plant carbon."""
 
-OPTIONAL = ("plant_carbon_yield_t_ha", "manure_carbon_t_ha", "fallow_share", "lime_mol_m2")
+OPTIONAL = ("plant_carbon_yield_t_ha", "manure_carbon_t_ha", "fallow_share", *OF_WHOLE_SOIL)
 """Columns of which an empty cell is as if the column were not there: 0."""
 
 BASE = "plant_carbon_base_t_ha"
@@ -107,11 +119,12 @@ def read_management(path: Path, file: CaseFile) -> pd.DataFrame | None:
 def _of_file(source: Path, file: CaseFile, faults: Faults) -> pd.DataFrame:
     """The rows of a table; the index is the line. What is wrong with cells joins the faults."""
     table = read_table(source, MANAGEMENT | YIELDS, Meant(file.plausible))
-    if "lime_mol_m2" in table and not file.whole_soil:
-        faults.add(
-            f"{source}: column 'lime_mol_m2': needs column = \"whole_soil\", the case has "
-            f'column = "{file.column}"'
-        )
+    for name in OF_WHOLE_SOIL:
+        if name in table and not file.whole_soil:
+            faults.add(
+                f'{source}: column {name!r}: needs column = "whole_soil", the case has '
+                f'column = "{file.column}"'
+            )
     for name in OPTIONAL:
         table[name] = table[name].fillna(0.0) if name in table else 0.0
     manured = table.loc[table["manure_carbon_t_ha"] > 0, "manure_carbon_t_ha"]
@@ -191,7 +204,8 @@ def _of_block(path: Path, file: CaseFile, number: int, block: Management) -> pd.
         table["plant_carbon_yield_t_ha"] = crop.carbon(block.yield_t_ha, left)
     table["manure_carbon_t_ha"] = use.manure_carbon_t_ha if manure is None else manure
     table["fallow_share"] = block.fallow_share
-    table["lime_mol_m2"] = block.lime_mol_m2
+    for name in OF_WHOLE_SOIL:
+        table[name] = getattr(block, name)
     return table
 
 
@@ -229,11 +243,12 @@ def _check_block(
             f"{where}.plant_carbon_t_ha: is missing, and land use {block.land_use!r} has none; 0 "
             "says that nothing grows"
         )
-    if block.lime_mol_m2 > 0 and not file.whole_soil:
-        faults.add(
-            f'{where}.lime_mol_m2: needs column = "whole_soil", the case has '
-            f'column = "{file.column}"'
-        )
+    for name in OF_WHOLE_SOIL:
+        if getattr(block, name) > 0 and not file.whole_soil:
+            faults.add(
+                f'{where}.{name}: needs column = "whole_soil", the case has '
+                f'column = "{file.column}"'
+            )
     return chosen or names
 
 

@@ -212,8 +212,11 @@ class Management(Strict):
     fallow_share: Fraction = 0.0
     """Share of the field that lies fallow, and is not covered."""
     lime_mol_m2: Annotated[float, Field(ge=0, le=1000)] = 0.0
-    """Lime in each year, mol of calcite/m2 (1 t/ha of pure lime is 1 mol/m2). Of a whole soil
-    only."""
+    """Lime in each year, mol of calcite/m2 (1 t/ha of pure lime is 1 mol/m2), worked in as deep as
+    the land use is ploughed. Of a whole soil only."""
+    ammonium_kg_ha: Annotated[float, Field(ge=0, le=1000)] = 0.0
+    """Nitrogen of fertiliser with ammonium or urea in each year, kg N/ha: it acidifies. Of a whole
+    soil only."""
 
 
 class Treatment(Strict):

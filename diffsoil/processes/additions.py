@@ -7,7 +7,9 @@ from typing import ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
+from diffsoil.parameters import normal, parameter
 from diffsoil.process import Environment, Process
 from diffsoil.processes.geometry import overlap
 from diffsoil.processes.minerals import CALCITE_MASS, MOLAR_MASS, STOICHIOMETRY
@@ -25,11 +27,20 @@ class Additions(Process):
         "added_minerals",
         "added_calcite",
         "added_solutes",
+        "added_nitrogen",
         "amendment_depth",
         "thickness",
         "depth_top",
     )
     reads: ClassVar[tuple[str, ...]] = ("ground",)
+
+    acidity: Float[Array, ""] = parameter(
+        1.0, unit="1", lower=0.0, upper=2.0, prior=normal(1.0, 0.4),
+        source="nitrification frees 2 H+ for each NH4+, and plants take one back with the nitrate "
+        "(Helyar & Porter 1989); less of ammonium nitrate, more where nitrate is leached: "
+        "the range is an assumption",
+        description="acid (mol) that stays in the soil for each mol of ammonium N in fertiliser",
+    )  # fmt: skip
 
     def slow(self, state: State, environment: Environment, years: int) -> tuple[State, Environment]:
         """See :class:`diffsoil.process.Process`."""
@@ -45,7 +56,9 @@ class Additions(Process):
         )
         rain = environment["deposited_solutes"] * years
         minerals, calcite = environment["added_minerals"], environment["added_calcite"]
-        solutes = environment["added_solutes"]
+        # the nitrate or sulphate that stays behind without a base is the acid
+        acid = self.acidity * environment["added_nitrogen"]
+        solutes = environment["added_solutes"].at[SOLUTES.index("anions")].add(acid)
         all_minerals = jnp.sum(dust + minerals, axis=1)
         all_calcite = dust_calcite + calcite
         elements = all_minerals @ STOICHIOMETRY
