@@ -46,6 +46,8 @@ def test_posterior_and_gradient_equal_those_of_the_cpu(device, tmp_path):
     value, gradient = found()
     assert np.isfinite(gradient).all()
     assert gradient.any()
+    if device == "cpu":
+        return  # it is the one to compare with: nothing would be told by computing it twice
     with jax.default_device(jax.devices("cpu")[0]):
         expected, expected_gradient = found()
     assert value == pytest.approx(expected, rel=1e-9)
