@@ -10,6 +10,7 @@ import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -63,6 +64,33 @@ def few_programs() -> Iterator[None]:
     if maps.exists() and len(maps.read_bytes().splitlines()) > MOST_MAPS:
         jax.clear_caches()
         gc.collect()
+
+
+@pytest.fixture(scope="module")
+def each_picture_once() -> Iterator[None]:
+    """Draw the first figure of each kind, and one white point for those like it.
+
+    For tests that write the same report again and again, and are not about its pictures.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from PIL import Image
+
+    from diffsoil.report import pictures
+
+    drawn: set[tuple[tuple[str, str], ...]] = set()
+
+    class Once(FigureCanvasAgg):
+        def print_figure(self, filename: str, **given: Any) -> None:
+            kind = tuple((ax.get_xlabel(), ax.get_ylabel()) for ax in self.figure.axes)
+            if kind in drawn:
+                Image.new("L", (1, 1), 255).save(filename)
+            else:
+                drawn.add(kind)
+                super().print_figure(filename, **given)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pictures, "FigureCanvasAgg", Once)
+        yield
 
 
 @pytest.fixture(autouse=True, scope="module")

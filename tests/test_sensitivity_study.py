@@ -22,7 +22,7 @@ from sensitivity.indices import COLUMNS, Estimate, Result
 from sensitivity.problem import Problem, evaluate, gradients
 from tests import sensitivity_cases
 
-pytestmark = pytest.mark.mixed_types
+pytestmark = [pytest.mark.mixed_types, pytest.mark.usefixtures("each_picture_once")]
 
 NAMES = (
     "carbon.k_hum",
