@@ -26,7 +26,7 @@ from diffsoil.state import MINERALS
 from tests import tiny_case
 from tests.test_whole_soil_cases import with_experiment
 
-pytestmark = pytest.mark.mixed_types
+pytestmark = [pytest.mark.mixed_types, pytest.mark.usefixtures("each_picture_once")]
 
 FREE = """
 [free."vegetation.input_factor.crop"]
@@ -53,7 +53,7 @@ def row(year: int, value: object = 40, treatment: str = "control", series: str =
 
 def write_case(folder):
     case = tiny_case.write(folder, case=[(FREED, "")])
-    case.write_text(case.read_text() + FREE)
+    case.write_text(tiny_case.with_one_phase(case.read_text()) + FREE)
     weather = folder / "weather.csv"  # a record may say where a value is from
     first, *months = weather.read_text().splitlines()
     lines = [f"{first},precipitation_origin", *(f"{month},measured" for month in months)]
@@ -116,8 +116,8 @@ def world(tmp_path_factory):
     proposal = -0.5 * (z**2).sum(axis=1) - np.log(by_name["vegetation.input_factor.crop"])
     proposal -= np.log(by_name["observation.error.field"])
     # stocks are a smooth function of one factor: interpolated between a few runs of the model
-    factor = np.linspace(0.85, 1.85, 40)
-    error = np.full(40, 0.03)
+    factor = np.linspace(0.85, 1.85, 16)
+    error = np.full(16, 0.03)
     runs = {"vegetation.input_factor.crop": factor, "observation.error.field": error}
     every = np.stack([runs[n] for n in problem.names], axis=1)
     grid = np.asarray(prediction.predict_draws(problem, every).latent)
