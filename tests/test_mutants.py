@@ -438,7 +438,7 @@ def run(path: Path, what: str, judged: Judged) -> None:
 
 
 def test_mutants_of_shipped_cases_are_refused_or_mean_what_they_say(tmp_path):
-    judged = judge(("loess_wet_forest", "neon_dela"), 120, 1, tmp_path, runs=0)
+    judged = judge(("loess_wet_forest", "neon_dela"), 90, 1, tmp_path, runs=0)
     assert not judged.wrong, "\n".join(judged.wrong)
     assert judged.outcome[REFUSED] > 50
     assert judged.outcome[SAME] > 5
