@@ -749,7 +749,9 @@ def test_a_fit_by_the_default_method_says_what_its_draws_are_worth(problem, tmp_
     assert not (tmp_path / "fit" / "surrogate").exists()
 
 
-def test_where_polynomials_fail_the_column_itself_is_sampled(problem, laplace, monkeypatch):
+def test_where_polynomials_fail_the_column_itself_is_sampled(
+    problem, laplace, tmp_path, monkeypatch
+):
     def wrong(problem, runs):
         polynomials, error = fitted(problem, runs)
         return eqx.tree_at(lambda p: p.centre, polynomials, polynomials.centre + 0.5), error
@@ -763,7 +765,7 @@ def test_where_polynomials_fail_the_column_itself_is_sampled(problem, laplace, m
     monkeypatch.setattr(surrogate.NUTS, "draw", of_the_column)
     lines: list[str] = []
     once = dataclasses.replace(STOOD_IN, rounds=1, draws=50)
-    drawn = once.draw(problem, laplace, 0, Checkpoints(None), lines.append)
+    drawn = once.draw(problem, laplace, 0, Checkpoints(tmp_path), lines.append)
     ((nuts_method, start),) = asked
     assert nuts_method.draws == once.draws
     assert not np.allclose(start.mean, laplace.mean)  # it begins at what was learnt
@@ -772,8 +774,8 @@ def test_where_polynomials_fail_the_column_itself_is_sampled(problem, laplace, m
     assert drawn.facts["surrogate_k"] > importance.TRUSTED
     assert drawn.log_proposal is None
     assert any("NUTS on the column itself" in line for line in lines)
-    # a quick run does not, but ends with what failed
+    # a quick run does not, but ends with what failed; its runs of the column are there already
     quick = dataclasses.replace(once, quick=True)
-    drawn = quick.draw(problem, laplace, 0, Checkpoints(None), silent)
+    drawn = quick.draw(problem, laplace, 0, Checkpoints(tmp_path, resume=True), silent)
     assert len(asked) == 1
     assert drawn.log_proposal is not None
