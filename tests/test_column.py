@@ -297,9 +297,14 @@ def with_derivative(scaled, direction, column, plan):
     return jax.jvp(lambda s: weighted_stock(s, column, plan), (scaled,), (direction,))
 
 
-@pytest.mark.parametrize("lived_through", ["short", pytest.param("late", marks=pytest.mark.slow)])
+BOTH = pytest.mark.parametrize(
+    "lived_through", ["short", pytest.param("late", marks=pytest.mark.slow)]
+)
+"""Yearly steps alone, and after slow ones, which is twice as much to compile."""
+
+
+@BOTH
 def test_forward_reverse_and_finite_differences_agree(column, late, lived_through, request):
-    """Of yearly steps; and of those after slow steps, which is twice as much to compile."""
     plan = request.getfixturevalue(lived_through)
     _, reverse = value_and_gradient(SCALED, column, plan)
 
@@ -329,15 +334,18 @@ DEGENERATE = {
 }
 
 
+@BOTH
 @pytest.mark.parametrize("state", DEGENERATE)
-def test_value_and_gradient_are_finite_from_a_degenerate_state(state, column, short):
+def test_value_and_gradient_are_finite_from_a_degenerate_state(
+    state, column, lived_through, request
+):
     def changed(values):
         return {
             k: jnp.full_like(v, DEGENERATE[state][k]) if k in DEGENERATE[state] else v
             for k, v in values.items()
         }
 
-    extreme = short.changed(
+    extreme = request.getfixturevalue(lived_through).changed(
         lambda phase: dataclasses.replace(
             phase, constant=changed(phase.constant), series=changed(phase.series)
         )

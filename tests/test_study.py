@@ -149,8 +149,9 @@ def test_a_common_past_is_lived_once(family: families.Family) -> None:
     assert family.path == ((0, 0), (0, 1), (1, 2), (1, 3))
 
 
-def test_a_run_of_a_family_is_what_it_is_alone(values: dict[str, np.ndarray]) -> None:
-    run = 3  # parts late from the second of the soils, and erodes
+# both erode, and part late; the second soil is the one that a wrong path would miss
+@pytest.mark.parametrize("run", [pytest.param(1, marks=pytest.mark.slow), 3])
+def test_runs_of_a_family_are_what_each_is_alone(values: dict[str, np.ndarray], run: int) -> None:
     study = tiny_study()
     text = study.text(study.chosen(CHOSEN)[run])
     alone = simulate(read_case(study.base.path, text))

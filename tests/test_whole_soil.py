@@ -205,7 +205,7 @@ def chemistry(years, steps, column=None):
     return act
 
 
-@pytest.mark.parametrize("years", [1, 100])
+@pytest.mark.parametrize("years", [1, pytest.param(10, marks=pytest.mark.slow), 100])
 def test_exchange_stays_positive_and_closes_at_any_step(years):
     rng = np.random.default_rng(years)
     act = jax.vmap(chemistry(years, 8), in_axes=(0, 0))
