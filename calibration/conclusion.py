@@ -15,6 +15,7 @@ from calibration import checks, treatments
 from calibration.methods.method import Method
 from calibration.observations import treatment_of
 from calibration.quantities import QUANTITIES
+from calibration.units import in_unit
 
 SETTLED = 0.5
 """Contraction from which on the data are said to settle a parameter."""
@@ -90,8 +91,7 @@ def _misses(part: pd.DataFrame) -> str:
     said = []
     for variable, own in part.groupby("variable", sort=False):
         error = np.sqrt(((own["value"] - own["mean"]) ** 2).mean())
-        unit = QUANTITIES[str(variable)].unit
-        said.append(f"{error:.3g} {unit}" if unit != "1" else f"{error:.3g}")
+        said.append(in_unit(f"{error:.3g}", QUANTITIES[str(variable)].unit))
     return " and ".join(said)
 
 

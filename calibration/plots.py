@@ -22,6 +22,7 @@ from calibration.likelihood import METHOD
 from calibration.observations import topsoil_cm, treatment_of
 from calibration.problem import Problem
 from calibration.quantities import QUANTITIES
+from calibration.units import in_unit
 from diffsoil.cases import Case
 from diffsoil.parameters import Parameter
 from diffsoil.report.pictures import BLUE, CYCLE, GREY, ORANGE, Figure, save, save_all
@@ -166,7 +167,8 @@ class Panel:
     def label(self) -> str:
         """What the axis shows."""
         about = QUANTITIES[self.variable]
-        return f"{about.name} {self.upper_cm:g}-{self.lower_cm:g} cm, {about.unit}"
+        words = f"{about.name} {self.upper_cm:g}-{self.lower_cm:g} cm"
+        return in_unit(words, about.unit, ", ")
 
 
 def _by_treatment(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:

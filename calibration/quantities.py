@@ -21,7 +21,7 @@ from jaxtyping import Array, Float, Int
 
 from calibration import procedures
 from calibration.procedures import SPELLED, Procedure
-from calibration.units import spelled
+from calibration.units import in_unit, spelled
 from diffsoil.io import nearest
 from diffsoil.processes.carbon import CarbonModel
 from diffsoil.quantities import Result, layer_results
@@ -123,6 +123,11 @@ class Quantity:
     error_known: bool = False
     procedures: Mapping[str, Procedure] = MappingProxyType({})
     unnamed: str = ""
+
+    @property
+    def title(self) -> str:
+        """Its name and its unit."""
+        return in_unit(self.name, self.unit, ", ")
 
     @property
     def units(self) -> dict[str, float]:

@@ -19,6 +19,7 @@ from calibration.methods.reweighting import Reweighting
 from calibration.observations import topsoil_cm
 from calibration.quantities import QUANTITIES
 from calibration.store import Settings
+from calibration.units import in_unit
 from diffsoil.cases import Case
 from diffsoil.cases.overview import Overview
 from diffsoil.report import html
@@ -177,7 +178,7 @@ def _observed(table: pd.DataFrame) -> str:
         rows.append(
             {
                 "series": name,
-                "what": ", ".join(sorted({QUANTITIES[v].unit for v in part["variable"]})),
+                "what": ", ".join(sorted({QUANTITIES[v].title for v in part["variable"]})),
                 "years": f"{part['year'].min()}–{part['year'].max()}",
                 "fitted": str(int(part["fitted"].sum())),
                 "kept out": str(int(checking.kept_out(part).sum())),
@@ -338,7 +339,7 @@ def _verdict(rows: pd.DataFrame, within: pd.Series, spread: bool) -> str:
         edge = row["q05"] if low else row["q95"]
         said.append(
             f"Missed: {row['treatment'] or row['site']} {row['year']}, measured "
-            f"{number(row['value'])} {QUANTITIES[row['variable']].unit}, "
+            f"{in_unit(number(row['value']), QUANTITIES[row['variable']].unit)}, "
             f"{'below' if low else 'above'} the limit of {number(edge)}."
         )
     return " ".join(said)
@@ -351,7 +352,7 @@ def _errors(summary: pd.DataFrame, table: pd.DataFrame) -> str:
         rows.append(
             {
                 "series": series,
-                "quantity": f"{QUANTITIES[str(variable)].name}, {QUANTITIES[str(variable)].unit}",
+                "quantity": QUANTITIES[str(variable)].title,
                 "error model": words,
                 "fitted": str(int(own["fitted"].sum())),
                 "kept out": str(int((~own["fitted"]).sum())),

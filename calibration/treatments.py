@@ -14,6 +14,7 @@ from scipy.stats import norm
 
 from calibration.observations import treatment_of
 from calibration.quantities import QUANTITIES
+from calibration.units import in_unit
 from diffsoil.report import html
 
 FEWEST = 3
@@ -94,8 +95,8 @@ def side(row: pd.Series) -> str:
 def meaning(row: pd.Series) -> str:
     """What a row of :func:`sides` says, in words without a full stop."""
     said = (
-        f"{side(row)} the predicted median, measured less predicted {row['bias']:+.3g} "
-        f"{row['unit']} in the mean"
+        f"{side(row)} the predicted median, measured less predicted "
+        f"{in_unit(format(row['bias'], '+.3g'), row['unit'])} in the mean"
     )
     if np.isnan(row["probability"]):
         return f"{said}; too few measurements or draws to say whether errors do that"
@@ -121,7 +122,7 @@ def page_table(found: pd.DataFrame) -> str:
     shown = pd.DataFrame(
         {
             "treatment": found["treatment"],
-            "quantity": [f"{QUANTITIES[v].name}, {QUANTITIES[v].unit}" for v in found["variable"]],
+            "quantity": [QUANTITIES[v].title for v in found["variable"]],
             "measurements": np.where(found["fitted"], "fitted", "kept out"),
             "above or below": [side(row) for _, row in found.iterrows()],
             "measured less predicted": found["bias"].astype(float),

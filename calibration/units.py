@@ -51,3 +51,8 @@ def spelled(unit: str) -> str:
                 symbol = PREFIXED.get(symbol, symbol)
                 powers[symbol] = powers.get(symbol, 0) + sign * power
     return " ".join(f"{symbol}{power}" for symbol, power in sorted(powers.items()) if power)
+
+
+def in_unit(words: str, unit: str, between: str = " ") -> str:
+    """Words or a number with their unit, which nobody reads where it is 1."""
+    return words if unit == "1" else f"{words}{between}{unit}"

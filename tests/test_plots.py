@@ -159,6 +159,16 @@ def test_an_axis_of_years_has_no_parts_of_years():
         assert [tick % 1 for tick in ax.get_xticks()] == [0] * len(ax.get_xticks())
 
 
+def test_a_single_year_is_a_year():
+    figure = Figure(figsize=(3.0, 2.0), layout="constrained")
+    ax = figure.subplots()
+    ax.plot([1993, 1993.3], [0, 1], "o")
+    ax.set_xlabel("year")
+    FigureCanvasAgg(figure).draw()
+    assert "1993" in [label.get_text() for label in ax.get_xticklabels()]
+    assert ax.xaxis.get_offset_text().get_text() == ""
+
+
 def test_all_pictures_are_drawn(run, tmp_path):
     written = plots.draw(run.isel(treatment=[1]), tmp_path, "dry_")
     assert set(written) == {"dry_soil", "dry_protection", "dry_stocks", "dry_profiles"}

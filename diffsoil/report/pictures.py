@@ -21,6 +21,9 @@ CYCLE = (BLUE, ORANGE, GREEN, PINK, YELLOW, SKY, "#000000")
 
 DPI = 150
 
+FEWEST_YEARS = 3.0
+"""On an axis, so that a single year is one."""
+
 
 class Figure(matplotlib.figure.Figure):
     """A figure in which a text is a text: a ``$`` in the name of a plot starts no mathematics.
@@ -36,6 +39,11 @@ class Figure(matplotlib.figure.Figure):
             of_years = ax.get_xlabel().startswith(("year", "calendar year"))
             if of_years and isinstance(ax.xaxis.get_major_locator(), AutoLocator):
                 ax.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+                ax.ticklabel_format(axis="x", useOffset=False)
+                left, right = ax.get_xlim()
+                if right - left < FEWEST_YEARS:
+                    middle = 0.5 * (left + right)
+                    ax.set_xlim(middle - 0.5 * FEWEST_YEARS, middle + 0.5 * FEWEST_YEARS)
             for axis in (ax.xaxis, ax.yaxis):
                 if isinstance(axis.get_major_formatter(), LogFormatterMathtext):
                     powers |= set(axis.findobj(Text)) - {axis.label}
