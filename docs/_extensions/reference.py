@@ -187,7 +187,8 @@ WORDS = {
     "`yield_group`",
     "manure_carbon_t_ha": "carbon of farmyard manure, not its fresh weight",
     "fallow_share": "share of the plot that lies bare, for the cover of the soil",
-    "lime_mol_m2": "lime, of a whole soil",
+    "lime_mol_m2": "lime, of a whole soil; worked in as deep as the land use is ploughed",
+    "ammonium_kg_ha": "nitrogen of fertiliser with ammonium or urea, of a whole soil: it acidifies",
     "yield_t_ha": "yield, dry matter: becomes plant carbon that follows the yield",
     "crop": "crop of the yield, of the library; that of the land use if left out",
     "residues_left_share": "share of the straw or leaves that stays; that of the land use if left "
