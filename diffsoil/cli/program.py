@@ -91,6 +91,8 @@ def _open_streams() -> None:
 
 def _silence_libraries() -> None:
     """Hide the warnings of libraries; what matters to a user is an error or a result."""
+    # of compilations that take minutes XLA makes an alarm, and asks for a report of a fault
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     warnings.simplefilter("ignore")
     if logging.lastResort is not None:
         logging.lastResort.setLevel(logging.ERROR)
