@@ -317,11 +317,8 @@ def test_runs_alone_find_the_same_best_fit_and_the_same_width(problem, best, lap
     found = by_runs(problem, approximation.starting(problem, 3, 7), silent)
     value, _ = problem.value_and_gradient()(jnp.asarray(found.normal.mean))
     assert float(value) == pytest.approx(best.value, abs=0.05)
-    # the third start ends at a kink, where one mechanism takes over from another and the search by
-    # gradients does not go on either
-    assert found.worse[0] < 0.1
-    assert found.worse[1] < 2.0
-    assert 3 * 9 < found.runs < 3 * 90
+    assert found.worse.max() < 0.1
+    assert 3 * 9 < found.runs < 3 * 150
     wider = np.sqrt(np.diag(found.normal.covariance) / np.diag(laplace.covariance))
     shelf = problem.names.index("protection.b1")
     np.testing.assert_allclose(np.delete(wider, shelf), 1.0, atol=0.2)
