@@ -140,7 +140,7 @@ def laplace(problem, best):
     return approximation.laplace(problem.value_and_gradient(), best.z)
 
 
-CHAINS = nuts.NUTS(chains=2, warmup=150, draws=800)
+CHAINS = nuts.NUTS(chains=2, warmup=150, draws=1200)
 QUICK = Laplace.sized(quick=True)
 
 
