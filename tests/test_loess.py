@@ -141,6 +141,7 @@ def with_richards(tmp_path_factory) -> Case:
     return load_case(path)
 
 
+@pytest.mark.slow
 def test_richards_water_closes_in_the_developing_column(with_richards):
     run = simulate(with_richards)
     assert run.values["carbon_eroded"][0].sum() > 0

@@ -146,6 +146,7 @@ def test_steady_state_is_where_long_stepping_leads(begins):
     np.testing.assert_allclose(found, long, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_steady_state_has_the_derivative_of_the_implicit_function():
     """By parameters of each kind, in both modes, against central differences."""
     names = ("param_pi", "alpha_pl", "rate_break", "kaff_des", "eact_lb", "rate_bd", "cue_ref")

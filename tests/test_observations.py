@@ -557,6 +557,7 @@ def developing(tmp_path_factory):
     return Problem(path)
 
 
+@pytest.mark.slow
 def test_a_soil_that_develops_is_predicted_and_moved_by_its_protection(developing):
     x = developing.defaults
     b1 = developing.names.index("protection.b1")

@@ -363,6 +363,7 @@ def test_bad_input_is_one_line(path, tmp_path, capsys, words, message):
     assert error.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_the_posterior_of_a_column_pruned_of_what_does_nothing_is_the_same(case):
     from sensitivity.pruning.laplace import compared, posterior
 

@@ -409,6 +409,7 @@ def test_a_year_goes_by_for_each_year_that_it_stands_for_and_no_more():
     np.testing.assert_allclose(after.water, one_by_one, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_columns_side_by_side_are_the_columns_alone():
     soils = [column(), column(clay=40.0, silt=40.0, density=1.4)]
     together = {k: jnp.stack([s[k] for s in soils]) for k in soils[0]}
@@ -441,8 +442,9 @@ def outcome(x, soil, years=1):
 
 
 @pytest.mark.parametrize(
-    ("years", "relative"), [(1, 1e-4), pytest.param(50, 1e-3, marks=pytest.mark.slow)]
+    ("years", "relative"), [(1, 1e-4), (50, 1e-3)]
 )
+@pytest.mark.slow
 def test_gradient_is_the_same_forward_backward_and_by_differences(years, relative):
     soil = column()
     at = jnp.ones(7)

@@ -89,6 +89,7 @@ def found(problem, point) -> dict[str, np.ndarray]:
 # Outputs.
 
 
+@pytest.mark.slow
 def test_outputs_are_those_of_a_simulation(case, problem):
     run = simulate(case).to_xarray().isel(treatment=0)
     y = evaluate(problem.model, problem.defaults[None])["value"][0]

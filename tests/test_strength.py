@@ -113,6 +113,7 @@ def assert_same(found, expected, rtol):
 # strengths
 
 
+@pytest.mark.slow
 def test_at_full_strength_the_column_is_as_it_was():
     assert_same(live_at(ones()), live(full()), 1e-13)
 

@@ -221,6 +221,7 @@ def test_a_store_is_of_one_weather_too() -> None:
 
 
 @pytest.mark.parametrize("name", ["k_hum", "leaf_forest", "one_to_one"])
+@pytest.mark.slow
 def test_slopes_of_all_yearly_stocks_are_exact(name: str, slopes: tuple) -> None:
     misfit, u, _, found = slopes
     place = list(misfit.inputs).index(name)
@@ -252,6 +253,7 @@ def slopes() -> tuple:
     return misfit, u, along, families.stocks_and_slopes((batches[0].argument, along))
 
 
+@pytest.mark.slow
 def test_what_no_input_moves_has_no_slope(slopes: tuple) -> None:
     misfit, _, along, found = slopes
     assert set(along.parameters) == {"carbon.k_hum"}
@@ -261,6 +263,7 @@ def test_what_no_input_moves_has_no_slope(slopes: tuple) -> None:
     assert np.isfinite(found["slope"][:, :400]).all()
 
 
+@pytest.mark.slow
 def test_inputs_of_plants_that_a_family_never_has_are_left_out(slopes: tuple) -> None:
     misfit, u, _, _ = slopes
     places = {}
