@@ -35,6 +35,9 @@ type _Program = tuple[Callable[[list], list], Any]
 
 DIGEST = hashlib.sha256().digest_size
 
+MOST_KEPT = 200
+"""Programs in the folder, some MB each; beyond that the ones not used for longest are removed."""
+
 
 def kept_program[**P, T](function: Callable[P, T]) -> Callable[P, T]:
     """Compile a function of modules and arrays, and keep its program for the next process.
@@ -163,7 +166,24 @@ def _make(
         part = path.with_name(f"{path.name}.{os.getpid()}")
         part.write_bytes(hashlib.sha256(content).digest() + content)
         os.replace(part, path)  # whole, whoever else writes it
+        _remove_unused(path.parent)
     return program, trees[0]
+
+
+def _remove_unused(folder: Path) -> None:
+    """Remove the programs that were not used for longest; each new version leaves its own behind.
+
+    Another process may do the same at once, or be reading one: it makes its own again.
+    """
+
+    def last_use(path: Path) -> float:
+        try:
+            return path.stat().st_mtime
+        except OSError:  # removed meanwhile
+            return 0.0
+
+    for path in sorted(folder.iterdir(), key=last_use, reverse=True)[MOST_KEPT:]:
+        path.unlink(missing_ok=True)
 
 
 def _load(path: Path) -> _Program | None:
@@ -176,6 +196,8 @@ def _load(path: Path) -> _Program | None:
         return None
     try:
         parts, places = pickle.loads(content[DIGEST:])
+        with contextlib.suppress(OSError):  # of a cache that may only be read
+            os.utime(path)
         return serialize_executable.deserialize_and_load(*parts), jax.tree.structure(places)
     except Exception:  # whatever it is, compiling mends it
         return None

@@ -118,3 +118,12 @@ def test_compiling_is_told_before_it_happens_and_only_then(tmp_path: Path) -> No
     assert told.startswith("compiling a part of the model for the first time, about ")
     assert told.endswith(f" s; kept in {tmp_path / 'xla'} for the next time")
     assert run(tmp_path, PLAIN) == ""
+
+
+def test_programs_not_used_for_longest_make_room(tmp_path: Path, monkeypatch) -> None:
+    for age, name in enumerate(("new", "used", "old", "older")):
+        (tmp_path / name).write_bytes(b"")
+        os.utime(tmp_path / name, (0, 1000 - age))
+    monkeypatch.setattr(programs, "MOST_KEPT", 2)
+    programs._remove_unused(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"new", "used"}
