@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from diffsoil import parameters
 from diffsoil.process import Process
 from diffsoil.processes.additions import Additions
-from diffsoil.processes.biocycling import Biocycling
+from diffsoil.processes.biocycling import Biocycling, SolutionBiocycling
 from diffsoil.processes.burial import Burial
 from diffsoil.processes.carbon import ICBM, CarbonModel, CTool, Millennial2, RothC, RothCPassive
 from diffsoil.processes.erosion import ContinuousErosion, Erosion
@@ -239,12 +239,20 @@ DISSOLVED_IRON: Registry[ByColumn] = Registry(
         "kinetic": {"whole_soil": lambda: Oxides(iron=KineticIron())},
     },
 )
+BIOCYCLING: Registry[ByColumn] = Registry(
+    "cycling of bases by plants",
+    {
+        "base_saturation": {"whole_soil": Biocycling},
+        "solution": {"whole_soil": SolutionBiocycling},
+    },
+)
 CHOICES: Mapping[str, Registry[Any]] = {
     "carbon": CARBON,
     "mixing": MIXING,
     "water": WATER,
     "erosion": EROSION,
     "dissolved_iron": DISSOLVED_IRON,
+    "biocycling": BIOCYCLING,
 }
 """Alternatives that a case may choose from, by the key with which it does."""
 

@@ -151,5 +151,8 @@ declare(
         "erosion_rate": Variable((), "m a-1", "continuous erosion"),
         "litter_cations": Variable(("solute",), "mol kg-1", "bases (mol_c) in plant dry matter"),
         "harvest_share": Variable((), "1", "share of the plants that is taken away"),
+        "uptake_shallowness_factor": Variable(
+            (), "1", "factor of the vegetation on how shallow its uptake of bases is", neutral=1.0
+        ),
     }
 )

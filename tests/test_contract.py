@@ -33,7 +33,7 @@ CHOICES = (
     {},
     {"water": "richards"},
     {"erosion": "continuous"},
-    {"dissolved_iron": "kinetic"},
+    {"dissolved_iron": "kinetic", "biocycling": "solution"},
     {"minimum": "soft"},
     {"mixing": "diffusion", "carbon": "rothc_passive"},
     {"carbon": "icbm", "water": "bucket_years"},
@@ -176,7 +176,7 @@ def contracts() -> dict[type[Process], tuple[list[Contract], list[Process]]]:
 def columns(case: Case) -> Iterator[Column]:
     """The column of a case with each of the choices."""
     for choice in CHOICES:
-        if not case.whole_soil and {"erosion", "dissolved_iron"} & choice.keys():
+        if not case.whole_soil and {"erosion", "dissolved_iron", "biocycling"} & choice.keys():
             continue
         # parameters of a process that a choice replaces cannot be set
         file = case.file.model_copy(update={**choice, "set": {}})

@@ -11,6 +11,7 @@ from diffsoil.cases import load_case
 from diffsoil.cases.arrays import build, check, initial_state, prepare_plan, settled
 from diffsoil.cases.check import erosion_events
 from diffsoil.io import InputError
+from diffsoil.processes.biocycling import SolutionBiocycling
 from diffsoil.processes.erosion import ContinuousErosion, Erosion
 from diffsoil.processes.minerals import (
     ATOMIC_WEIGHT,
@@ -108,6 +109,7 @@ root_beta = 0.961
 input_group = "crop"
 plant_carbon_t_ha = 2.0
 harvest_share = 0.55
+uptake_shallowness_factor = 0.8
 manure_carbon_t_ha = 0.5
 
 [[history]]
@@ -396,7 +398,9 @@ CARBON_CASE = {
     "deposition": "deposition",
     "erosion": "erosion",
     "horizon": "soil.loam.horizons.0.cec_mmol_kg",
+    "biocycling": "biocycling",
     "litter": "land_use.forest.litter_cations_g_kg",
+    "uptake": "land_use.forest.uptake_shallowness_factor",
     "rate": "history.0.erosion_mm_a",
     "amendments": "history.0.amendments",
     "experiment": "experiment.erosion_mm_a",
@@ -409,6 +413,8 @@ CARBON_CHANGES = {
     "deposition": ("[grid]", "[deposition]\nsodium_mmolc_m2_a = 1\n\n[grid]"),
     "erosion": ("[grid]", 'erosion = "events"\n\n[grid]'),
     "horizon": ("clay_percent = 16", "clay_percent = 16\ncec_mmol_kg = 90"),
+    "biocycling": ("[grid]", 'biocycling = "solution"\n\n[grid]'),
+    "uptake": ("harvest_share = 0.4", "uptake_shallowness_factor = 0.5"),
     "litter": ("harvest_share = 0.4", "litter_cations_g_kg = { calcium = 1 }"),
     "rate": ("step_years = 20", "step_years = 20\nerosion_mm_a = 0"),
     "amendments": (
@@ -598,7 +604,8 @@ def test_a_prescribed_soil_has_no_ground(tmp_path):
     plan = arrays(tiny_case.write(tmp_path))
     assert plan.ground is None
     given = {*plan.history[0].constant, *plan.history[0].series}
-    assert not {"removed_layers", "litter_cations", "cec_offset", "harvest_share"} & given
+    of_plants = {"litter_cations", "harvest_share", "uptake_shallowness_factor"}
+    assert not {"removed_layers", "cec_offset", *of_plants} & given
 
 
 def test_what_the_soil_computes_is_not_given_and_all_else_has_its_shape(tmp_path):
@@ -638,6 +645,7 @@ def test_litter_harvest_and_manure_follow_the_land_use(tmp_path):
     np.testing.assert_allclose(series(phase, "litter_cations")[0], grass, rtol=1e-12)
     np.testing.assert_array_equal(series(phase, "litter_cations")[-1], 0)
     np.testing.assert_array_equal(series(phase, "harvest_share")[[0, -1]], [0, 0.55])
+    np.testing.assert_array_equal(series(phase, "uptake_shallowness_factor")[[0, -1]], [1, 0.8])
     np.testing.assert_array_equal(series(phase, "manure_input")[[0, -1]], [0, 0.5])
 
 
@@ -824,6 +832,7 @@ def test_agriculture_of_the_study_limes_fertilises_and_erodes():
     ("key", "name", "kind"),
     [
         ('dissolved_iron = "kinetic"', "oxides", KineticIron),
+        ('biocycling = "solution"', "biocycling", SolutionBiocycling),
         ('water = "richards"', "water", SimulatedRichards),
     ],
 )

@@ -691,6 +691,7 @@ def _land_use(
         mol = [getattr(content, name, 0.0) / ATOMIC_WEIGHT.get(name, 1.0) for name in SOLUTES]
         values["litter_cations"] = np.array(mol) * np.array(CHARGE)
         values["harvest_share"] = use.harvest_share
+        values["uptake_shallowness_factor"] = use.uptake_shallowness_factor
     return {k: np.asarray(v, dtype=float) for k, v in values.items()}
 
 

@@ -226,13 +226,15 @@ def _ground_keys(file: CaseFile) -> Iterator[str]:
     def given(of: BaseModel, where: str, *keys: str) -> Iterator[str]:
         yield from (f"{where}{key}" for key in keys if key in of.model_fields_set)
 
-    yield from given(file, "", "mineralogy", "deposition", "erosion", "dissolved_iron")
+    own = ("mineralogy", "deposition", "erosion", "dissolved_iron", "biocycling")
+    yield from given(file, "", *own)
     for name, soil in file.soil.items():
         for number, horizon in enumerate(soil.horizons):
             where = f"soil.{name}.horizons.{number}."
             yield from given(horizon, where, "mineralogy", "cec_mmol_kg", "exchange")
     for name, use in file.land_use.items():
-        yield from given(use, f"land_use.{name}.", "litter_cations_g_kg")
+        of_bases = ("litter_cations_g_kg", "uptake_shallowness_factor")
+        yield from given(use, f"land_use.{name}.", *of_bases)
     for number, phase in enumerate(file.history):
         yield from given(phase, f"history.{number}.", "erosion_mm_a", "amendments")
     if file.experiment:

@@ -144,6 +144,9 @@ class LandUse(Strict, json_schema_extra=_needed):
     """Carbon of manure, t C/ha in a year, in the history."""
     litter_cations_g_kg: LitterCations = LitterCations()
     """Elements that litter returns to the soil, g/kg of dry matter. Of a whole soil only."""
+    uptake_shallowness_factor: Annotated[float, Field(ge=0.25, le=2)] = 1.0
+    """Factor on biocycling.shallowness for this vegetation: above 1 it takes up bases from
+    shallower soil than others with such roots, below 1 from deeper. Of a whole soil only."""
 
     @model_validator(mode="wrap")
     @classmethod

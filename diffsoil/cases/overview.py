@@ -19,12 +19,14 @@ from diffsoil.cases.measured import first_plant_carbon
 from diffsoil.time import Phase
 
 OF_GROUND = (
+    "biocycling",
     "deposition",
     "dissolved_iron",
     "erosion",
     "erosion_mm_a",
     "exchange",
     "litter_cations_g_kg",
+    "uptake_shallowness_factor",
 )
 """Keys that only a whole soil looks at."""
 

@@ -446,6 +446,9 @@ class CaseFile(Strict, json_schema_extra=_named_by_file):
     """How erosion takes soil. Of a whole soil only."""
     dissolved_iron: Annotated[str, ChoiceOf(CHOICES["dissolved_iron"])] = "equilibrium"
     """How dissolved iron and aluminium follow from the soil. Of a whole soil only."""
+    biocycling: Annotated[str, ChoiceOf(CHOICES["biocycling"])] = "base_saturation"
+    """What uptake of bases by plants follows: base saturation, and bases return with the carbon of
+    the litter, or the soil solution, and most of them return with leaves. Of a whole soil only."""
     carbon: Annotated[str, ChoiceOf(CHOICES["carbon"])] = "rothc"
     """Model of organic carbon: RothC, RothC with a passive pool, or another one."""
     mixing: Annotated[str, ChoiceOf(CHOICES["mixing"])] = "block"
