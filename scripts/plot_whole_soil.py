@@ -3,7 +3,7 @@
     python scripts/plot_whole_soil.py [RUN.nc ...] [--output docs/figures]
 
 simulates the loess cases, or takes the runs of `diffsoil simulate` that are named instead; some
-two minutes.
+three minutes. Base saturation and pH of the upper 40 cm by how plants cycle bases go to the screen.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ import xarray as xr  # noqa: E402
 from matplotlib.axes import Axes  # noqa: E402
 from matplotlib.ticker import MaxNLocator  # noqa: E402
 
-from diffsoil import simulate  # noqa: E402
+from diffsoil import load_case, simulate  # noqa: E402
+from diffsoil.cases.read import read_case  # noqa: E402
 from diffsoil.io import data_path  # noqa: E402
 from diffsoil.output import plots  # noqa: E402
 from diffsoil.processes import carbonate, exchange_layer, oxides  # noqa: E402
@@ -455,6 +456,65 @@ def real_profiles(runs: dict[str, xr.Dataset]) -> dict[str, Figure]:
     return {"profiles_wet_dutch": wet, "profiles_dry_kansas": dry}
 
 
+BY_SOLUTION = ('column = "whole_soil"', 'column = "whole_soil"\nbiocycling = "solution"')
+DUST = (
+    "[deposition]",
+    """[deposition]
+dust_g_m2_a = 10
+dust_mineralogy = "loess"
+dust_clay_percent = 20
+dust_silt_percent = 70
+dust_calcite_percent = 10""",
+)
+BASES = {
+    "loess_wet_forest": {"by the solution": [BY_SOLUTION]},
+    "loess_dry_steppe": {
+        "by the solution": [BY_SOLUTION],
+        "by base saturation, dust": [DUST],
+        "by the solution, dust": [BY_SOLUTION, DUST],
+    },
+}
+"""Cases, and what is changed in them."""
+
+
+def varied(case: str, changes: list[tuple[str, str]]) -> xr.Dataset:
+    """The run of a case with some of its text replaced."""
+    shipped = load_case(case)
+    text = shipped.text
+    for old, new in changes:
+        text = text.replace(old, new, 1)
+    return simulate(read_case(shipped.path, text)).to_xarray()
+
+
+def topsoil(last: xr.Dataset, variable: str, depth: float = 0.4) -> float:
+    """Mean of the upper 0.4 m."""
+    thickness = last["thickness"].to_numpy()
+    top = np.cumsum(thickness) - thickness
+    weights = np.clip(depth - top, 0.0, thickness)
+    return float(np.average(last[variable], weights=weights))
+
+
+def cycled_bases(runs: dict[str, xr.Dataset]) -> Figure:
+    """Base saturation and pH by depth at the end of runs, by how plants cycle bases."""
+    figure = Figure(figsize=(12.0, 3.8), layout="constrained")
+    axes = iter(figure.subplots(1, 4).ravel())
+    for case, variants in BASES.items():
+        ends = {"by base saturation": runs[case]}
+        ends |= {label: varied(case, changes) for label, changes in variants.items()}
+        shown = {"base_saturation": "base saturation (%)", "ph": "pH"}
+        for (variable, label), ax in zip(shown.items(), axes, strict=False):
+            for (way, run), colour in zip(ends.items(), (GREY, BLUE, SKY, ORANGE), strict=False):
+                last = run.isel(treatment=0, output_year=-1)
+                middle = np.cumsum(last["thickness"]) - 0.5 * last["thickness"]
+                ax.plot(last[variable], middle, color=colour, label=way)
+                value = topsoil(last, variable)
+                print(f"{CASES[case]}, {way}: {label} {value:.1f}, top {last[variable][0]:.1f}")
+            ax.spines[["top", "right"]].set_visible(False)
+            ax.set_ylim(2.0, 0)
+            name(ax, CASES[case], label, "depth (m)", "lower left" if variable == "ph" else "")
+    return figure
+
+
 def read_or_simulate(files: list[Path]) -> dict[str, xr.Dataset]:
     """Runs by the name of their case."""
     runs = {}
@@ -478,6 +538,7 @@ def main() -> None:
     for case in CASES:
         plots.draw(runs[case], arguments.output, f"{case}_")
     figures = {"process_chemistry": chemistry(), "process_movement": movement(runs)}
+    figures["cycled_bases"] = cycled_bases(runs)
     for word, figure in (figures | real_profiles(runs)).items():
         save(figure, arguments.output / f"{word}.png", dpi=plots.DPI)
 
