@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from diffsoil.cases import load_case
+from diffsoil.cases.read import read_case
 from diffsoil.output.simulation import simulate
 from diffsoil.processes.biocycling import Biocycling, SolutionBiocycling, solution_strength
 from diffsoil.processes.vegetation import root_distribution
@@ -180,13 +181,19 @@ def test_value_and_gradient_are_finite_where_there_is_nothing(what, soil):
     assert np.isfinite(float(lifted(jnp.array([1.0, 2.0, 0.7, 0.1]), state, given)))
 
 
-def topsoil(case: str, folder, *keys: str) -> tuple[float, float]:
-    """Base saturation (%) and pH of the upper 40 cm after 12 000 years."""
-    column = 'column = "whole_soil"'
-    text = load_case(case).text.replace(column, "\n".join((column, *keys)))
-    path = folder / f"{case}.toml"
-    path.write_text(text)
-    run = simulate(path)
+BY_SOLUTION = ('column = "whole_soil"', 'column = "whole_soil"\nbiocycling = "solution"')
+DUST = (
+    "[deposition]",
+    "[deposition]\n"
+    'dust_g_m2_a = 10\ndust_mineralogy = "loess"\n'
+    "dust_clay_percent = 20\ndust_silt_percent = 70\ndust_calcite_percent = 10",
+)
+
+
+def topsoil(name: str, change: tuple[str, str]) -> tuple[float, float]:
+    """Base saturation (%) and pH of the upper 40 cm of a changed case after 12 000 years."""
+    case = load_case(name)
+    run = simulate(read_case(case.path, case.text.replace(*change)))
     assert max(run.balances.values()) < 1e-12
     thickness = run.values["thickness"][0, -1]
     bottom = np.cumsum(thickness)
@@ -199,10 +206,17 @@ def topsoil(case: str, folder, *keys: str) -> tuple[float, float]:
 
 
 @pytest.mark.slow  # two whole columns to compile
-def test_the_steppe_keeps_its_bases_and_the_forest_does_not(tmp_path):
-    bases, ph = topsoil("loess_dry_steppe", tmp_path, 'biocycling = "solution"')
+def test_the_steppe_keeps_its_bases_and_the_forest_does_not():
+    bases, ph = topsoil("loess_dry_steppe", BY_SOLUTION)
     assert bases > 90
     assert 6.3 < ph < 7.3
-    bases, ph = topsoil("loess_wet_forest", tmp_path, 'biocycling = "solution"')
+    bases, ph = topsoil("loess_wet_forest", BY_SOLUTION)
     assert bases < 50
     assert 4.5 < ph < 5.5
+
+
+@pytest.mark.slow  # the whole column to compile
+def test_dust_brings_lime_to_a_steppe():
+    bases, ph = topsoil("loess_dry_steppe", DUST)
+    assert bases > 75
+    assert ph > 5.9
