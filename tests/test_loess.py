@@ -12,6 +12,7 @@ from jaxtyping import Array
 
 from diffsoil.cases import Case, load_case
 from diffsoil.cases.arrays import Plan, build, run
+from diffsoil.cases.read import read_case
 from diffsoil.output.simulation import simulate
 from diffsoil.output.trajectory import Trajectory
 from diffsoil.process import Environment
@@ -178,6 +179,26 @@ def test_a_year_of_richards_may_stand_for_a_hundred(with_richards):
     sides = [slope(jnp.asarray(1 + d), plans[0])[0]["soc_stock_0_25"] for d in (-step, step)]
     difference = (sides[1] - sides[0])[0, -1] / (2 * step)
     assert by_factor["soc_stock_0_25"][0, -1] == pytest.approx(float(difference), rel=1e-3)
+
+
+@pytest.mark.slow
+def test_a_soil_that_turns_to_peat_does_not_swell_without_limit():
+    # it came to 136 m while a thick layer decomposed as its middle would
+    case = load_case("loess_wet_forest")
+    extreme = """[set]
+"texture.organic_density" = 0.17
+"carbon.k_hum" = 0.01
+"carbon.subsoil_slowing" = 3
+"vegetation.input_factor.forest" = 3
+"""
+    text = case.text.replace('"vegetation.input_factor.forest" = 0.62', "")
+    run = simulate(read_case(case.path, text.replace("[set]\n", extreme)))
+    thickness = run.values["thickness"][0].sum(axis=1)
+    assert thickness.max() < 3.5
+    assert abs(thickness[-1] / thickness[-100] - 1) < 0.01
+    assert max(run.balances.values()) < 1e-12
+    soil = at(run, "bulk_density", 12000) * at(run, "thickness", 12000) * 1e4
+    assert (at(run, "soc", 12000) / soil)[0] > 0.4
 
 
 def test_aluminium_takes_the_exchanger_of_acid_layers_only(wet):

@@ -12,7 +12,12 @@ import pytest
 from diffsoil.io import data_path
 from diffsoil.processes import npp, protection
 from diffsoil.processes.burial import Burial, buried
-from diffsoil.processes.carbon import RADIOCARBON_MEAN_LIFE, RothC, twelve_months
+from diffsoil.processes.carbon import (
+    RADIOCARBON_MEAN_LIFE,
+    RothC,
+    depth_of_decay,
+    twelve_months,
+)
 from diffsoil.processes.carbon.linear import lost_share
 from diffsoil.processes.fauna_diffusion import FaunaDiffusion, diffused, exchanged
 from diffsoil.processes.geometry import Geometry, overlap
@@ -79,6 +84,31 @@ def test_soil_temperatures_of_rothamsted_are_met_within_half_a_degree():
     assert np.sqrt(np.mean(error**2)) < 0.5
     assert np.abs(error).max() < 1.0
     assert np.abs(error.mean(axis=1)).max() < 0.15  # yearly means
+
+
+# depth of decay
+
+
+def test_a_layer_decays_at_its_middle_unless_it_swells_into_peat():
+    soil = layers([0.05, 0.1, 0.3, 0.5])
+    middle = soil["depth_top"] + 0.5 * soil["thickness"]
+    np.testing.assert_array_equal(depth_of_decay(**soil), middle)
+    peat = layers([0.6, 2.0, 100.0, 0.05])
+    below = depth_of_decay(**peat) - peat["depth_top"]
+    assert np.all(below[:3] <= 0.35 + 1e-12)
+    assert below[0] == pytest.approx(0.25 + 0.1 * np.tanh(0.5))
+    assert below[3] == pytest.approx(0.025)
+
+
+def test_decay_of_a_swelling_layer_is_smooth():
+    def depth(thickness):
+        return depth_of_decay(jnp.zeros(1), thickness[None])[0]
+
+    slope, bend = jax.grad(depth), jax.grad(jax.grad(depth))
+    for side in (-1e-7, 1e-7):
+        assert float(slope(jnp.asarray(0.5 + side))) == pytest.approx(0.5, abs=1e-9)
+        assert float(bend(jnp.asarray(0.5 + side))) == pytest.approx(0.0, abs=1e-4)
+    assert float(slope(jnp.asarray(500.0))) == pytest.approx(0.0, abs=1e-12)
 
 
 # mixing

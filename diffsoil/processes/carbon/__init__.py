@@ -5,7 +5,12 @@ from diffsoil.processes.carbon.ctool import CTool
 from diffsoil.processes.carbon.icbm import ICBM
 from diffsoil.processes.carbon.linear import Transfers, compose_year, twelve_months
 from diffsoil.processes.carbon.millennial import Millennial2
-from diffsoil.processes.carbon.model import RADIOCARBON_MEAN_LIFE, CarbonModel, subsoil_factor
+from diffsoil.processes.carbon.model import (
+    RADIOCARBON_MEAN_LIFE,
+    CarbonModel,
+    depth_of_decay,
+    subsoil_factor,
+)
 from diffsoil.processes.carbon.rothc import (
     BIO_SHARE,
     MANURE_DPM,
@@ -35,6 +40,7 @@ __all__ = [
     "co2_ratio",
     "compose_year",
     "decompose",
+    "depth_of_decay",
     "plant_shares",
     "protected",
     "subsoil_factor",

@@ -15,6 +15,14 @@ from diffsoil.state import ORGANIC, State
 TOPSOIL_DEPTH = 0.25
 """m; above it decomposition is not slowed with depth."""
 
+AERATED = 0.25
+"""m; how far below its upper face the middle of a layer may lie to count as it is.
+
+Assumption, after Clymo (1984): peat decays most in its aerated upper 0.1 to 0.5 m.
+"""
+BEYOND = 0.10
+"""m; how much deeper than :data:`AERATED` it counts at most (assumption, 0.05 to 0.25)."""
+
 RADIOCARBON_MEAN_LIFE = 8267.0
 """Years; physical (Cambridge) half-life 5730 a. The RothC program keeps 5568 a."""
 
@@ -28,10 +36,27 @@ def subsoil_factor(
     beyond what temperature and moisture explain (Jenkinson & Coleman 2008 needed such a factor).
 
     Args:
-        depth: middle of the layers, m.
+        depth: of the layers, m; see :func:`depth_of_decay`.
         slowing: relative fall per metre, 1/m, >= 0.
     """
     return jnp.exp(-slowing * jnp.maximum(depth - TOPSOIL_DEPTH, 0.0))
+
+
+def depth_of_decay(
+    depth_top: Float[Array, " layer"], thickness: Float[Array, " layer"]
+) -> Float[Array, " layer"]:
+    """Depth that a layer decomposes at, m: its middle, but near its face if it is peat.
+
+    A layer that swells into peat gets its litter at the top and decays there. If its middle
+    counted, wherever that came to be, the slower turnover of subsoils would make it swell ever
+    more. Layers of up to 0.5 m count by their middle exactly; the rest is smooth.
+
+    Args:
+        depth_top, thickness: of the layers, m.
+    """
+    half = 0.5 * thickness
+    beyond = jnp.maximum(half - AERATED, 0.0)
+    return depth_top + (half - beyond + BEYOND * jnp.tanh(beyond / BEYOND))
 
 
 class CarbonModel(Process):
@@ -79,9 +104,8 @@ class CarbonModel(Process):
 
     def slowing(self, environment: Environment) -> Float[Array, " layer"]:
         """Factor on decomposition by depth; see :func:`subsoil_factor`."""
-        return subsoil_factor(
-            environment["depth_top"] + 0.5 * environment["thickness"], self.subsoil_slowing
-        )
+        depth = depth_of_decay(environment["depth_top"], environment["thickness"])
+        return subsoil_factor(depth, self.subsoil_slowing)
 
     @staticmethod
     def updated(
