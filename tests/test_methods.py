@@ -112,6 +112,18 @@ def test_weights_that_are_nearly_the_same_have_no_tail_to_be_judged():
     assert importance.weights(one_of_three, np.zeros(400)).k > 0.0
 
 
+def test_a_heavy_tail_of_percents_is_no_reason_to_distrust():
+    rng = np.random.default_rng(1)
+    log = np.clip(0.003 * rng.standard_t(1.2, size=800), -0.3, 0.3)
+    *_, raw = importance.array_stats.psislw(-log)
+    assert raw > importance.TRUSTED
+    weights = importance.weights(log, np.zeros(800))
+    assert weights.trusted
+    assert weights.effective > 799
+    # twenty times as large it is one
+    assert not importance.weights(20 * log, np.zeros(800)).trusted
+
+
 def test_weights_that_cannot_be_trusted_say_so():
     rng = np.random.default_rng(0)
     narrow = 0.4 * rng.standard_normal((600, 3))

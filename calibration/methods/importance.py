@@ -18,6 +18,10 @@ TRUSTED = 0.7
 EVEN = 1.05
 """Largest weight over the mean up to which weights are all nearly the same."""
 
+ALIKE = 0.999
+"""Share of the draws that weights are worth from which on they are all nearly the same: the shape
+of a tail is then that of a tail of percents, and says nothing about what the draws may miss."""
+
 LEAST_EFFECTIVE = 100
 """So many effective draws are enough for 5 and 95 % quantiles."""
 
@@ -25,7 +29,8 @@ LEAST_EFFECTIVE = 100
 class Weights(NamedTuple):
     """Smoothed weights that sum to one, Pareto k, and how many equal draws they are worth.
 
-    k is 0 where the largest weight is at most :data:`EVEN` of the mean.
+    k is 0 where weights are all nearly the same: the largest at most :data:`EVEN` of the mean, or
+    all together worth :data:`ALIKE` of the draws.
     """
 
     weight: Float[np.ndarray, " draw"]
@@ -58,7 +63,8 @@ def weights(target: Float[np.ndarray, " draw"], proposal: Float[np.ndarray, " dr
         smoothed, k = log, 0.0
     weight = np.exp(smoothed - smoothed.max())
     weight /= weight.sum()
-    if np.exp(log).mean() >= 1.0 / EVEN:
+    raw = np.exp(log)
+    if raw.mean() >= 1.0 / EVEN or raw.mean() ** 2 >= ALIKE * np.mean(raw**2):
         k = 0.0
     return Weights(weight, float(k) if np.isfinite(k) else np.inf, float(1.0 / np.sum(weight**2)))
 
