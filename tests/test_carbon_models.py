@@ -9,6 +9,7 @@ import pytest
 
 from diffsoil.cases import load_case
 from diffsoil.column import CARBON, CHOICES, Column
+from diffsoil.io import InputError
 from diffsoil.processes.carbon import (
     ICBM,
     Carbon,
@@ -117,7 +118,7 @@ def test_passive_carbon_follows_its_equation():
     loses = lost_share(process.rates()[:, None], jnp.ones((1, 1)), step)[0, :, 0]
     after, _ = decompose(pools, loses, process.transfers(jnp.asarray(20.0)))
     rate = float(after[4] - pools[4]) / (step / 12.0)
-    assert rate == pytest.approx(0.025 * 0.02 * 40.0 - 0.0007 * 5.0, rel=1e-4)
+    assert rate == pytest.approx(0.02 * 0.02 * 40.0 - 0.0004 * 5.0, rel=1e-4)
 
 
 def test_without_passive_carbon_it_is_rothc():
@@ -151,6 +152,17 @@ def test_a_case_chooses_its_model_of_carbon(tmp_path):
     assert column.pools == ("DPM", "RPM", "BIO", "HUM", "PAS", "IOM")
     assert "carbon.k_passive" in column.parameters()
     assert "carbon.k_passive" not in case.column().parameters()
+
+
+def test_inert_carbon_beside_a_passive_pool_is_asked_about(tmp_path):
+    text = 'carbon = "rothc_passive"\n' + load_case("rothamsted_liming").text
+    assert "iom_percent = " in text
+    path = tmp_path / "case.toml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=r"iom_percent: .* would count it twice"):
+        load_case(path)
+    path.write_text(text.replace("[set]\n", '[set]\n"carbon.iom_factor" = 0.0\n'))
+    assert float(load_case(path).column().values()["carbon.iom_factor"]) == 0.0
 
 
 def test_icbm_follows_its_analytic_solution():

@@ -195,6 +195,7 @@ def _check_soils(path: Path, file: CaseFile, faults: Faults) -> None:
     meant = Meant(file.plausible)
 
     wrong = faults.lines
+    twice = file.carbon == "rothc_passive" and "carbon.iom_factor" not in {**file.set, **file.free}
 
     def ask(where: str, name: str, value: float, doubt: str) -> None:
         place = f"{path}: {where}.{name}: "
@@ -205,6 +206,12 @@ def _check_soils(path: Path, file: CaseFile, faults: Faults) -> None:
     for soil_name, soil in file.soil.items():
         for number, horizon in enumerate(soil.horizons):
             where = f"soil.{soil_name}.horizons.{number}"
+            if twice and horizon.iom_percent > 0:
+                faults.add(
+                    f"{path}: {where}.iom_percent: {horizon.iom_percent:g} of inert carbon beside "
+                    'the old pool of carbon = "rothc_passive", which would count it twice: leave '
+                    "it out, or say in [set] what carbon.iom_factor is (0 for none)"
+                )
             for name in HORIZON_VARIABLES:
                 value = getattr(horizon, name)
                 ask(where, name, value, plausible.of_soil(name, value, horizon.upper_cm))
