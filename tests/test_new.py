@@ -29,6 +29,7 @@ def test_the_example_is_short_and_checks_without_a_word_of_python(tmp_path, monk
     case = load_case("field/case.toml")
     assert (case.name, case.file.title) == ("field", 'My "first" soil')
     assert "soc_percent" in check_case("field/case.toml")
+    assert case.file.carbon == "rothc_passive"
 
 
 def test_a_rothc_run_keeps_its_climate_and_the_carbon_of_each_year(tmp_path):
@@ -47,6 +48,7 @@ def test_a_rothc_run_keeps_its_climate_and_the_carbon_of_each_year(tmp_path):
     assert horizon.clay_percent == 18.5
     inert = horizon.iom_percent / 100 * horizon.bulk_density * 25 * 100
     assert inert == pytest.approx(3.4, rel=1e-4)
+    assert case.file.carbon == "rothc"
 
 
 def test_a_fault_of_a_profile_names_the_file_of_the_user_and_leaves_no_folder(tmp_path):

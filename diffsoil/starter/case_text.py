@@ -29,6 +29,7 @@ def case_text(title: str, answers: Answers, **more: Any) -> str:
         "since": answers.since,
         "first": answers.first,
         "last": answers.last,
+        "passive_pool": True,
         "whole_soil": answers.column == "whole_soil",
         "start_year": answers.since - 6000,
         "site": SITE,

@@ -59,6 +59,7 @@ def of_rothc(
         name,
         of.answers,
         site=of.site,
+        passive_pool=False,  # the column is to be that of RothC
         weather=True,
         management=True,
         observations=tables.observations is not None,
