@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from calibration import pooling
 from calibration.likelihood import ErrorModel, error_model, observation_parameters
 from calibration.observations import Known, read, topsoil_cm
 from calibration.operator import LAYERS, first_observed, operator, recorded, refuse_unmoved
@@ -22,7 +23,7 @@ from calibration.reparameterization import Reparameterization, reparameterizatio
 from diffsoil.cases import Case, load_case
 from diffsoil.cases.arrays import Plan, build, check
 from diffsoil.column import Column
-from diffsoil.forward import Forward
+from diffsoil.forward import Forward, Pooled
 from diffsoil.io import Faults, InputError, nearest
 from diffsoil.parameters import Parameter, Prior
 from diffsoil.time import NOTHING
@@ -81,6 +82,8 @@ class Problem:
         column: the column to calibrate; the case's own if not given.
         free: full names of the parameters to calibrate; the case's own list if not given.
             Error parameters of the fitted series are always free.
+        pooled: what differs between the sites or the treatments; what the case states if not
+            given.
         before: what another fit knows of measurements; its error parameters stand in the place
             of those that the observations of this case would have, and only what it was fitted to
             is marked as fitted.
@@ -101,10 +104,12 @@ class Problem:
         column: Column | None = None,
         free: Mapping[str, Prior | None] | None = None,
         before: Known | None = None,
+        pooled: pooling.Pooling | None = None,
     ) -> None:
         self.case = case if isinstance(case, Case) else load_case(case)
         self.column = column or self.case.column()
         self.of_case = free is None and before is None
+        self.pooling = pooling.pooling(self.case) if pooled is None else pooled
         self._given: Plan = build(self.case)
         check(self._given, self.column, self.case)
         self.table = read(self.case, self._given)
@@ -125,9 +130,14 @@ class Problem:
         plan, table, first_year = self._given, self.table, first_observed(self.table, self._given)
         record = recorded(table, self.column, plan, self.case)
         in_history = record if first_year < plan.experiment_year else NOTHING
-        keys = tuple(() if n.startswith("observation.") else (n,) for n in self.names)
+        keys = tuple(() if pooling.of_case(n) else (n,) for n in self.names)
         forward = Forward(
-            self.column, plan, keys, in_history=in_history, in_experiment=record
+            self.column,
+            plan,
+            keys,
+            in_history=in_history,
+            in_experiment=record,
+            pooled=pooling.places(self.names, self.pooling, self.case, self.column.parameters()),
         ).prepared(LAYERS)
         refuse_unmoved(table, plan, forward.plan, first_year)
         return Likelihood(
@@ -175,6 +185,9 @@ class Problem:
                 faults.add(f"{self.case.path}: free.{name}.prior: {complaint} {known[name].unit}")
             default = float(values[name]) if name in values else known[name].default
             chosen[name] = dataclasses.replace(known[name], default=default, prior=of)
+            if name in self.pooling:
+                added = pooling.parameters(name, self.case, *self.pooling[name])
+                chosen |= {parameter.name: parameter for parameter in added}
         faults.refuse()
         return list({**chosen, **{n: p for n, p in of_errors.items() if n not in chosen}}.values())
 
@@ -182,12 +195,30 @@ class Problem:
     def reparameterization(self) -> Reparameterization:
         """Unbounded coordinates of the free parameters: only a search or a sampler needs them."""
         with jax.ensure_compile_time_eval():  # it may be in the midst of being compiled
-            return reparameterization(self.parameters, self.column, self._given)
+            fitted = self.table[self.table["fitted"]]
+            told = [
+                of._replace(
+                    deviations=tuple(
+                        place
+                        for name, place in zip(
+                            pooling.groups(self.case, of.by), of.deviations, strict=True
+                        )
+                        if (fitted[of.by] == name).any()
+                    )
+                )
+                for of in self.pooled
+            ]
+            return reparameterization(self.parameters, self.column, self._given, tuple(told))
 
     @functools.cached_property
     def posterior(self) -> Posterior:
         """Density of unbounded parameters."""
         return Posterior(self.likelihood, self.reparameterization, self.priors)
+
+    @property
+    def pooled(self) -> tuple[Pooled, ...]:
+        """Parameters that differ between sites or treatments."""
+        return self.likelihood.forward.pooled
 
     @property
     def members(self) -> tuple[str, ...]:

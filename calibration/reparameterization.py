@@ -7,6 +7,9 @@ searched as k times the mean protection modifier. An input I is searched as the 
 hold, I times the turnover time of its carbon at those rates (in balance), divided by
 the modifier at its sites relative to the mean. This is a shear: it shifts unbounded coordinates
 by a function of other coordinates, so volumes, and with them the posterior, stay what they are.
+
+Where the data of a field tell its own value of a pooled parameter, that value is searched, and not
+its deviation: for each spread another deviation would give it, and the posterior would be a funnel.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from jaxtyping import Array, Float
 from calibration.priors import Transform
 from diffsoil.cases.arrays import Plan, initial_state
 from diffsoil.column import Column
-from diffsoil.forward import Forward
+from diffsoil.forward import Forward, Pooled
 from diffsoil.parameters import Parameter
 from diffsoil.process import Environment
 from diffsoil.processes.carbon import Carbon, plant_shares
@@ -43,14 +46,18 @@ class Reparameterization(eqx.Module):
 
     transform: Transform
     shear: Shear | None
+    centring: Centring | None = None
 
     def bounded(self, z: Float[Array, " parameter"]) -> Float[Array, " parameter"]:
         """Parameter values within their bounds."""
-        return self.transform.forward(self._sheared(z))
+        z = self._sheared(z)
+        return self.transform.forward(z if self.centring is None else self.centring(z))
 
     def unbounded(self, x: Float[Array, " parameter"]) -> Float[Array, " parameter"]:
         """Coordinates of parameter values; inverse of :meth:`bounded`."""
         z = self.transform.inverse(x)
+        if self.centring is not None:
+            z = self.centring.undone(z)
         if self.shear is None:
             return z
         # rates are searched as rate times protection: bring them there before the inputs follow
@@ -59,7 +66,10 @@ class Reparameterization(eqx.Module):
 
     def log_jacobian(self, z: Float[Array, " parameter"]) -> Float[Array, ""]:
         """Logarithm of the determinant of d bounded / d unbounded."""
-        return self.transform.log_jacobian(self._sheared(z))
+        z = self._sheared(z)
+        if self.centring is None:
+            return self.transform.log_jacobian(z)
+        return self.transform.log_jacobian(self.centring(z)) + self.centring.log_jacobian(z)
 
     def protection(self, z: Float[Array, " parameter"]) -> Float[Array, " place"]:
         """Logarithms of the protection modifiers of all members and layers; of none without shear.
@@ -75,6 +85,49 @@ class Reparameterization(eqx.Module):
         # protection parameters are not shifted, and what is read of the rates is their searched
         # value, so the shift can be found from the coordinates themselves
         return z if self.shear is None else z + self.shear(self.transform.forward(z))
+
+
+class Centring(eqx.Module):
+    """Own values of pooled parameters, in the place of deviations from a median that moves.
+
+    Attributes:
+        transform: of the parameters.
+        pooled: with the deviations of sites and treatments that have data of their own.
+        defaults: values of the parameters around which nothing is moved.
+    """
+
+    transform: Transform
+    pooled: tuple[Pooled, ...] = eqx.field(static=True)
+    defaults: Float[Array, " parameter"]
+
+    def __call__(self, z: Float[Array, " parameter"]) -> Float[Array, " parameter"]:
+        """Coordinates of deviations, out of those of own values."""
+        for places, scale, shift in self._moves(z):
+            z = z.at[places].set((z[places] - shift) / scale)
+        return z
+
+    def undone(self, z: Float[Array, " parameter"]) -> Float[Array, " parameter"]:
+        """The inverse."""
+        for places, scale, shift in self._moves(z):
+            z = z.at[places].set(scale * z[places] + shift)
+        return z
+
+    def log_jacobian(self, z: Float[Array, " parameter"]) -> Float[Array, ""]:
+        """Logarithm of the determinant of d deviations / d own values."""
+        moves = self._moves(z)
+        return -sum((len(places) * jnp.log(scale) for places, scale, _ in moves), jnp.zeros(()))
+
+    def _moves(self, z: Float[Array, " parameter"]) -> list[tuple[Array, Array, Array]]:
+        """Places of deviations, what a spread multiplies them by, and how far a median is off."""
+        x, moves = self.transform.forward(z), []
+        for of in self.pooled:
+            usual = self.defaults[of.spread]
+            off = jnp.log(x[of.median]) - jnp.log(self.defaults[of.median])
+            # a deviation is the logistic of its coordinate, whose slope in the middle is this
+            slope = 0.25 * (self.transform.upper - self.transform.lower)[of.deviations[0]]
+            places = jnp.asarray(of.deviations)
+            moves.append((places, x[of.spread] / usual, off / (usual * slope)))
+        return moves
 
 
 class Shear(eqx.Module):
@@ -130,7 +183,7 @@ class Shear(eqx.Module):
 
 
 def reparameterization(
-    parameters: list[Parameter], column: Column, plan: Plan
+    parameters: list[Parameter], column: Column, plan: Plan, pooled: tuple[Pooled, ...] = ()
 ) -> Reparameterization:
     """Coordinates of some free parameters.
 
@@ -140,17 +193,20 @@ def reparameterization(
         parameters: the free parameters, in the order of every vector of them.
         column: the column they belong to.
         plan: the plan of the case, before :func:`diffsoil.cases.arrays.prepare_plan`.
+        pooled: what differs between sites or treatments, with the deviations that data tell.
     """
     transform = Transform(parameters)
+    defaults = jnp.asarray([p.default for p in parameters])
+    told = tuple(of for of in pooled if of.deviations)
+    centring = Centring(transform, told, defaults) if told else None
     names = tuple(p.name for p in parameters)
     protection = [p for p in column.processes if isinstance(p, Protection)]
     moving = any(name.startswith("protection.") for name in names)
     carbon = column.carbon
     # rates of other models do not multiply protection
     if not (protection and moving and isinstance(carbon, Carbon)) or plan.experiment is None:
-        return Reparameterization(transform, None)
+        return Reparameterization(transform, None, centring)
     state = jax.tree.map(lambda leaf: leaf[0], initial_state(column, plan))
-    defaults = jnp.asarray([p.default for p in parameters])
     along, of_member = _directions(parameters, column, plan)
     shear = Shear(
         names=names,
@@ -162,7 +218,7 @@ def reparameterization(
         of_member=jnp.asarray(of_member),
         default_turnover=jnp.log(_turnover_time(names, carbon, defaults)),
     )
-    return Reparameterization(transform, shear)
+    return Reparameterization(transform, shear, centring)
 
 
 def _turnover_time(

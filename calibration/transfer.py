@@ -15,6 +15,7 @@ from scipy.special import logsumexp
 from calibration import (
     compatibility,
     depth,
+    pooling,
     prediction,
     prediction_report,
     saved_fit,
@@ -49,12 +50,14 @@ class Transfer:
         free: what is drawn: parameters of the fit, and those that it does not know, with priors.
         known: what the fit knows of measurements.
         notes: where the case differs from that of the fit, in one line each.
+        pooled: what differs between sites or treatments, by the fit or by the case.
     """
 
     column: Column
     free: Mapping[str, Prior | None]
     known: Known
     notes: tuple[str, ...]
+    pooled: pooling.Pooling
 
 
 def transfer(fit: saved_fit.Fit, case: Case) -> Transfer:
@@ -89,7 +92,8 @@ def transfer(fit: saved_fit.Fit, case: Case) -> Transfer:
     observed = read(of_fit, build(of_fit))
     known = Known(observed, found_errors(observed, of_fit), tuple(methods))
     notes = (*_choices(of_fit, case), *_values(fit, of_fit, case, fixed))
-    return Transfer(column, free, known, notes)
+    pooled = {**pooling.pooling(case), **pooling.pooling(of_fit)}
+    return Transfer(column, free, known, notes, pooled)
 
 
 def _choices(fit: Case, case: Case) -> list[str]:
@@ -157,7 +161,7 @@ def _predicted(fit: saved_fit.Fit, case: Case, draws: int | None, seed: int, say
     for note in carried.notes:
         say(note)
     compatibility.check_same_model(fit)
-    problem = Problem(case, carried.column, free=carried.free, before=carried.known)
+    problem = Problem(case, carried.column, carried.free, carried.known, carried.pooled)
     rows = prediction.evenly(len(fit.draws), draws or prediction.PREDICTED_DRAWS)
     chosen, wanted = fit.draws[rows], len(rows)
     x = np.array(problem.priors.sample(jax.random.key(seed), wanted))

@@ -13,7 +13,7 @@ import abc
 import dataclasses
 from collections.abc import Collection, Sequence
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import equinox as eqx
 import jax
@@ -162,6 +162,32 @@ class Run(NamedTuple):
         return jax.vmap(jax.vmap(one))(*(self.by_year(name, first) for name in names))
 
 
+class Pooled(NamedTuple):
+    """A parameter with a value of its own for each site or treatment, around a common median.
+
+    A value is the median times exp(spread x deviation), within the bounds of the parameter.
+
+    Attributes:
+        name: of the parameter.
+        median, spread, deviations: places in the inputs; a deviation for each site or treatment.
+        by: what has a value of its own; with treatments the history before them has the median.
+        lower, upper: bounds of the parameter.
+    """
+
+    name: str
+    median: int
+    spread: int
+    deviations: tuple[int, ...]
+    by: Literal["site", "treatment"]
+    lower: float
+    upper: float
+
+    def values(self, x: Float[Array, " input"]) -> Float[Array, " group"]:
+        """The value of each site or treatment."""
+        off = x[self.spread] * x[jnp.asarray(self.deviations)]
+        return jnp.clip(x[self.median] * jnp.exp(off), self.lower, self.upper)
+
+
 class Forward(eqx.Module):
     """A case as a function of its inputs.
 
@@ -174,6 +200,8 @@ class Forward(eqx.Module):
         readings: what is read from a run.
         in_history, in_experiment: what to record besides what the readings need.
         ahead: whether the plan has been prepared (:meth:`prepared`).
+        pooled: parameters that differ between the columns; what they take from the inputs sets
+            nothing else.
     """
 
     column: Column
@@ -183,6 +211,7 @@ class Forward(eqx.Module):
     in_history: Record = NOTHING
     in_experiment: Record = NOTHING
     ahead: bool = eqx.field(static=True, default=False)
+    pooled: tuple[Pooled, ...] = eqx.field(static=True, default=())
 
     def at(self, x: Float[Array, " input"]) -> tuple[Column, Plan]:
         """The column and the plan with other values of the inputs."""
@@ -192,6 +221,8 @@ class Forward(eqx.Module):
         column, plan = self.column.with_parameters(of_column), self.plan
         for name in FACTORS.keys() & values.keys():
             plan = FACTORS[name].change(plan, values[name])
+        for of in self.pooled:
+            plan = plan.with_own(of.name, of.values(x), of.by)
         return strength.apply(column, strengths) if strengths else column, plan
 
     def prepared(self, keep: Collection[str] = ()) -> Forward:

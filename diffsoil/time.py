@@ -31,6 +31,7 @@ class Phase(eqx.Module):
     ``yearly`` has two leading axes, slow steps and the years in them; ``done`` names the
     processes whose slow part :func:`prepare` has computed. Costly processes act in the first of
     each ``reuse`` slow steps, a divisor of ``steps``: weather and land use stay for as long.
+    ``own`` holds parameters, by full name, that have another value here than in the column.
     """
 
     steps: int = eqx.field(static=True)
@@ -40,6 +41,7 @@ class Phase(eqx.Module):
     yearly: Environment
     done: tuple[str, ...] = eqx.field(static=True, default=())
     reuse: int = eqx.field(static=True, default=1)
+    own: Environment = eqx.field(default_factory=dict)
 
     @property
     def years(self) -> int:

@@ -17,6 +17,7 @@ from jaxtyping import Array, Bool, Float
 from calibration.posterior import Posterior
 from calibration.problem import Problem, by_row
 from calibration.reparameterization import Reparameterization
+from diffsoil.forward import Pooled
 from diffsoil.numerics import polynomial
 
 FORMS = ((1, 1), (2, 1), (2, 2), (3, 2), (3, 3))
@@ -38,24 +39,30 @@ class Variables(eqx.Module):
     That is its unbounded parameters; or, in the place of those of protection, main components of
     the logarithms of the modifiers that they make. The column knows nothing else of them. Where
     another mechanism takes over the modifiers stand still, which no polynomial of the parameters
-    does.
+    does. Of a parameter that differs between fields a field knows the logarithm of its own value
+    alone.
 
     Attributes:
         places: of the parameters.
-        reparameterization: makes the modifiers.
+        pooled: parameters with a value of its own for each site or treatment.
+        reparameterization: makes those values, and the modifiers.
         components: of the logarithms of the modifiers.
     """
 
     places: tuple[int, ...] = eqx.field(static=True)
+    pooled: tuple[Pooled, ...] = eqx.field(static=True, default=())
     reparameterization: Reparameterization | None = None
     components: Float[Array, "component place"] | None = None
 
     def __call__(self, z: Float[Array, " parameter"]) -> Float[Array, " variable"]:
         """The variables."""
-        own = z[jnp.asarray(self.places, dtype=int)]
-        if self.reparameterization is None or self.components is None:
-            return own
-        return jnp.concatenate([own, self.components @ self.reparameterization.protection(z)])
+        found = [z[jnp.asarray(self.places, dtype=int)]]
+        if self.reparameterization is not None:
+            x = self.reparameterization.bounded(z)
+            found += [jnp.log(of.values(x)) for of in self.pooled]
+            if self.components is not None:
+                found.append(self.components @ self.reparameterization.protection(z))
+        return jnp.concatenate(found)
 
 
 class Polynomials(eqx.Module):
@@ -152,15 +159,17 @@ def learnt(
 
 def candidates(problem: Problem, z: Float[np.ndarray, "run parameter"]) -> list[Variables]:
     """Variables that polynomials may be of, for what these runs reach."""
-    places = of_the_column(problem)
-    found = [Variables(places)]
+    pooled = problem.pooled
+    differing = {i for of in pooled for i in (of.median, of.spread, *of.deviations)}
+    places = tuple(i for i in of_the_column(problem) if i not in differing)
+    found = [Variables(places, pooled, problem.reparameterization if pooled else None)]
     other = tuple(i for i in places if not problem.names[i].startswith(OF_PROTECTION))
     if problem.reparameterization.shear is None or len(other) == len(places):
         return found
     logarithms = by_row(_protection, z, problem.reparameterization)
     _, size, components = np.linalg.svd(logarithms - logarithms.mean(axis=0), full_matrices=False)
     counted = components[size > SMALLEST_COMPONENT * size[0]]
-    return [*found, Variables(other, problem.reparameterization, jnp.asarray(counted))]
+    return [*found, Variables(other, pooled, problem.reparameterization, jnp.asarray(counted))]
 
 
 _protection = jax.jit(lambda z, of: of.protection(z))

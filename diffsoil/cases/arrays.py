@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Collection, Mapping, Sequence
-from functools import partial
 from types import MappingProxyType
 
 import equinox as eqx
@@ -25,6 +24,7 @@ from diffsoil.cases.land_use import LandUse
 from diffsoil.cases.measured import measured_stocks, why_unmet
 from diffsoil.cases.profile import (
     MMOL,
+    AtStart,
     Horizons,
     at_start,
     check_room,
@@ -55,6 +55,9 @@ from diffsoil.units import G_PER_KG, KG_HA_PER_MOL_N_M2, MG_PER_KG_M2, MM_PER_M
 
 WEATHER = {"precipitation", "potential_evapotranspiration", "cover", "root_beta"}
 """What drives soil water."""
+
+IOM_FACTOR = "carbon.iom_factor"
+"""The parameter that the state at the start depends on."""
 
 PH_CALCAREOUS, PH_LEACHED = 7.8, 5.5
 """Where the search for the pH of a soil with and without calcite starts."""
@@ -99,6 +102,26 @@ class Plan(eqx.Module):
         """First calendar year of each phase."""
         lengths = [phase.years for phase in self.phases]
         return tuple(self.start_year + sum(lengths[:number]) for number in range(len(lengths)))
+
+    def with_own(self, name: str, values: Array, by: str) -> Plan:
+        """The plan with a parameter that differs between its columns.
+
+        Args:
+            name: of the parameter.
+            values: one for each site, or for each treatment, which begin with the experiment.
+            by: ``site`` or ``treatment``.
+        """
+
+        def of(phase: Phase, own: Array) -> Phase:
+            return dataclasses.replace(phase, own=phase.own | {name: own})
+
+        history, experiment = self.history, self.experiment
+        if by == "site":
+            history = tuple(of(phase, values) for phase in history)
+            values = values[jnp.asarray(self.site_of)]
+        if experiment is not None:
+            experiment = of(experiment, values)
+        return dataclasses.replace(self, history=history, experiment=experiment)
 
     def changed(self, change: Callable[[Phase], Phase]) -> Plan:
         """The plan with all its phases changed."""
@@ -152,7 +175,11 @@ def settled(column: Column, plan: Plan) -> Plan:
     if plan.horizons is None:
         return plan
     assert plan.ground is not None
-    start = jax.vmap(partial(at_start, column))(plan.horizons)
+
+    def begins(horizons: Horizons, own: Environment) -> AtStart:
+        return at_start(column.with_parameters(own), horizons)
+
+    start = jax.vmap(begins)(plan.horizons, plan.history[0].own)
     given = {
         "parent_labile": start.parent_labile,
         "cec_offset": start.cec_offset,
@@ -300,7 +327,7 @@ def _prepare_all(
     keep: tuple[str, ...],
 ) -> tuple[Phase, State]:
     def one(phase: Phase, state: State) -> tuple[Phase, State]:
-        return prepare(column, phase, state, not_ahead, keep)
+        return prepare(column.with_parameters(phase.own), phase, state, not_ahead, keep)
 
     result: tuple[Phase, State] = jax.vmap(one)(phase, states)
     return result
@@ -311,7 +338,9 @@ def initial_state(column: Column, plan: Plan) -> State:
 
     They are dry, or as wet as in the first phase where the case starts from a measured stock.
     """
-    factor, active = column.carbon.iom_factor, len(column.carbon.pools)
+    active = len(column.carbon.pools)
+    own = plan.history[0].own.get(IOM_FACTOR, column.carbon.iom_factor)
+    factor = jnp.broadcast_to(own, (len(plan.sites),))
     states = _dry_all(plan.iom, factor, plan.ground, plan.radiocarbon, active)
     if plan.measured is None:
         return states
@@ -320,18 +349,21 @@ def initial_state(column: Column, plan: Plan) -> State:
 
 @kept_program
 def _dry_all(
-    iom: Array, factor: Array, ground: Ground | None, radiocarbon: bool, active: int
+    iom: Array, factors: Array, ground: Ground | None, radiocarbon: bool, active: int
 ) -> State:
-    def one(iom: Array, ground: Ground | None) -> State:
+    def one(iom: Array, factor: Array, ground: Ground | None) -> State:
         return empty_state(iom.size, iom * factor, radiocarbon, ground, active)
 
-    result: State = jax.vmap(one)(iom, ground)
+    result: State = jax.vmap(one)(iom, factors, ground)
     return result
 
 
 @kept_program
 def _wet_all(column: Column, phase: Phase, states: State) -> State:
-    result: State = jax.vmap(partial(with_settled_water, column))(phase, states)
+    def one(phase: Phase, state: State) -> State:
+        return with_settled_water(column.with_parameters(phase.own), phase, state)
+
+    result: State = jax.vmap(one)(phase, states)
     return result
 
 
@@ -421,7 +453,10 @@ def _mean_year(years: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 @kept_program
 def _balance_all(column: Column, phase: Phase, states: State, measured: Measured) -> Balance:
-    result: Balance = jax.vmap(partial(balanced, column))(phase, states, measured)
+    def one(phase: Phase, state: State, measured: Measured) -> Balance:
+        return balanced(column.with_parameters(phase.own), phase, state, measured)
+
+    result: Balance = jax.vmap(one)(phase, states, measured)
     return result
 
 
@@ -455,7 +490,7 @@ def _advance_all(
     column: Column, phase: Phase, states: State, record: Record
 ) -> tuple[State, Environment]:
     def one(phase: Phase, state: State) -> tuple[State, Environment]:
-        return advance(column, phase, state, record)
+        return advance(column.with_parameters(phase.own), phase, state, record)
 
     result: tuple[State, Environment] = jax.vmap(one)(phase, states)
     return result

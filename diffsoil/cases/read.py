@@ -144,6 +144,16 @@ def _check_parameters(case: Case) -> None:
     for name in case.file.free:
         if name not in table and not name.startswith("observation."):
             faults.add(f"{case.path}: free: no parameter {name!r}{nearest(name, table)}")
+    for name, free in case.file.free.items():
+        if free.by is None:
+            if free.between is not None:
+                faults.add(f'{case.path}: free.{name}.between: of what? by = "site" is missing')
+        elif name not in table or table[name].lower < 0:
+            faults.add(f"{case.path}: free.{name}.by: only a parameter >= 0 of a process can be")
+        elif free.by == "treatment" and not case.file.treatment:
+            faults.add(f'{case.path}: free.{name}.by: "treatment", and there are none')
+        elif free.between is not None and free.between.kind == "uniform":
+            faults.add(f"{case.path}: free.{name}.between: kind must be normal or lognormal")
     for name, prior in case.priors().items():
         of = table.get(name)
         if prior and of and (complaint := prior.objection(of.lower, of.upper)):

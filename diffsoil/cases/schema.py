@@ -271,6 +271,12 @@ class Free(Strict):
     """Prior at this site; that of the parameter table if left out."""
     reason: str = ""
     """Why it is freed, and where the prior is from; any text."""
+    by: Literal["site", "treatment"] | None = None
+    """What it differs between: each site, or each treatment, has a value of its own around a
+    common median, which has the prior; how far they differ is fitted too."""
+    between: PriorText | None = None
+    """Prior of the standard deviation of its logarithm between sites or treatments; lognormal, 0.2
+    with 0.7, if left out."""
 
 
 class ErrorText(Strict):

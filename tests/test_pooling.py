@@ -1,0 +1,173 @@
+"""Parameters that differ between fields: values, coordinates, and a field that is not fitted."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import pytest
+
+from calibration import fit, transfer
+from calibration.methods import Laplace, Surrogate
+from calibration.methods.stand_in import candidates
+from calibration.problem import Problem
+from calibration.simulation_based import RANKED, Replicates
+from diffsoil.cases import load_case
+from diffsoil.io import InputError
+from tests import fields
+
+# NumPyro mixes float types inside
+pytestmark = pytest.mark.mixed_types
+
+K_HUM, BETWEEN = "carbon.k_hum", "between.carbon.k_hum"
+DATES = len(fields.YEARS)
+
+
+def deviation(field: str) -> str:
+    return f"deviation.carbon.k_hum.{field}"
+
+
+@pytest.fixture(scope="module")
+def problem(tmp_path_factory) -> Problem:
+    """Three fields; nothing of the last one is fitted."""
+    return Problem(fields.write(tmp_path_factory.mktemp("case"), "abc", kept_out="c"))
+
+
+def moved(problem: Problem, **values: float) -> jnp.ndarray:
+    x = problem.defaults
+    for name, value in values.items():
+        x = x.at[problem.names.index(name)].set(value)
+    return x
+
+
+@pytest.fixture(scope="module")
+def stocks(problem):
+    predict = jax.jit(lambda x, of: of.predict(x).latent.reshape(-1, DATES))
+    return lambda **values: np.asarray(predict(moved(problem, **values), problem.likelihood))
+
+
+def test_a_field_has_its_own_value_and_the_others_keep_theirs(stocks):
+    same, own = stocks(), stocks(**{deviation("b"): 1.0})
+    np.testing.assert_array_equal(own[[0, 2]], same[[0, 2]])
+    all_of_them = stocks(**{K_HUM: 0.02 * np.exp(0.2)})
+    np.testing.assert_allclose(own[1], all_of_them[1], rtol=1e-12)
+    assert np.all(own[1] < 0.95 * same[1])
+
+
+def test_a_treatment_differs_from_when_it_begins(tmp_path):
+    path = fields.write(tmp_path, "ab")
+    table = pd.read_csv(tmp_path / "observations.csv")
+    early = table[table["treatment"] == "b_arable"].iloc[:1].assign(year=1899)
+    pd.concat([table, early]).to_csv(tmp_path / "observations.csv", index=False)
+    path.write_text(path.read_text().replace('by = "site"', 'by = "treatment"'))
+    of = Problem(path)
+    before = np.asarray(of.likelihood.predict(of.defaults).latent)
+    after = np.asarray(of.likelihood.predict(moved(of, **{deviation("b_arable"): 1.0})).latent)
+    apart = np.abs(after / before - 1.0)
+    row = of.table.reset_index()
+    assert apart[row["site"] == "a"].max() == 0.0
+    assert apart[row["year"] == 1899].max() == 0.0  # of history
+    assert apart[(row["site"] == "b") & (row["year"] > 1899)].min() > 1e-4
+
+
+def test_coordinates_invert_and_tell_how_much_room_there_is(problem):
+    z = 0.3 * np.random.default_rng(0).standard_normal(len(problem.names))
+    of = problem.reparameterization
+    x = of.bounded(jnp.asarray(z))
+    np.testing.assert_allclose(of.unbounded(x), z, atol=1e-9)
+    matrix = jax.jacobian(of.bounded)(jnp.asarray(z))
+    _, size = np.linalg.slogdet(matrix)
+    assert float(of.log_jacobian(jnp.asarray(z))) == pytest.approx(size, rel=1e-9)
+
+
+def test_a_field_with_data_is_searched_by_its_value_and_one_without_by_its_deviation(problem):
+    of = problem.reparameterization
+    z = of.unbounded(moved(problem, **{deviation("a"): 0.5, deviation("c"): 0.5}))
+    wider = z.at[problem.names.index(BETWEEN)].add(0.7)
+    own = [jnp.stack([p.values(of.bounded(at)) for p in problem.pooled]) for at in (z, wider)]
+    apart = np.abs(np.log(own[1] / own[0]))[0]
+    assert apart[0] < 0.02 < 0.05 < apart[2]
+
+
+def test_a_stand_in_knows_a_field_by_its_own_value(problem):
+    (variables,) = candidates(problem, np.zeros((2, len(problem.names))))
+    own = variables(problem.reparameterization.unbounded(moved(problem, **{deviation("b"): 1.0})))
+    np.testing.assert_allclose(np.asarray(own) - np.log(0.02), [0.0, 0.2, 0.0], atol=1e-9)
+
+
+@pytest.fixture(scope="module")
+def fitted(problem, stocks, tmp_path_factory):
+    """Two fields that differ, with 2 % of error."""
+    truth = stocks(**{deviation("a"): -1.0, deviation("b"): 1.0})
+    noise = 1.0 + 0.02 * np.random.default_rng(3).standard_normal(truth.shape)
+    path = problem.case.path
+    table = pd.read_csv(path.parent / "observations.csv")
+    table["value"] = (truth * noise).ravel()
+    table.to_csv(path.parent / "observations.csv", index=False)
+    return fit(path, Laplace.sized(quick=True), seed=1)
+
+
+@pytest.mark.slow
+def test_a_field_that_was_not_fitted_is_as_uncertain_as_fields_differ(fitted):
+    of = fitted.names.index
+    x = fitted.draws
+    assert x[:, of(deviation("a"))].mean() < -0.3 < 0.3 < x[:, of(deviation("b"))].mean()
+    free = x[:, of(deviation("c"))]
+    assert abs(free.mean()) < 0.25
+    assert free.std() == pytest.approx(1.0, abs=0.2)
+
+
+@pytest.mark.slow
+def test_a_fit_predicts_a_new_field_from_the_spread_and_its_own_from_its_value(fitted, tmp_path):
+    case = fields.write(tmp_path, ["b", "fresh"])
+    case.write_text(case.read_text().replace('by = "site"\n', "").replace("between = ", "# "))
+    found = transfer.predict(fitted, load_case(case), draws=200, say=lambda line: None)
+    width = (found["q95"] - found["q05"]).groupby(found["site"]).mean()
+    assert width["fresh"] > 3.0 * width["b"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('by = "site"', 'by = "field"', "free.carbon.k_hum.by"),
+        ('by = "site"\n', "", 'by = "site" is missing'),
+        ('kind = "lognormal", location = 0.2, scale = 0.7', 'kind = "uniform"', "normal or logn"),
+        ('[free."carbon.k_hum"]', '[free."observation.error.topsoil"]', "only a parameter"),
+    ],
+)
+def test_what_cannot_differ_is_refused(tmp_path, old, new, words):
+    path = fields.write(tmp_path, "a")
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(InputError, match=words):
+        load_case(path)
+
+
+def own_ranks(problem: Problem, sets: int, seed: int) -> np.ndarray:
+    """Ranks of the true value of each field among those of the posterior, 0 to :data:`RANKED`."""
+    of = Replicates(problem, Surrogate.sized(quick=True), seed)
+    (pooled,) = problem.pooled
+    found = []
+
+    def ranked(truth, value, number):
+        z = posterior(truth, value, number)
+        own = jax.vmap(pooled.values)(jnp.asarray(problem.bounded(z)))
+        true = pooled.values(problem.reparameterization.bounded(truth))
+        found.append(np.asarray((own < true).sum(axis=0)))
+        return z
+
+    posterior, of._posterior = of._posterior, ranked
+    for number in range(sets):
+        of.rank(number)
+    return np.array(found)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [4])
+def test_ninety_percent_of_new_fields_lie_in_their_interval(tmp_path, count):
+    names = [f"f{i}" for i in range(count)] + ["new"]
+    problem = Problem(fields.write(tmp_path, names, kept_out=["new"]))
+    inside = np.abs((own_ranks(problem, 40, seed=5) + 0.5) / (RANKED + 1) - 0.5) <= 0.45
+    assert 0.78 <= inside[:, -1].mean() <= 0.99  # of 40: within two binomial deviations and more
+    assert inside[:, :-1].mean() >= 0.82
