@@ -441,9 +441,7 @@ def outcome(x, soil, years=1):
     return found["percolation"][:, 2].sum() + 10.0 * found["moisture_deficit"].sum()
 
 
-@pytest.mark.parametrize(
-    ("years", "relative"), [(1, 1e-4), (50, 1e-3)]
-)
+@pytest.mark.parametrize(("years", "relative"), [(1, 1e-4), (50, 1e-3)])
 @pytest.mark.slow
 def test_gradient_is_the_same_forward_backward_and_by_differences(years, relative):
     soil = column()
