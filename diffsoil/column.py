@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -13,7 +14,16 @@ from diffsoil.process import Process
 from diffsoil.processes.additions import Additions
 from diffsoil.processes.biocycling import Biocycling, SolutionBiocycling
 from diffsoil.processes.burial import Burial
-from diffsoil.processes.carbon import ICBM, CarbonModel, CTool, Millennial2, RothC, RothCPassive
+from diffsoil.processes.carbon import (
+    ICBM,
+    Carbon,
+    CarbonModel,
+    CTool,
+    Dissolved,
+    Millennial2,
+    RothC,
+    RothCPassive,
+)
 from diffsoil.processes.erosion import ContinuousErosion, Erosion
 from diffsoil.processes.exchange import Exchange, ExchangeCapacity
 from diffsoil.processes.fauna_diffusion import FaunaDiffusion
@@ -128,6 +138,21 @@ class Column(eqx.Module):
         old = self.process(process.name)
         return Column(tuple(process if p is old else p for p in self.processes))
 
+    def with_choice(self, chosen: Process | Dissolved) -> Column:
+        """The column with an alternative in its place.
+
+        A process takes the place of that of the same name, and what is dissolved is a part of
+        the model of carbon.
+
+        Raises:
+            ValueError: the model of carbon has no linear pools.
+        """
+        if isinstance(chosen, Process):
+            return self.replaced(chosen)
+        if not isinstance(self.carbon, Carbon):
+            raise ValueError("needs linear pools, which the model of carbon does not have")
+        return self.replaced(dataclasses.replace(self.carbon, dissolved=chosen))
+
     def with_added(self, process: Process) -> Column:
         """The column with one more process, at the place that it names.
 
@@ -214,6 +239,10 @@ CARBON: Registry[Mapping[str, type[CarbonModel]]] = Registry(
         "millennial2": {"carbon": Millennial2, "whole_soil": Millennial2},
     },
 )
+DISSOLVED_CARBON: Registry[Mapping[str, Callable[[], Dissolved]]] = Registry(
+    "way of dissolved carbon",
+    {"none": {}, "percolation": {"carbon": Dissolved, "whole_soil": Dissolved}},
+)
 MIXING: Registry[Mapping[str, type[Fauna | FaunaDiffusion]]] = Registry(
     "mixing by soil fauna",
     {
@@ -248,6 +277,7 @@ BIOCYCLING: Registry[ByColumn] = Registry(
 )
 CHOICES: Mapping[str, Registry[Any]] = {
     "carbon": CARBON,
+    "dissolved_carbon": DISSOLVED_CARBON,
     "mixing": MIXING,
     "water": WATER,
     "erosion": EROSION,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from diffsoil.cases import load_case
-from diffsoil.column import CARBON, CHOICES, Column
+from diffsoil.column import CARBON, CHOICES, COLUMNS
 from diffsoil.io import InputError
 from diffsoil.processes.carbon import (
     ICBM,
@@ -206,7 +206,8 @@ def test_a_parameter_means_the_same_in_all_choices_of_a_slot():
     declared: dict[str, tuple] = {}
     for key, slot in CHOICES.items():
         for by_column in slot.values():
-            for make in by_column.values():
-                for name, p in Column((make(),)).parameters().items():
+            for column, make in by_column.items():
+                chosen = COLUMNS[column](["plants"]).with_choice(make())
+                for name, p in chosen.parameters().items():
                     about = (p.unit, p.lower, p.upper, p.description)
                     assert declared.setdefault(name, about) == about, (key, name)

@@ -34,7 +34,7 @@ CHOICES = (
     {"water": "richards"},
     {"erosion": "continuous"},
     {"dissolved_iron": "kinetic", "biocycling": "solution"},
-    {"minimum": "soft"},
+    {"minimum": "soft", "dissolved_carbon": "percolation"},
     {"mixing": "diffusion", "carbon": "rothc_passive"},
     {"carbon": "icbm", "water": "bucket_years"},
     {"carbon": "ctool"},

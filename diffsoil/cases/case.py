@@ -88,15 +88,22 @@ class Case:
 
     def _processes(self) -> Column:
         column = COLUMNS[self.file.column](self.input_groups)
-        for key, slot in CHOICES.items():
-            if make := slot[getattr(self.file, key)].get(self.file.column):
-                column = column.replaced(make())
+        choices = {
+            key: slot[getattr(self.file, key)].get(self.file.column)
+            for key, slot in CHOICES.items()
+        }
+        dissolved = choices.pop("dissolved_carbon")  # part of a model that may be from outside
+        for make in choices.values():
+            column = column.with_choice(make()) if make else column
         for name in self.file.processes:
             try:
                 column = column.with_added(ADDED[name]())
             except ValueError as error:
                 raise InputError(f"{self.path}: processes: {error}") from error
-        return column
+        try:
+            return column.with_choice(dissolved()) if dissolved else column
+        except ValueError as error:
+            raise InputError(f"{self.path}: dissolved_carbon: {error}") from error
 
 
 def _without(case: Case, column: Column) -> Column:
@@ -170,8 +177,12 @@ def parameter_table(column: Column | None = None) -> pd.DataFrame:
     """
     columns = [column] if column else [make(["GROUP"]) for make in COLUMNS.values()]
     if not column:  # and what may be chosen for them, or added to them
-        chosen = [make for slot in CHOICES.values() for by in slot.values() for make in by.values()]
-        columns += [Column((make(),)) for make in chosen]
+        columns += [
+            COLUMNS[name](["GROUP"]).with_choice(make())
+            for slot in CHOICES.values()
+            for by in slot.values()
+            for name, make in by.items()
+        ]
         columns += [Column((Protection(tuple(MECHANISMS)), *(p() for p in ADDED.values())))]
     declared: dict[str, parameters.Parameter] = {}
     for each in columns:

@@ -458,6 +458,9 @@ class CaseFile(Strict, json_schema_extra=_named_by_file):
     the litter, or the soil solution, and most of them return with leaves. Of a whole soil only."""
     carbon: Annotated[str, ChoiceOf(CHOICES["carbon"])] = "rothc"
     """Model of organic carbon: RothC, RothC with a passive pool, or another one."""
+    dissolved_carbon: Annotated[str, ChoiceOf(CHOICES["dissolved_carbon"])] = "none"
+    """Whether some carbon is dissolved, moves down with percolation, is sorbed on its way or leaves
+    below. Of models of linear pools; millennial2 has dissolved carbon of its own."""
     mixing: Annotated[str, ChoiceOf(CHOICES["mixing"])] = "block"
     """How soil fauna mixes the soil: evenly down to a depth, or by diffusion that fades with it."""
     water: Annotated[str, ChoiceOf(CHOICES["water"])] = "bucket"

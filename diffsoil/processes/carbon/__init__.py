@@ -2,6 +2,7 @@
 
 from diffsoil.processes.carbon.carbon import Carbon, protected
 from diffsoil.processes.carbon.ctool import CTool
+from diffsoil.processes.carbon.dissolved import Dissolved, carried
 from diffsoil.processes.carbon.icbm import ICBM
 from diffsoil.processes.carbon.linear import Transfers, compose_year, twelve_months
 from diffsoil.processes.carbon.millennial import Millennial2
@@ -33,10 +34,12 @@ __all__ = [
     "CTool",
     "Carbon",
     "CarbonModel",
+    "Dissolved",
     "Millennial2",
     "RothC",
     "RothCPassive",
     "Transfers",
+    "carried",
     "co2_ratio",
     "compose_year",
     "decompose",

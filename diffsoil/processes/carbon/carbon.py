@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -11,6 +12,7 @@ from jaxtyping import Array, Float
 
 from diffsoil.parameters import UNIFORM, parameter
 from diffsoil.process import Environment
+from diffsoil.processes.carbon.dissolved import Dissolved
 from diffsoil.processes.carbon.linear import (
     Transfers,
     compose_year,
@@ -29,6 +31,19 @@ def protected(pools: tuple[str, ...]) -> Any:
         source="1 in van der Meij & Finke (2026); assumption: between none and all of it",
         description="share of the protection of a layer that a pool feels",
     )  # fmt: skip
+
+
+NEEDS = (
+    "clay_percent",
+    "climate_modifier",
+    "litter_modifier",
+    "modifier_overall",
+    "depth_top",
+    "thickness",
+    "plant_carbon",
+    "manure_carbon",
+)
+PROVIDES = ("annual_map", "annual_co2", "annual_input")
 
 
 class _Protected(eqx.Module):
@@ -50,9 +65,11 @@ class Carbon(CarbonModel, _Protected):
             :data:`diffsoil.variables.QUALITIES`.
         protected: share of the protection of a layer that each pool feels, 0 to 1; by its name
             in small letters.
+        dissolved: what becomes dissolved and moves with water; None where nothing does.
     """
 
     entered: ClassVar[Mapping[str, str]]
+    dissolved: Dissolved | None = None
 
     variables: ClassVar[Mapping[str, Variable]] = {
         "annual_map": Variable(
@@ -60,20 +77,38 @@ class Carbon(CarbonModel, _Protected):
         ),
         "annual_co2": Variable(("source", "place"), "1", "CO2 of one year as a linear map"),
         "annual_input": Variable((), "Mg ha-1", "carbon added in a year"),
+        "annual_dissolved": Variable(
+            ("place", "sink"), "1", "share of the CO2 of one year that is dissolved instead"
+        ),
     }
-    needs: ClassVar[tuple[str, ...]] = (
-        "clay_percent",
-        "climate_modifier",
-        "litter_modifier",
-        "modifier_overall",
-        "depth_top",
-        "thickness",
-        "plant_carbon",
-        "manure_carbon",
-    )
-    provides: ClassVar[tuple[str, ...]] = ("annual_map", "annual_co2", "annual_input")
-    yearly_needs: ClassVar[tuple[str, ...]] = (*needs, *provides, "atmosphere_14c")
     reads: ClassVar[tuple[str, ...]] = ("radiocarbon",)
+
+    @property
+    def parts(self) -> tuple[eqx.Module, ...]:
+        """What is dissolved, where anything is."""
+        return () if self.dissolved is None else (self.dissolved,)
+
+    @property
+    def needs(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Variables that :meth:`slow` must find."""
+        own = self.dissolved.needs if self.dissolved else ()
+        return tuple(dict.fromkeys((*NEEDS, *own)))
+
+    @property
+    def provides(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Variables that :meth:`slow` returns."""
+        return (*PROVIDES, "annual_dissolved") if self.dissolved else PROVIDES
+
+    @property
+    def yearly_needs(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Variables that :meth:`year` must find."""
+        return (*self.needs, *self.provides, "atmosphere_14c")
+
+    @property
+    def changes(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Fields of the state that :meth:`year` reads or changes."""
+        always = CarbonModel.changes
+        return (*always, "leached") if self.dissolved else always
 
     def rates(self) -> Float[Array, " pool"]:
         """Decomposition rates of the pools, 1/a, where nothing slows them down."""
@@ -135,11 +170,10 @@ class Carbon(CarbonModel, _Protected):
         decay = [jnp.ones(())] if state.radiocarbon is None else [jnp.ones(()), monthly_decay()]
         inputs = jnp.stack([carbon] * len(decay))
         year, co2 = compose_year(inputs, *self._turnover(environment), jnp.stack(decay))
-        return state, {
-            "annual_map": year,
-            "annual_co2": co2,
-            "annual_input": jnp.sum(carbon),
-        }
+        found = {"annual_map": year, "annual_co2": co2, "annual_input": jnp.sum(carbon)}
+        if self.dissolved is not None:
+            found["annual_dissolved"] = self.dissolved.moved(environment)
+        return state, found
 
     def year(self, state: State, environment: Environment) -> State:
         """See :class:`diffsoil.process.Process`."""
@@ -157,7 +191,14 @@ class Carbon(CarbonModel, _Protected):
             survival = (jnp.stack(decay) ** 12)[:, None, None]
             product = year[None, :size] * amounts[:, :, None]
             after = survival * jnp.sum(product, axis=1) + offset
-            co2 = jnp.sum(co2_map[:size] * amounts[0], axis=0) + co2_map[size]
+            # of what is respired the 14C counts only where some of it is dissolved instead
+            count = len(tracers) if self.dissolved else 1
+            gone = jnp.stack(
+                [
+                    jnp.sum(co2_map[:size] * amounts[i], axis=0) + activity[i] * co2_map[size + i]
+                    for i in range(count)
+                ]
+            )
             added = environment["annual_input"]
         else:
             carbon = self._inputs(environment)
@@ -166,8 +207,19 @@ class Carbon(CarbonModel, _Protected):
             after, gone = twelve_months(
                 amounts, inputs, *self._turnover(environment), jnp.stack(decay)
             )
-            co2 = gone[0]
-        return self.updated(state, after, added, co2)
+        if self.dissolved is None:
+            return self.updated(state, after, added, gone[0])
+        if "annual_dissolved" in environment:
+            moved = environment["annual_dissolved"]
+        else:
+            moved = self.dissolved.moved(environment)
+        ends = gone[:, :, None] * moved[None]
+        sorbed = jnp.sum(ends[:, :, :-1], axis=1)
+        humified = [float(pool == self.entered["humified"]) for pool in self.pools]
+        gain = jnp.concatenate([jnp.zeros_like(sorbed[:, :1]), sorbed], axis=1)
+        after = after + jnp.asarray(humified)[None, :, None] * gain[:, None]
+        new = self.updated(state, after, added, gone[0] - jnp.sum(ends[0], axis=1))
+        return dataclasses.replace(new, leached=new.leached + jnp.sum(ends[0, :, -1]))
 
     def _inputs(self, environment: Environment) -> Float[Array, "12 pool place"]:
         """Carbon that enters each pool, by month and place."""
