@@ -43,7 +43,7 @@ from diffsoil.processes.texture import Texture
 from diffsoil.processes.vegetation import Vegetation
 from diffsoil.processes.water import Water
 from diffsoil.processes.weather_years import WeatherYears
-from diffsoil.processes.weathering import Weathering
+from diffsoil.processes.weathering import TransportWeathering, Weathering
 from diffsoil.registry import Registry
 from diffsoil.state import INERT
 from diffsoil.variables import VARIABLES
@@ -268,6 +268,10 @@ DISSOLVED_IRON: Registry[ByColumn] = Registry(
         "kinetic": {"whole_soil": lambda: Oxides(iron=KineticIron())},
     },
 )
+WEATHERING: Registry[ByColumn] = Registry(
+    "weathering",
+    {"kinetic": {"whole_soil": Weathering}, "transport": {"whole_soil": TransportWeathering}},
+)
 BIOCYCLING: Registry[ByColumn] = Registry(
     "cycling of bases by plants",
     {
@@ -283,6 +287,7 @@ CHOICES: Mapping[str, Registry[Any]] = {
     "erosion": EROSION,
     "dissolved_iron": DISSOLVED_IRON,
     "biocycling": BIOCYCLING,
+    "weathering": WEATHERING,
 }
 """Alternatives that a case may choose from, by the key with which it does."""
 

@@ -32,7 +32,7 @@ cases: the others are given the same variables."""
 CHOICES = (
     {},
     {"water": "richards"},
-    {"erosion": "continuous"},
+    {"erosion": "continuous", "weathering": "transport"},
     {"dissolved_iron": "kinetic", "biocycling": "solution"},
     {"minimum": "soft", "dissolved_carbon": "percolation"},
     {"mixing": "diffusion", "carbon": "rothc_passive"},
@@ -41,6 +41,9 @@ CHOICES = (
     {"carbon": "millennial2"},
 )
 """Alternatives of a case, with and without 14C; those that it cannot have are left out."""
+
+OF_GROUND = {"erosion", "dissolved_iron", "biocycling", "weathering"}
+"""Choices of a whole soil only."""
 
 read: set[str] = set()
 """Fields of the state that a process has asked for."""
@@ -176,7 +179,7 @@ def contracts() -> dict[type[Process], tuple[list[Contract], list[Process]]]:
 def columns(case: Case) -> Iterator[Column]:
     """The column of a case with each of the choices."""
     for choice in CHOICES:
-        if not case.whole_soil and {"erosion", "dissolved_iron", "biocycling"} & choice.keys():
+        if not case.whole_soil and OF_GROUND & choice.keys():
             continue
         # parameters of a process that a choice replaces cannot be set
         file = case.file.model_copy(update={**choice, "set": {}})

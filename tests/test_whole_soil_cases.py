@@ -23,6 +23,7 @@ from diffsoil.processes.minerals import (
 from diffsoil.processes.oxides import KineticIron
 from diffsoil.processes.richards import SimulatedRichards
 from diffsoil.processes.texture import mixed_bulk_density
+from diffsoil.processes.weathering import TransportWeathering
 from diffsoil.state import CATIONS, ELEMENTS, MINERALS, SIZES
 from diffsoil.variables import VARIABLES
 from tests import tiny_case
@@ -399,6 +400,7 @@ CARBON_CASE = {
     "erosion": "erosion",
     "horizon": "soil.loam.horizons.0.cec_mmol_kg",
     "biocycling": "biocycling",
+    "weathering": "weathering",
     "litter": "land_use.forest.litter_cations_g_kg",
     "uptake": "land_use.forest.uptake_shallowness_factor",
     "rate": "history.0.erosion_mm_a",
@@ -414,6 +416,7 @@ CARBON_CHANGES = {
     "erosion": ("[grid]", 'erosion = "events"\n\n[grid]'),
     "horizon": ("clay_percent = 16", "clay_percent = 16\ncec_mmol_kg = 90"),
     "biocycling": ("[grid]", 'biocycling = "solution"\n\n[grid]'),
+    "weathering": ("[grid]", 'weathering = "transport"\n\n[grid]'),
     "uptake": ("harvest_share = 0.4", "uptake_shallowness_factor = 0.5"),
     "litter": ("harvest_share = 0.4", "litter_cations_g_kg = { calcium = 1 }"),
     "rate": ("step_years = 20", "step_years = 20\nerosion_mm_a = 0"),
@@ -833,6 +836,7 @@ def test_agriculture_of_the_study_limes_fertilises_and_erodes():
     [
         ('dissolved_iron = "kinetic"', "oxides", KineticIron),
         ('biocycling = "solution"', "biocycling", SolutionBiocycling),
+        ('weathering = "transport"', "weathering", TransportWeathering),
         ('water = "richards"', "water", SimulatedRichards),
     ],
 )

@@ -233,7 +233,7 @@ def _ground_keys(file: CaseFile) -> Iterator[str]:
     def given(of: BaseModel, where: str, *keys: str) -> Iterator[str]:
         yield from (f"{where}{key}" for key in keys if key in of.model_fields_set)
 
-    own = ("mineralogy", "deposition", "erosion", "dissolved_iron", "biocycling")
+    own = ("mineralogy", "deposition", "erosion", "dissolved_iron", "biocycling", "weathering")
     yield from given(file, "", *own)
     for name, soil in file.soil.items():
         for number, horizon in enumerate(soil.horizons):

@@ -27,6 +27,7 @@ OF_GROUND = (
     "exchange",
     "litter_cations_g_kg",
     "uptake_shallowness_factor",
+    "weathering",
 )
 """Keys that only a whole soil looks at."""
 

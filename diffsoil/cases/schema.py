@@ -456,6 +456,9 @@ class CaseFile(Strict, json_schema_extra=_named_by_file):
     biocycling: Annotated[str, ChoiceOf(CHOICES["biocycling"])] = "base_saturation"
     """What uptake of bases by plants follows: base saturation, and bases return with the carbon of
     the litter, or the soil solution, and most of them return with leaves. Of a whole soil only."""
+    weathering: Annotated[str, ChoiceOf(CHOICES["weathering"])] = "kinetic"
+    """What limits how fast silicates of rocks dissolve: their rates, or also how much of them
+    percolation carries away before it is in equilibrium with them. Of a whole soil only."""
     carbon: Annotated[str, ChoiceOf(CHOICES["carbon"])] = "rothc"
     """Model of organic carbon: RothC, RothC with a passive pool, or another one."""
     dissolved_carbon: Annotated[str, ChoiceOf(CHOICES["dissolved_carbon"])] = "none"

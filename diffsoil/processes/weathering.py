@@ -10,14 +10,16 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array, Float
 
+from diffsoil.numerics import safe
 from diffsoil.parameters import lognormal, normal, parameter
 from diffsoil.process import Environment, Process
 from diffsoil.processes.carbonate import LN10, ZERO_CELSIUS
 from diffsoil.processes.minerals import MOLAR_MASS, STOICHIOMETRY
 from diffsoil.state import CHARGE, ELEMENTS, MINERALS, SIZES, SOLUTES, State
-from diffsoil.units import G_PER_KG, MG_PER_KG_M2, SECONDS_PER_YEAR
+from diffsoil.units import G_PER_KG, MG_PER_KG_M2, MM_PER_M, SECONDS_PER_YEAR
 from diffsoil.variables import LAYER, Variable
 
 GAS_CONSTANT = 8.314462618e-3
@@ -267,6 +269,12 @@ class Weathering(Process):
         """See :class:`diffsoil.process.Process`."""
         return NoWeathering()
 
+    def allowed(
+        self, lost: Float[Array, "mineral size layer"], environment: Environment, years: int
+    ) -> Float[Array, "mineral size layer"]:
+        """What dissolves in a slow step, of what would by the rates alone, mol/m2: all of it."""
+        return lost
+
     def slow(self, state: State, environment: Environment, years: int) -> tuple[State, Environment]:
         """See :class:`diffsoil.process.Process`."""
         ground = state.ground
@@ -286,6 +294,7 @@ class Weathering(Process):
         own = jnp.ones(len(MINERALS)).at[jnp.asarray(_SILICATE_ROWS)].set(factors)
         per_year = (rate * affinity * own[:, None])[:, None, :] * _PER_YEAR
         lost = ground.minerals * -jnp.expm1(-per_year * years)
+        lost = self.allowed(lost, environment, years)
         released = jnp.einsum("me,msl->el", STOICHIOMETRY, lost)
         made = neoformation(
             released, 0.5 * ground.labile[CA], silicon, ground.ph,
@@ -303,3 +312,66 @@ class Weathering(Process):
             lost=ground.lost.at[-1].add(solids),
         )
         return eqx.tree_at(lambda s: s.ground, state, ground), {"silicon_space": space}
+
+
+PRIMARY = ("k_feldspar", "albite", "anorthite", "muscovite", "chlorite", "volcanic_glass")
+"""Silicates of rocks, which no soil solution forms anew."""
+_OF_ROCK = np.isin(MINERALS, PRIMARY)
+_DISSOLVED = np.maximum(STOICHIOMETRY[:, SI] - STOICHIOMETRY[:, AL], 0.0) * _OF_ROCK
+"""Silicon in a mol that is left when kaolinite takes all of the aluminium."""
+
+
+def undersaturation(
+    supply: Float[Array, " layer"],
+    water: Float[Array, " layer"],
+    equilibrium: Float[Array, ""],
+) -> Float[Array, " layer"]:
+    """How far the water of each layer is from equilibrium, as a factor on dissolution, 0 to 1.
+
+    A rate falls linearly towards equilibrium, and water leaves a layer at the concentration c
+    that it comes to there: ``F_i = c_i q_i = F_(i-1) + s_i (1 - c_i / c_eq)``. So water that is
+    slow beside the rates is near equilibrium when it leaves, and the layers below hardly dissolve.
+
+    Args:
+        supply: s, what would dissolve far from equilibrium, mol/m2, >= 0.
+        water: q, that leaves the layer downwards in the same time, m, >= 0.
+        equilibrium: c_eq, mol/m3, > 0.
+
+    Source: Maher (2010), in layers.
+    """
+
+    def layer(inflow: Array, x: tuple[Array, Array]) -> tuple[Array, Array]:
+        own, most = x
+        factor = safe.divide(jnp.maximum(most - inflow, 0.0), most + own)
+        return inflow + own * factor, factor
+
+    return lax.scan(layer, jnp.zeros(()), (supply, equilibrium * water))[1]
+
+
+class TransportWeathering(Weathering):
+    """Weathering in which the silicates of rocks dissolve as far as water carries them away.
+
+    Water comes to equilibrium with them on its way down, so they go from the top, and what lies
+    below the front of weathering stays (Maher 2010, Earth and Planetary Science Letters 294,
+    101-110). The equilibrium is that of silicon beyond what aluminium binds as kaolinite.
+
+    A part of what makes field rates slow is transport, so ``field_factor`` may be larger here.
+    """
+
+    needs: ClassVar[tuple[str, ...]] = (*Weathering.needs, "percolation")
+
+    equilibrium_silicon: Float[Array, ""] = parameter(
+        0.375, unit="mol m-3", lower=0.02, upper=2.0, prior=lognormal(0.375, 0.4),
+        source="Maher & Chamberlain (2014): 0.375; assumption: 0.2 to 0.6",
+        description="dissolved Si at which silicates of rocks are in equilibrium with clay",
+    )  # fmt: skip
+
+    def allowed(
+        self, lost: Float[Array, "mineral size layer"], environment: Environment, years: int
+    ) -> Float[Array, "mineral size layer"]:
+        """See :class:`Weathering`."""
+        supply = jnp.sum(_DISSOLVED[:, None] * jnp.sum(lost, axis=1), axis=0)
+        water = jnp.maximum(jnp.sum(environment["percolation"], axis=0), 0.0) * (years / MM_PER_M)
+        factor = undersaturation(supply, water, self.equilibrium_silicon)
+        of_rock = jnp.asarray(_OF_ROCK)[:, None, None]
+        return lost * jnp.where(of_rock, factor[None, None], 1.0)
