@@ -154,7 +154,7 @@ def own_ranks(problem: Problem, sets: int, seed: int) -> np.ndarray:
         z = posterior(truth, value, number)
         own = jax.vmap(pooled.values)(jnp.asarray(problem.bounded(z)))
         true = pooled.values(problem.reparameterization.bounded(truth))
-        found.append(np.asarray((own < true).sum(axis=0)))
+        found.append((np.asarray(own) < np.asarray(true)).sum(axis=0))
         return z
 
     posterior, of._posterior = of._posterior, ranked

@@ -1,0 +1,96 @@
+"""Predict each field of a case from a fit of the others: how wide, how far off, and does it hold?
+
+Each field (a site of the case) is kept out in turn and the rest is calibrated. Two fits: the case
+as it is, with what it frees the same for all fields, and one in which some parameters differ
+between fields (``by = "site"``), so that the field that was kept out is drawn from how far the
+others differ. By treatment of the fields kept out: RMSE and bias relative to what was measured,
+share of measurements in the 50 and 90 % intervals, mean log density.
+
+    python scripts/leave_field_out.py FOLDER [--case NAME] [--pooled PARAMETER ...] [--full]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import tomlkit
+
+from diffsoil import _runtime
+
+_runtime.use_device("cpu", cpu_devices=2)
+
+from calibration.fitting import calibrate_case  # noqa: E402
+from calibration.likelihood import ERROR  # noqa: E402
+from calibration.methods import Surrogate  # noqa: E402
+from calibration.observations import read  # noqa: E402
+from diffsoil.cases import find_case, load_case, read_case  # noqa: E402
+from diffsoil.cases.arrays import build  # noqa: E402
+from diffsoil.cases.case import Case  # noqa: E402
+from diffsoil.options import Existing  # noqa: E402
+
+SPREAD = {"kind": "lognormal", "location": 0.2, "scale": 0.7}
+FITS = ("the same for all", "differing")
+
+
+def without(path: Path, field: str, pooled: list[str]) -> Case:
+    """The case with a field kept out, in which some parameters differ between fields."""
+    document = tomlkit.parse(path.read_text(encoding="utf-8"))
+    document["observations"]["keep_out_sites"] = [field]  # type: ignore[index]
+    case = load_case(path)
+    table = read(case, build(case))
+    left = {ERROR + series for series in table.loc[table["site"] != field, "series"]}
+    for name in [n for n in document["free"] if n.startswith(ERROR) and n not in left]:  # type: ignore[union-attr]
+        del document["free"][name]  # type: ignore[union-attr]
+    for name in pooled:
+        document["free"][name].update({"by": "site", "between": SPREAD})  # type: ignore[index,union-attr]
+    return read_case(path, tomlkit.dumps(document))
+
+
+def score(rows: pd.DataFrame) -> pd.Series:
+    """Of some measurements."""
+    off = (rows["q50"] - rows["value"]).to_numpy()
+    return pd.Series(
+        {
+            "n": len(rows),
+            "bias_percent": 100 * off.sum() / rows["value"].sum(),
+            "rmse_percent": 100 * np.sqrt((off**2).mean()) / rows["value"].mean(),
+            "within_50": rows["value"].between(rows["q25"], rows["q75"]).mean(),
+            "within_90": rows["value"].between(rows["q05"], rows["q95"]).mean(),
+            "width_percent": 100 * (rows["q95"] - rows["q05"]).mean() / rows["value"].mean(),
+        }
+    )
+
+
+def main(folder: Path, name: str, pooled: list[str], full: bool) -> None:
+    """Fit what is not there yet, and print the scores."""
+    path = find_case(name)
+    method = Surrogate() if full else Surrogate.sized(quick=True)
+    found = []
+    for field in load_case(path).sites:
+        for fit, differing in zip(FITS, ([], pooled), strict=True):
+            place = folder / field / fit.replace(" ", "_")
+            if not (place / "checks.csv").exists():
+                case = without(path, field, differing)
+                calibrate_case(case, place, method, existing=Existing(resume=place.exists()))
+            table = pd.read_csv(place / "predictions.csv")
+            kept = table[(table["site"] == field) & (table["estimated"] == 0)]
+            found.append(kept.assign(fit=fit, field=field))
+    every = pd.concat(found)
+    by = ["fit", "field", "treatment"]
+    print(every.groupby(by, sort=False).apply(score, include_groups=False).round(2).to_string())
+    for of in (["fit", "field"], ["fit"]):
+        print(every.groupby(of, sort=False).apply(score, include_groups=False).round(2).to_string())
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("folder", type=Path, help="of the fits; those that are done are kept")
+    parser.add_argument("--case", default="rothamsted")
+    parser.add_argument("--pooled", nargs="+", default=["carbon.k_hum"], metavar="PARAMETER")
+    parser.add_argument("--full", action="store_true", help="the full setting, not the quick one")
+    options = parser.parse_args()
+    sys.exit(main(options.folder, options.case, options.pooled, options.full))
