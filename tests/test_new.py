@@ -51,6 +51,18 @@ def test_a_rothc_run_keeps_its_climate_and_the_carbon_of_each_year(tmp_path):
     assert case.file.carbon == "rothc"
 
 
+def test_inert_carbon_of_a_profile_is_not_counted_beside_the_old_pool(tmp_path):
+    for inert in (0.0, 0.1):
+        table = tmp_path / f"{inert}.csv"
+        horizon = {"upper_cm": 0, "lower_cm": 100, "clay_percent": 20, "silt_percent": 60}
+        more = {"bulk_density": 1.4, "soc_percent": 1.0, "iom_percent": inert}
+        pd.DataFrame([horizon | more]).to_csv(table, index=False)
+        new_case(tmp_path / f"field_{inert}", table)
+        case = load_case(tmp_path / f"field_{inert}" / "case.toml")
+        assert ("carbon.iom_factor" in case.file.set) == (inert > 0)
+    assert case.file.set["carbon.iom_factor"] == 0.0
+
+
 def test_a_fault_of_a_profile_names_the_file_of_the_user_and_leaves_no_folder(tmp_path):
     table = tmp_path / "mine.csv"
     pd.DataFrame({"upper_cm": [0], "lower_cm": [20], "clay_percent": [-3]}).to_csv(table)

@@ -30,6 +30,7 @@ def case_text(title: str, answers: Answers, **more: Any) -> str:
         "first": answers.first,
         "last": answers.last,
         "passive_pool": True,
+        "inert": False,
         "whole_soil": answers.column == "whole_soil",
         "start_year": answers.since - 6000,
         "site": SITE,

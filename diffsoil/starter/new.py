@@ -98,9 +98,7 @@ def _files(
         assert source is not None
         files = of_rothc(name, source, site, answers, tables)
     elif horizons:
-        files = _example(name, answers, tables, own_profile=source is not None)
-        if source is not None:
-            files["profile.csv"] = Path(source)
+        files = _example(name, answers, tables, None if source is None else Path(source))
     else:
         assert source is not None
         if dataclasses.astuple(answers) != dataclasses.astuple(Answers()):
@@ -182,14 +180,26 @@ OF_CASE = ("native", "old_farming", "crop")
 """Land uses that every new case has."""
 
 
-def _example(name: str, answers: Answers, tables: OwnTables, own_profile: bool) -> dict[str, Any]:
+def _has_inert(profile: Path) -> bool:
+    """Whether a profile has inert carbon; one that cannot be read is refused when it is."""
+    try:
+        table = pd.read_csv(profile)
+    except (OSError, ValueError):
+        return False
+    inert = table.get("iom_percent", pd.Series(dtype=float))
+    return bool((pd.to_numeric(inert, errors="coerce") > 0).any())
+
+
+def _example(
+    name: str, answers: Answers, tables: OwnTables, profile: Path | None
+) -> dict[str, Any]:
     """A case with example tables for those that are not given."""
     of, uses = described(answers, tables), library()
     others = [use for use in of.land_uses if use not in OF_CASE]
-    files: dict[str, Any] = {"normals.csv": _normals(), "profile.csv": PROFILE}
+    files: dict[str, Any] = {"normals.csv": _normals(), "profile.csv": profile or PROFILE}
     if example := not tables.given.keys() & {"management", "observations"}:
         files["observations.csv"] = _observations(of.answers)
-    own = {f"{table}.csv" for table in tables.given} | ({"profile.csv"} if own_profile else set())
+    own = {f"{table}.csv" for table in tables.given} | ({"profile.csv"} if profile else set())
     text = case_text(
         name,
         of.answers,
@@ -199,6 +209,7 @@ def _example(name: str, answers: Answers, tables: OwnTables, own_profile: bool) 
         examples=sorted(files.keys() - own),
         weather=tables.weather is not None,
         management=tables.management is not None,
+        inert=profile is not None and _has_inert(profile),
         observations="observations.csv" in files or tables.observations is not None,
     )
     return {"case.toml": text} | files
