@@ -39,8 +39,8 @@ class Variables(eqx.Module):
     That is its unbounded parameters; or, in the place of those of protection, main components of
     the logarithms of the modifiers that they make. The column knows nothing else of them. Where
     another mechanism takes over the modifiers stand still, which no polynomial of the parameters
-    does. Of a parameter that differs between fields a field knows the logarithm of its own value
-    alone.
+    does. Of a parameter that differs between fields they have its median, whose coordinate moves
+    with protection as that of a shared one, and how far each field's own value is from it.
 
     Attributes:
         places: of the parameters.
@@ -59,7 +59,7 @@ class Variables(eqx.Module):
         found = [z[jnp.asarray(self.places, dtype=int)]]
         if self.reparameterization is not None:
             x = self.reparameterization.bounded(z)
-            found += [jnp.log(of.values(x)) for of in self.pooled]
+            found += [jnp.log(of.values(x) / x[of.median]) for of in self.pooled]
             if self.components is not None:
                 found.append(self.components @ self.reparameterization.protection(z))
         return jnp.concatenate(found)
@@ -160,7 +160,7 @@ def learnt(
 def candidates(problem: Problem, z: Float[np.ndarray, "run parameter"]) -> list[Variables]:
     """Variables that polynomials may be of, for what these runs reach."""
     pooled = problem.pooled
-    differing = {i for of in pooled for i in (of.median, of.spread, *of.deviations)}
+    differing = {i for of in pooled for i in (of.spread, *of.deviations)}
     places = tuple(i for i in of_the_column(problem) if i not in differing)
     found = [Variables(places, pooled, problem.reparameterization if pooled else None)]
     other = tuple(i for i in places if not problem.names[i].startswith(OF_PROTECTION))
