@@ -6,7 +6,8 @@ between fields (``by = "site"``), so that the field that was kept out is drawn f
 others differ. By treatment of the fields kept out: RMSE and bias relative to what was measured,
 share of measurements in the 50 and 90 % intervals, mean log density.
 
-    python scripts/leave_field_out.py FOLDER [--case NAME] [--pooled PARAMETER ...] [--full]
+    python scripts/leave_field_out.py FOLDER [--case NAME] [--fields NAME ...]
+        [--pooled PARAMETER ...] [--full]
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import tomlkit
 
 from diffsoil import _runtime
 
-_runtime.use_device("cpu", cpu_devices=2)
+_runtime.use_device("cpu", cpu_devices=4)
 
 from calibration.fitting import calibrate_case  # noqa: E402
 from calibration.likelihood import ERROR  # noqa: E402
@@ -65,12 +66,12 @@ def score(rows: pd.DataFrame) -> pd.Series:
     )
 
 
-def main(folder: Path, name: str, pooled: list[str], full: bool) -> None:
+def main(folder: Path, name: str, fields: list[str], pooled: list[str], full: bool) -> None:
     """Fit what is not there yet, and print the scores."""
     path = find_case(name)
     method = Surrogate() if full else Surrogate.sized(quick=True)
     found = []
-    for field in load_case(path).sites:
+    for field in fields or load_case(path).sites:
         for fit, differing in zip(FITS, ([], pooled), strict=True):
             place = folder / field / fit.replace(" ", "_")
             if not (place / "checks.csv").exists():
@@ -90,7 +91,8 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=Path, help="of the fits; those that are done are kept")
     parser.add_argument("--case", default="rothamsted")
+    parser.add_argument("--fields", nargs="+", default=[], help="all of the case if not given")
     parser.add_argument("--pooled", nargs="+", default=["carbon.k_hum"], metavar="PARAMETER")
     parser.add_argument("--full", action="store_true", help="the full setting, not the quick one")
     options = parser.parse_args()
-    sys.exit(main(options.folder, options.case, options.pooled, options.full))
+    sys.exit(main(options.folder, options.case, options.fields, options.pooled, options.full))
