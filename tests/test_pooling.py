@@ -170,6 +170,6 @@ def own_ranks(problem: Problem, sets: int, seed: int) -> np.ndarray:
 def test_ninety_percent_of_new_fields_lie_in_their_interval(tmp_path, count):
     names = [f"f{i}" for i in range(count)] + ["new"]
     problem = Problem(fields.write(tmp_path, names, kept_out=["new"]))
-    inside = np.abs((own_ranks(problem, 40, seed=5) + 0.5) / (RANKED + 1) - 0.5) <= 0.45
-    assert 0.78 <= inside[:, -1].mean() <= 0.99  # of 40: within two binomial deviations and more
+    inside = np.abs((own_ranks(problem, 20, seed=5) + 0.5) / (RANKED + 1) - 0.5) <= 0.45
+    assert inside[:, -1].mean() >= 0.75  # of 20; fewer have a probability of 1 %
     assert inside[:, :-1].mean() >= 0.82
