@@ -28,8 +28,8 @@ class RothCPassive(rothc.RothC):
 
     k_passive: Float[Array, ""] = parameter(
         0.0004, unit="a-1", lower=0.0001, upper=0.01, prior=lognormal(0.0005, 0.4),
-        source="0.0004 to 0.001, a turnover of millennia under the climate of a field, as of the "
-        "passive pool of Century (Parton et al. 1987); the slow end by 14C of deep soil",
+        source="assumption: 0.0004 to 0.001, a turnover of millennia under the climate of a field, "
+        "after the passive pool of Century (Parton et al. 1987); the slow end by 14C of deep soil",
         description="decomposition rate of PAS",
     )  # fmt: skip
     passive_share: Float[Array, ""] = parameter(
