@@ -98,6 +98,11 @@ class Plan(eqx.Module):
         return self.history if self.experiment is None else (*self.history, self.experiment)
 
     @property
+    def own(self) -> Environment:
+        """Parameters that differ between the sites from the start on."""
+        return self.history[0].own if self.history else {}
+
+    @property
     def starts(self) -> tuple[int, ...]:
         """First calendar year of each phase."""
         lengths = [phase.years for phase in self.phases]
@@ -179,7 +184,7 @@ def settled(column: Column, plan: Plan) -> Plan:
     def begins(horizons: Horizons, own: Environment) -> AtStart:
         return at_start(column.with_parameters(own), horizons)
 
-    start = jax.vmap(begins)(plan.horizons, plan.history[0].own)
+    start = jax.vmap(begins)(plan.horizons, plan.own)
     given = {
         "parent_labile": start.parent_labile,
         "cec_offset": start.cec_offset,
@@ -339,7 +344,7 @@ def initial_state(column: Column, plan: Plan) -> State:
     They are dry, or as wet as in the first phase where the case starts from a measured stock.
     """
     active = len(column.carbon.pools)
-    own = plan.history[0].own.get(IOM_FACTOR, column.carbon.iom_factor)
+    own = plan.own.get(IOM_FACTOR, column.carbon.iom_factor)
     factor = jnp.broadcast_to(own, (len(plan.sites),))
     states = _dry_all(plan.iom, factor, plan.ground, plan.radiocarbon, active)
     if plan.measured is None:
