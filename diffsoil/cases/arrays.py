@@ -345,7 +345,7 @@ def initial_state(column: Column, plan: Plan) -> State:
     """
     active = len(column.carbon.pools)
     own = plan.own.get(IOM_FACTOR, column.carbon.iom_factor)
-    factor = jnp.broadcast_to(own, (len(plan.sites),))
+    factor = jnp.broadcast_to(own, (len(plan.iom),))
     states = _dry_all(plan.iom, factor, plan.ground, plan.radiocarbon, active)
     if plan.measured is None:
         return states
