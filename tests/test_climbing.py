@@ -61,6 +61,7 @@ class Function:
 
     names = ("first", "second")
     members = ("plot",)
+    pooled = ()
 
     def __init__(self, column, value) -> None:
         self.column = column
