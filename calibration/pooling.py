@@ -74,8 +74,8 @@ def parameters(name: str, case: Case, by: str, spread: Prior) -> Iterator[Parame
         )
 
 
-def of_case(name: str) -> bool:
-    """Whether a free parameter is one that pooling or the errors of observations have added."""
+def sets_nothing(name: str) -> bool:
+    """Whether a free parameter is of pooling or of observations, and sets none of the column."""
     return name.startswith((BETWEEN, DEVIATION, "observation."))
 
 

@@ -130,7 +130,7 @@ class Problem:
         plan, table, first_year = self._given, self.table, first_observed(self.table, self._given)
         record = recorded(table, self.column, plan, self.case)
         in_history = record if first_year < plan.experiment_year else NOTHING
-        keys = tuple(() if pooling.of_case(n) else (n,) for n in self.names)
+        keys = tuple(() if pooling.sets_nothing(n) else (n,) for n in self.names)
         forward = Forward(
             self.column,
             plan,
