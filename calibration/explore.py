@@ -67,6 +67,7 @@ def explore_fit(
         output, overwrite, suffix=".html", like=page_by(MAKER), inputs=[fit, *forecasts]
     )
     found = saved_fit.load(fit)
+    found.refuse_differing("the page to explore")
     if len(np.unique(found.predicted, axis=0)) < 2:
         raise InputError(
             f"{fit}: has one draw ({found.settings.method.name}), and nothing to move along; "

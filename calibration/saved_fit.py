@@ -21,6 +21,7 @@ from calibration import methods
 from calibration.methods import METHODS
 from calibration.methods.method import Method
 from calibration.methods.reweighting import Reweighting
+from calibration.pooling import BETWEEN
 from calibration.store import (
     FORMAT,
     KIND,
@@ -130,6 +131,19 @@ class Fit:
         column = set_parameters(case.column(), self.settings.set, self.file, "set")
         self.check_parameters(column)
         return column
+
+    def refuse_differing(self, what: str) -> None:
+        """Refuse a fit in which a parameter differs between fields, where medians would be taken.
+
+        Args:
+            what: cannot be done with it.
+        """
+        for name in self.names:
+            if name.startswith(BETWEEN):
+                raise InputError(
+                    f"{self.file}: {name.removeprefix(BETWEEN)} differs between fields or "
+                    f"treatments (by); {what} knows one value for all"
+                )
 
     def check_parameters(self, column: Column) -> None:
         """Refuse a fit whose parameters are not those of a column; others are not looked at."""

@@ -12,6 +12,7 @@ from calibration import fit, transfer
 from calibration.methods import Laplace, Surrogate
 from calibration.methods.stand_in import candidates
 from calibration.problem import Problem
+from calibration.saved_fit import Fit
 from calibration.simulation_based import RANKED, Replicates
 from diffsoil.cases import load_case
 from diffsoil.io import InputError
@@ -127,6 +128,12 @@ def test_a_fit_predicts_a_new_field_from_the_spread_and_its_own_from_its_value(f
     found = transfer.predict(fitted, load_case(case), draws=200, say=lambda line: None)
     width = (found["q95"] - found["q05"]).groupby(found["site"]).mean()
     assert width["fresh"] > 3.0 * width["b"]
+
+
+def test_what_knows_one_value_for_all_fields_refuses_a_fit_in_which_they_differ(tmp_path):
+    fit_of = Fit(tmp_path, None, "", None, [K_HUM, BETWEEN, deviation("a")], np.zeros((1, 3)))
+    with pytest.raises(InputError, match=r"carbon.k_hum differs .* a forecast knows one value"):
+        fit_of.refuse_differing("a forecast")
 
 
 @pytest.mark.parametrize(

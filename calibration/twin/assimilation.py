@@ -108,6 +108,7 @@ def assimilate_case(
     """
     say = Clock()
     found = saved_fit.load(fit)
+    found.refuse_differing("an update")
     drivers = update.drivers
     inputs = [fit, observations, *([find_case(drivers)] if drivers else [])]
     place = store.folder_of(output, existing, inputs)

@@ -70,6 +70,7 @@ def forecast_case(
     if draws is not None and draws < 1:
         raise InputError(f"--draws {draws}: at least 1 is needed")
     found = saved_fit.load(fit)
+    found.refuse_differing("a forecast")
     case = found.case()
     column = found.column(case)
     asked = scenario.read(asked_of, case)
