@@ -226,6 +226,11 @@ class Problem:
         return self._given.members
 
     @property
+    def site_of(self) -> tuple[int, ...]:
+        """Site of each of them."""
+        return self._given.site_of
+
+    @property
     def topsoil_years(self) -> np.ndarray:
         """Calendar years of the topsoil stocks."""
         return np.arange(self.likelihood.topsoil_year, self.case.end_year + 1)

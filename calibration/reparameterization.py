@@ -58,11 +58,21 @@ class Reparameterization(eqx.Module):
         z = self.transform.inverse(x)
         if self.centring is not None:
             z = self.centring.undone(z)
+        return z if self.shear is None else self._searched(z, self.shear.of_members(x))
+
+    def of_fields(
+        self, x: Float[Array, " parameter"], own: Float[Array, "field parameter"]
+    ) -> Float[Array, "field parameter"]:
+        """Coordinates that the values of single fields would have, were they those of all.
+
+        Args:
+            x: bounded values.
+            own: those of each field, with the same protection.
+        """
+        z = jax.vmap(self.transform.inverse)(own)
         if self.shear is None:
             return z
-        # rates are searched as rate times protection: bring them there before the inputs follow
-        searched = self.transform.forward(z - self.shear.of_rates(x))
-        return z - self.shear(searched)
+        return jax.vmap(self._searched, in_axes=(0, None))(z, self.shear.of_members(x))
 
     def log_jacobian(self, z: Float[Array, " parameter"]) -> Float[Array, ""]:
         """Logarithm of the determinant of d bounded / d unbounded."""
@@ -81,10 +91,20 @@ class Reparameterization(eqx.Module):
             return jnp.zeros(0)
         return jnp.log(self.shear.modifiers(self.transform.forward(z))).ravel()
 
+    def _searched(self, z: Array, modifiers: Array) -> Array:
+        """The inverse of :meth:`_sheared`, where protection is known."""
+        assert self.shear is not None
+        # rates are searched as rate times protection: bring them there before the inputs follow
+        rates = self.transform.forward(z - self.shear.of_rates(modifiers))
+        return z - self.shear(rates, modifiers)
+
     def _sheared(self, z: Array) -> Array:
         # protection parameters are not shifted, and what is read of the rates is their searched
         # value, so the shift can be found from the coordinates themselves
-        return z if self.shear is None else z + self.shear(self.transform.forward(z))
+        if self.shear is None:
+            return z
+        searched = self.transform.forward(z)
+        return z + self.shear(searched, self.shear.of_members(searched))
 
 
 class Centring(eqx.Module):
@@ -153,19 +173,20 @@ class Shear(eqx.Module):
     of_member: Float[Array, "parameter member"]
     default_turnover: Float[Array, ""]
 
-    def __call__(self, searched: Float[Array, " parameter"]) -> Float[Array, " parameter"]:
+    def __call__(
+        self, searched: Float[Array, " parameter"], modifiers: Float[Array, " member"]
+    ) -> Float[Array, " parameter"]:
         """Shifts, from values whose rates are rates times protection."""
-        modifiers = self._modifiers(searched)
         relative = jnp.log(self.of_member @ modifiers) - jnp.log(jnp.mean(modifiers))
         turnover = jnp.log(_turnover_time(self.names, self.carbon, searched))
         moved = self.along[1] * (relative - (turnover - self.default_turnover))
-        return self.of_rates(searched) + moved
+        return self.of_rates(modifiers) + moved
 
-    def of_rates(self, x: Float[Array, " parameter"]) -> Float[Array, " parameter"]:
+    def of_rates(self, modifiers: Float[Array, " member"]) -> Float[Array, " parameter"]:
         """Shifts of the rates alone."""
-        return -self.along[0] * jnp.log(jnp.mean(self._modifiers(x)))
+        return -self.along[0] * jnp.log(jnp.mean(modifiers))
 
-    def _modifiers(self, x: Array) -> Float[Array, " member"]:
+    def of_members(self, x: Float[Array, " parameter"]) -> Float[Array, " member"]:
         """Protection modifier of the surface by member."""
         return self.modifiers(x)[:, 0]
 

@@ -749,8 +749,8 @@ def test_a_fit_by_the_default_method_says_what_its_draws_are_worth(problem, tmp_
 def test_where_polynomials_fail_the_column_itself_is_sampled(
     problem, laplace, tmp_path, monkeypatch
 ):
-    def wrong(problem, runs):
-        polynomials, error = fitted(problem, runs)
+    def wrong(problem, runs, moved):
+        polynomials, error = fitted(problem, runs, moved)
         return eqx.tree_at(lambda p: p.centre, polynomials, polynomials.centre + 0.5), error
 
     def of_the_column(method, problem, start, seed, checkpoints, report):

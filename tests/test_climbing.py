@@ -61,13 +61,14 @@ class Function:
 
     names = ("first", "second")
     members = ("plot",)
+    site_of = (0,)
     pooled = ()
 
     def __init__(self, column, value) -> None:
         self.column = column
         self.reparameterization = Same()
         self.posterior = Density(Compared(jnp.asarray(value, dtype=float)), self.reparameterization)
-        self.table = pd.DataFrame({"fitted": np.ones(len(value), dtype=bool)})
+        self.table = pd.DataFrame({"fitted": np.ones(len(value), dtype=bool), "member": 0})
         self.priors = SimpleNamespace(sample=lambda key, draws: jax.random.normal(key, (draws, 2)))
         self.defaults = jnp.zeros(2) + 0.3
         self._many = jax.jit(jax.vmap(jax.vmap(self._predicted)))  # of draws on devices

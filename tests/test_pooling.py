@@ -10,7 +10,8 @@ import pytest
 
 from calibration import fit, transfer
 from calibration.methods import Laplace, Surrogate
-from calibration.methods.stand_in import candidates
+from calibration.methods.mode import wide
+from calibration.methods.stand_in import candidates, moves, probes
 from calibration.problem import Problem
 from calibration.saved_fit import Fit
 from calibration.simulation_based import RANKED, Replicates
@@ -91,12 +92,60 @@ def test_a_field_with_data_is_searched_by_its_value_and_one_without_by_its_devia
     assert apart[0] < 0.02 < 0.05 < apart[2]
 
 
-def test_a_stand_in_knows_how_far_a_field_is_from_the_median(problem):
-    (variables,) = candidates(problem, np.zeros((2, len(problem.names))))
-    x = moved(problem, **{deviation("b"): 1.0})
-    z = problem.reparameterization.unbounded(x)
-    own = np.asarray(variables(z))
-    np.testing.assert_allclose(own, [z[problem.names.index(K_HUM)], 0.0, 0.2, 0.0], atol=1e-9)
+PROTECTED = """
+[free."protection.b1"]
+[free."carbon.k_rpm"]
+[free."vegetation.input_factor.grass"]
+[free."vegetation.input_factor.crop"]
+"""
+
+
+@pytest.fixture(scope="module")
+def sheared(tmp_path_factory) -> Problem:
+    """Two fields with protection, so that coordinates follow each other."""
+    path = fields.write(tmp_path_factory.mktemp("case"), "ab")
+    path.write_text(path.read_text() + PROTECTED)
+    return Problem(path)
+
+
+def test_a_stand_in_knows_a_field_by_its_own_value_whatever_the_median(sheared):
+    (variables, of_modifiers) = candidates(sheared, start(sheared))
+    others = {"carbon.k_rpm": 0.4, "vegetation.input_factor.crop": 1.3}
+    one = moved(sheared, **others, **{deviation("b"): 1.0})
+    other = moved(sheared, **others, **{K_HUM: 0.025, deviation("b"): 1.0 - np.log(1.25) / 0.2})
+    unbounded = sheared.reparameterization.unbounded
+    for of in (variables, of_modifiers):
+        found, again = (np.asarray(of(unbounded(x))) for x in (one, other))
+        np.testing.assert_allclose(found[1], again[1], atol=1e-9)
+        assert np.abs(found[0] - again[0]).max() > 0.1
+
+
+def test_coordinates_of_a_field_are_those_of_a_case_with_its_value(sheared):
+    x = moved(sheared, **{K_HUM: 0.03, "protection.b1": 0.6, "carbon.k_rpm": 0.4})
+    (variables, _) = candidates(sheared, start(sheared))
+    z = sheared.reparameterization.unbounded(x)
+    places = jnp.asarray(variables.places)
+    np.testing.assert_allclose(variables(z), np.stack([z[places]] * 2), atol=1e-9)
+
+
+def test_a_parameter_moves_the_fields_that_it_changes(sheared):
+    normal = wide(np.zeros(len(sheared.names)))
+    crop = sheared.names.index("vegetation.input_factor.crop")
+    latent = np.ones((len(probes(sheared, normal)), len(sheared.table)))
+    beside = np.flatnonzero(np.diff(probes(sheared, normal)[:, crop], prepend=0.0) > 1.0)
+    latent[beside[-1], sheared.table["member"] == 1] = 1.1  # at the second place only
+    found = moves(sheared, latent)
+    assert found[:, crop].tolist() == [False, True]
+    for name in (K_HUM, "carbon.k_rpm", "protection.b1"):  # not asked
+        assert found[:, sheared.names.index(name)].all()
+    latent[beside[-1], 0] = np.nan
+    assert moves(sheared, latent)[0, crop]
+
+
+def start(problem: Problem) -> np.ndarray:
+    """A few runs to make variables from."""
+    count = len(problem.names)
+    return 0.5 * np.random.default_rng(0).standard_normal((8, count))
 
 
 @pytest.fixture(scope="module")

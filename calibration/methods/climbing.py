@@ -170,10 +170,11 @@ class Climb:
             [np.zeros_like(y[:1]), 0.5 * (up - down), 0.5 * (up + down) - y[0]]
         )
         arrays = (
-            at.mean[list(own)],
-            np.linalg.inv(self._axes(at)),
+            at.mean[None, list(own)],
+            np.linalg.inv(self._axes(at))[None],
             polynomial.products(len(own), 2, 1),
-            coefficients,
+            coefficients.T[None],
+            np.arange(y.shape[1]),
             logarithm,
             y[0],
             np.ones(y.shape[1]),

@@ -1,7 +1,9 @@
 """Polynomials that stand for the column: of what is in the soil, by unbounded parameters.
 
-Only the column is learnt. Priors, errors of measurement and what a procedure makes of a value stay
-exact, so :class:`StandIn` is a posterior with a fast column, and a gradient that costs no run.
+Each treatment has polynomials of its own, of the parameters that move it: a crop that is not
+grown there costs no terms. Only the column is learnt. Priors, errors of measurement and what a
+procedure makes of a value stay exact, so :class:`StandIn` is a posterior with a fast column, and
+a gradient that costs no run.
 """
 
 from __future__ import annotations
@@ -12,11 +14,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
+from calibration.methods.mode import Normal
+from calibration.pooling import sets_nothing
 from calibration.posterior import Posterior
 from calibration.problem import Problem, by_row
-from calibration.reparameterization import Reparameterization
+from calibration.reparameterization import RATE, Reparameterization
 from diffsoil.forward import Pooled
 from diffsoil.numerics import polynomial
 
@@ -31,70 +35,98 @@ RUNS_PER_TERM = 1.3
 """No form has more terms than runs divided by this."""
 HELD_OUT = 5
 """One in so many runs is held out to compare the forms."""
+STILL = 1e-9
+"""Relative change of what is in the soil that is none."""
 
 
 class Variables(eqx.Module):
-    """What the column depends on.
+    """What each member of the column depends on, the treatments or sites of a case.
 
     That is its unbounded parameters; or, in the place of those of protection, main components of
     the logarithms of the modifiers that they make. The column knows nothing else of them. Where
     another mechanism takes over the modifiers stand still, which no polynomial of the parameters
-    does. Of a parameter that differs between fields they have its median, whose coordinate moves
-    with protection as that of a shared one, and how far each field's own value is from it.
+    does. A parameter that differs between sites is that of the member's own site. What differs
+    otherwise is known by its median and by how far the value of the member is from it.
 
     Attributes:
         places: of the parameters.
-        pooled: parameters with a value of its own for each site or treatment.
+        site_of: site of each member; one member only stands for all.
+        own: parameters with a value of its own for each site, in the place of the median.
+        apart: other parameters that differ between members.
         reparameterization: makes those values, and the modifiers.
         components: of the logarithms of the modifiers.
     """
 
     places: tuple[int, ...] = eqx.field(static=True)
-    pooled: tuple[Pooled, ...] = eqx.field(static=True, default=())
+    site_of: tuple[int, ...] = eqx.field(static=True, default=(0,))
+    own: tuple[Pooled, ...] = eqx.field(static=True, default=())
+    apart: tuple[Pooled, ...] = eqx.field(static=True, default=())
     reparameterization: Reparameterization | None = None
     components: Float[Array, "component place"] | None = None
 
-    def __call__(self, z: Float[Array, " parameter"]) -> Float[Array, " variable"]:
-        """The variables."""
-        found = [z[jnp.asarray(self.places, dtype=int)]]
-        if self.reparameterization is not None:
+    def __call__(self, z: Float[Array, " parameter"]) -> Float[Array, "member variable"]:
+        """The variables of each member."""
+        count = len(self.site_of)
+        found = [jnp.broadcast_to(z, (count, z.size))]
+        if self.own or self.apart:
+            assert self.reparameterization is not None
             x = self.reparameterization.bounded(z)
-            found += [jnp.log(of.values(x) / x[of.median]) for of in self.pooled]
-            if self.components is not None:
-                found.append(self.components @ self.reparameterization.protection(z))
-        return jnp.concatenate(found)
+            own = jnp.broadcast_to(x, (count, x.size))
+            for of in self.own:
+                own = own.at[:, of.median].set(self._values(of, x))
+            if self.own:
+                found = [self.reparameterization.of_fields(x, own)]
+        variables = [found[0][:, jnp.asarray(self.places, dtype=int)]]
+        if self.apart:
+            away = [jnp.log(self._values(of, x) / x[of.median]) for of in self.apart]
+            variables.append(jnp.stack(away, axis=1))
+        if self.components is not None:
+            assert self.reparameterization is not None
+            of_all = self.components @ self.reparameterization.protection(z)
+            variables.append(jnp.broadcast_to(of_all, (count, of_all.size)))
+        return jnp.concatenate(variables, axis=1)
+
+    def _values(self, of: Pooled, x: Float[Array, " parameter"]) -> Float[Array, " member"]:
+        """Value of a pooled parameter at each member."""
+        values = of.values(x)
+        return values[jnp.asarray(self.site_of)] if of.by == "site" else values
 
 
 class Polynomials(eqx.Module):
-    """What is in the soil at every observation, as polynomials of unbounded parameters.
+    """What is in the soil at every observation, as polynomials of the variables of its member.
 
     Attributes:
         variables: of parameters.
-        middle, turned: what is taken from them, and the matrix that they are then multiplied by,
-            so that they are about one in size.
+        middle, turned: what is taken from the variables of each member, and the matrix that they
+            are then multiplied by, so that they are about one in size; zero for those that do not
+            move it.
         factors: of each term, see :func:`diffsoil.numerics.polynomial.products`.
-        coefficients: of the terms.
+        coefficients: of the terms, of the observations of each member; zero where it has fewer.
+        row: place of each observation among those.
         logarithm: whether the polynomial is of the logarithm.
         centre, spread: of what it is of.
     """
 
     variables: Variables
-    middle: Float[Array, " own"]
-    turned: Float[Array, "own own"]
+    middle: Float[Array, "member variable"]
+    turned: Float[Array, "member own variable"]
     factors: Array
-    coefficients: Float[Array, "term obs"]
+    coefficients: Float[Array, "member row term"]
+    row: Int[Array, " obs"]
     logarithm: Bool[Array, " obs"]
     centre: Float[Array, " obs"]
     spread: Float[Array, " obs"]
 
-    def own(self, z: Float[Array, " parameter"]) -> Float[Array, " own"]:
+    def own(self, z: Float[Array, " parameter"]) -> Float[Array, "member own"]:
         """The variables of the polynomials."""
-        own: Array = self.turned @ (self.variables(z) - self.middle)
+        away = self.variables(z) - self.middle
+        own: Array = jnp.einsum("mov,mv->mo", self.turned, away)
         return own
 
     def __call__(self, z: Float[Array, " parameter"]) -> Float[Array, " obs"]:
         """What is in the soil at each observation."""
-        found = polynomial.terms(self.own(z), self.factors) @ self.coefficients
+        terms = polynomial.terms(self.own(z), self.factors)
+        found = jnp.einsum("mrt,mt->mr", self.coefficients, terms).ravel()[self.row]
         y = self.centre + self.spread * found
         return jnp.where(self.logarithm, jnp.exp(jnp.where(self.logarithm, y, 0.0)), y)
 
@@ -159,34 +191,86 @@ def learnt(
 
 def candidates(problem: Problem, z: Float[np.ndarray, "run parameter"]) -> list[Variables]:
     """Variables that polynomials may be of, for what these runs reach."""
-    pooled = problem.pooled
+    pooled, names = problem.pooled, problem.names
     differing = {i for of in pooled for i in (of.spread, *of.deviations)}
     places = tuple(i for i in of_the_column(problem) if i not in differing)
-    found = [Variables(places, pooled, problem.reparameterization if pooled else None)]
-    other = tuple(i for i in places if not problem.names[i].startswith(OF_PROTECTION))
-    if problem.reparameterization.shear is None or len(other) == len(places):
+    # history has the median of what differs between treatments, and modifiers that of protection
+    own = tuple(of for of in pooled if of.by == "site" and not of.name.startswith(OF_PROTECTION))
+    apart = tuple(of for of in pooled if of not in own)
+    of = problem.reparameterization
+    site_of = problem.site_of
+    found = [Variables(places, site_of, own, apart, of if pooled else None)]
+    other = tuple(i for i in places if not names[i].startswith(OF_PROTECTION))
+    if of.shear is None or len(other) == len(places):
         return found
-    logarithms = by_row(_protection, z, problem.reparameterization)
+    logarithms = by_row(_protection, z, of)
     _, size, components = np.linalg.svd(logarithms - logarithms.mean(axis=0), full_matrices=False)
     counted = components[size > SMALLEST_COMPONENT * size[0]]
-    return [*found, Variables(other, pooled, problem.reparameterization, jnp.asarray(counted))]
+    return [*found, Variables(other, site_of, own, apart, of, jnp.asarray(counted))]
 
 
 _protection = jax.jit(lambda z, of: of.protection(z))
 _variables = jax.jit(lambda z, of: of(z))
 
 
+def probes(problem: Problem, around: Normal) -> Float[np.ndarray, "run parameter"]:
+    """Runs that tell which members a parameter moves: at two places, and beside each of them."""
+    middle = np.stack([around.mean, around.mean + around.factor.sum(axis=1)])
+    step = np.diag(np.sqrt(np.diag(around.covariance)))[list(_probed(problem))]
+    return np.concatenate([middle[:, None], middle[:, None] + step], axis=1).reshape(
+        -1, around.mean.size
+    )
+
+
+def moves(
+    problem: Problem, latent: Float[np.ndarray, "run obs"]
+) -> Bool[np.ndarray, "member parameter"]:
+    """Which parameters move a member; the column of another crop or of no manure stands still.
+
+    Args:
+        problem: what is fitted.
+        latent: what was in the soil in the runs of :func:`probes`.
+    """
+    found = np.ones((len(problem.members), len(problem.names)), dtype=bool)
+    here, *beside = latent.reshape(2, -1, latent.shape[1]).swapaxes(0, 1)
+    member = problem.table["member"].to_numpy()
+    for place, there in zip(_probed(problem), beside, strict=True):
+        # a run that has no answer tells nothing
+        moved = ~(np.abs(there - here) <= STILL * np.abs(here)).all(axis=0)
+        found[:, place] = np.bincount(member, moved, len(found)) > 0
+    return found
+
+
+def _probed(problem: Problem) -> tuple[int, ...]:
+    """Parameters that may not move all members: one of the others may act elsewhere only."""
+    everywhere = (OF_PROTECTION, RATE, *(of.name for of in problem.pooled))
+    return tuple(
+        i
+        for i, name in enumerate(problem.names)
+        if not sets_nothing(name) and not name.startswith(everywhere)
+    )
+
+
 class _Form(NamedTuple):
     """A way to make polynomials: their variables at the runs, their terms, and a ridge."""
 
     variables: Variables
-    own: Float[np.ndarray, "run variable"]
+    middle: Float[np.ndarray, "member variable"]
+    turned: Float[np.ndarray, "member own variable"]
+    own: Float[np.ndarray, "member run own"]
     form: tuple[int, int]
     ridge: float
 
 
-def fitted(problem: Problem, runs: Runs) -> tuple[Polynomials, float]:
+def fitted(
+    problem: Problem, runs: Runs, moved: Bool[np.ndarray, "member parameter"]
+) -> tuple[Polynomials, float]:
     """The polynomials that predict held-out runs best, made from all runs.
+
+    Args:
+        problem: what is fitted.
+        runs: what they are made from.
+        moved: from :func:`moves`.
 
     Returns:
         The polynomials, and their error at runs that were held out: root mean square over runs
@@ -198,6 +282,8 @@ def fitted(problem: Problem, runs: Runs) -> tuple[Polynomials, float]:
     targets = (y - centre) / spread
     out = np.arange(len(y)) % HELD_OUT == HELD_OUT - 1
     counted = problem.table["fitted"].to_numpy()
+    member = problem.table["member"].to_numpy()
+    every = [np.flatnonzero(member == of) for of in range(len(problem.members))]
 
     def error(predicted: np.ndarray) -> float:
         """Of held-out runs."""
@@ -208,26 +294,56 @@ def fitted(problem: Problem, runs: Runs) -> tuple[Polynomials, float]:
 
     best: tuple[float, _Form] | None = None
     for variables in candidates(problem, runs.z):
-        own = by_row(_variables, runs.z, variables)
+        middle, turned, own = _standardised(variables, runs.z, share, moved)
         for form in FORMS:
-            factors = polynomial.products(own.shape[1], *form)
+            factors = polynomial.products(own.shape[2], *form)
             if form != FORMS[0] and len(factors) * RUNS_PER_TERM > (~out).sum():
                 continue
-            values = _terms(own, share, factors)
-            for ridge in RIDGES:
-                of = polynomial.least_squares(values[~out], targets[~out], runs.weight[~out], ridge)
-                off = error(values[out] @ of)
+            predicted = np.empty((len(RIDGES), out.sum(), y.shape[1]))
+            for rows, of in zip(every, own, strict=True):
+                values = _terms(of, factors)
+                coefficients = polynomial.least_squares(
+                    values[~out], targets[np.ix_(~out, rows)], runs.weight[~out], RIDGES
+                )
+                predicted[:, :, rows] = values[out] @ coefficients
+            for ridge, found in zip(RIDGES, predicted, strict=True):
+                off = error(found)
                 if best is None or off < best[0]:
-                    best = off, _Form(variables, own, form, ridge)
+                    best = off, _Form(variables, middle, turned, own, form, ridge)
     assert best is not None
-    found, (variables, own, form, ridge) = best
-    factors = polynomial.products(own.shape[1], *form)
-    coefficients = polynomial.least_squares(
-        _terms(own, share, factors), targets, runs.weight, ridge
-    )
-    middle, scale = _moments(own, share, 1e-9)
-    arrays = (middle, np.diag(1.0 / scale), factors, coefficients, logarithm, centre, spread)
-    return Polynomials(variables, *map(jnp.asarray, arrays)), found
+    off, (variables, middle, turned, own, form, ridge) = best
+    factors = polynomial.products(own.shape[2], *form)
+    most = max(map(len, every))
+    of_rows = np.zeros((len(every), most, len(factors)))
+    row = np.empty(len(member), dtype=int)
+    for number, (rows, of) in enumerate(zip(every, own, strict=True)):
+        found = polynomial.least_squares(
+            _terms(of, factors), targets[:, rows], runs.weight, (ridge,)
+        )
+        of_rows[number, : len(rows)] = found[0].T
+        row[rows] = number * most + np.arange(len(rows))
+    arrays = (middle, turned, factors, of_rows, row, logarithm, centre, spread)
+    return Polynomials(variables, *map(jnp.asarray, arrays)), off
+
+
+def _standardised(
+    variables: Variables,
+    z: Float[np.ndarray, "run parameter"],
+    share: Float[np.ndarray, " run"],
+    moved: Bool[np.ndarray, "member parameter"],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Middle and matrix of :class:`Polynomials`, and what they make of runs, by member."""
+    found = by_row(_variables, z, variables).swapaxes(0, 1)
+    count = found.shape[2]
+    chosen = np.ones((len(found), count), dtype=bool)
+    chosen[:, : len(variables.places)] = moved[:, list(variables.places)]
+    turned = np.zeros((len(found), chosen.sum(axis=1).max(), count))
+    middle = np.empty((len(found), count))
+    for member, values in enumerate(found):
+        middle[member], scale = _moments(values, share, 1e-9)
+        places = np.flatnonzero(chosen[member])
+        turned[member, np.arange(len(places)), places] = 1.0 / scale[places]
+    return middle, turned, np.einsum("mov,mrv->mro", turned, found - middle[:, None])
 
 
 def _moments(
@@ -238,9 +354,6 @@ def _moments(
     return middle, np.maximum(np.sqrt(share @ (of - middle) ** 2), least)
 
 
-def _terms(
-    own: Float[np.ndarray, "run variable"], share: Float[np.ndarray, " run"], factors: np.ndarray
-) -> np.ndarray:
+def _terms(own: Float[np.ndarray, "run own"], factors: np.ndarray) -> np.ndarray:
     """Values of the terms at runs."""
-    middle, scale = _moments(own, share, 1e-9)
-    return np.asarray(polynomial.terms(jnp.asarray((own - middle) / scale), factors))
+    return np.asarray(polynomial.terms(jnp.asarray(own), factors))

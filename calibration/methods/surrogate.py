@@ -30,7 +30,7 @@ from calibration.methods.method import Method, Repeated, Row
 from calibration.methods.mode import Normal, Start
 from calibration.methods.nuts import NUTS, Sampler
 from calibration.methods.posterior import Draws
-from calibration.methods.stand_in import Runs, StandIn, exact_density, fitted
+from calibration.methods.stand_in import Runs, StandIn, exact_density, fitted, moves, probes
 from calibration.problem import Problem, by_row
 from diffsoil.work.checkpoints import Checkpoints
 from diffsoil.work.progress import Say
@@ -171,6 +171,7 @@ class _Search:
         points = WIDER * np.clip(norm.ppf(sobol[: method.runs]), -FARTHEST, FARTHEST)
         z = start.mean + points @ start.factor.T
         self._report(f"{method.runs} runs of the column around the best fit")
+        self._moved = self._moves(start)
         runs = self._learnt(z, self._exact(z, self._checkpoints.within("design")), FIRST_WEIGHT)
         normal = start
         for number in range(1, method.rounds + 1):
@@ -180,10 +181,19 @@ class _Search:
             runs, normal = runs.joined(new), mode.moments(drawn.z, 1e-9)
         return drawn._replace(runs=float(self.count))
 
+    def _moves(self, start: Normal) -> np.ndarray:
+        """Which parameters move which treatment."""
+        if len(self.problem.members) == 1:
+            return np.ones((1, start.mean.size), dtype=bool)
+        z = probes(self.problem, start)
+        self.count += len(z)
+        kept = self._checkpoints.within("probes")
+        return moves(self.problem, self._exact(z, kept).rows("latent"))
+
     def _round(self, runs: Runs, normal: Normal, number: int) -> tuple[Draws, Runs]:
         """Learn, sample, and judge by exact runs; all of them where the first ones will do."""
         method = self.method
-        polynomials, error = fitted(self.problem, runs)
+        polynomials, error = fitted(self.problem, runs, self._moved)
         stand_in = StandIn(self.problem.posterior, polynomials)
         drawn = self._sampled(stand_in, normal, number)
         flat = drawn.z.reshape(-1, drawn.z.shape[-1])

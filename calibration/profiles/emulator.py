@@ -143,7 +143,7 @@ def fit(
     terms = np.asarray(polynomial.terms(jnp.asarray((x - middle) / scale), FACTORS))
     weight = np.ones(count) if importance is None else importance
     coefficients = [
-        polynomial.least_squares(terms[:, i], runs.log_stock[:, i, None], weight, RIDGE)[:, 0]
+        polynomial.least_squares(terms[:, i], runs.log_stock[:, i, None], weight, (RIDGE,))[0, :, 0]
         for i in range(len(of_profile))
     ]
     return Emulator(of_profile, weights, middle, scale, np.array(coefficients))

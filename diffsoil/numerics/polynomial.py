@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 
 import jax.numpy as jnp
 import numpy as np
@@ -43,20 +44,20 @@ def least_squares(
     values: Float[np.ndarray, "point term"],
     targets: Float[np.ndarray, "point target"],
     weight: Float[np.ndarray, " point"],
-    ridge: float,
-) -> Float[np.ndarray, "term target"]:
+    ridges: Sequence[float],
+) -> Float[np.ndarray, "ridge term target"]:
     """Coefficients of the terms, by weighted least squares.
 
     Args:
         values: of the terms at points.
         targets: what is to be met there.
         weight: of each point.
-        ridge: added to the diagonal of the normal equations, times the number of points: settles
-            what no point tells. Terms have to be about one in size for it to mean the same for
-            all.
+        ridges: each is added to the diagonal of the normal equations, times the number of points:
+            settles what no point tells. Terms have to be about one in size for it to mean the same
+            for all.
     """
     root = np.sqrt(weight)[:, None]
     A, b = root * values, root * targets
-    gram = A.T @ A + ridge * len(values) * np.eye(A.shape[1])
-    solved: np.ndarray = np.linalg.solve(gram, A.T @ b)
-    return solved
+    gram, right = A.T @ A, A.T @ b
+    more = len(values) * np.eye(len(gram))
+    return np.stack([np.linalg.solve(gram + ridge * more, right) for ridge in ridges])
