@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 
-from calibration import checks, depth, inputs, plots, treatments
+from calibration import checks, depth, inputs, plots, success, treatments
 from calibration.observations import topsoil_cm, treatment_of
 from calibration.quantities import QUANTITIES
+from calibration.scores import score
 from diffsoil.cases import Case
 from diffsoil.cases.overview import overview
 from diffsoil.output import case_pictures
@@ -19,12 +19,15 @@ from diffsoil.report import folder as pages
 from diffsoil.report import html
 from diffsoil.report.folder import Pictures
 
-TABLES = ("predictions", "scores", "sides", "parameters", "inputs", "profile")
+TABLES = ("predictions", "scores", "success", "sides", "parameters", "inputs", "profile")
 PICTURES = ("predictions", "inputs", "profile")
 KIND = pages.kind("prediction", "a prediction", TABLES, PICTURES)
 
 ALL = "all"
 """Stands for all treatments together."""
+
+SHOWN = ("rmse", "bias", "coverage_50", "coverage_90")
+"""Scores in the table."""
 
 FEW = 8
 """Measurements from which on a coverage says something."""
@@ -77,22 +80,13 @@ def scores(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _score(treatment: str, variable: str, own: pd.DataFrame) -> dict[str, object]:
-    error = (own["mean"] - own["value"]).to_numpy(float)
-
-    def inside(low: str, high: str) -> float:
-        if not checks.has_spread(own):
-            return float("nan")
-        return float(((own[low] <= own["value"]) & (own["value"] <= own[high])).mean())
-
+    found = score(own)
     return {
         "treatment": treatment,
         "variable": variable,
         "unit": QUANTITIES[variable].unit,
         "n": len(own),
-        "rmse": float(np.sqrt(np.mean(error**2))),
-        "bias": float(error.mean()),
-        "coverage_50": inside("q25", "q75"),
-        "coverage_90": inside("q05", "q95"),
+        **{name: found[name] for name in SHOWN},
         "log_density": float(own["log_density"].mean()),
     }
 
@@ -146,18 +140,25 @@ def write(case: Case, of: Predicted, folder: Path) -> str:
         folder: that is there.
     """
     found, looked = scores(of.table), overview(case)
+    indicators = success.judged(case, of.table)
     labels, text = plots.labels_of(case), conclusion(of, found)
+    if len(indicators):
+        text += " " + _reached(indicators)
     figures = {
         "predictions": plots.beside_observations(of.table, labels, topsoil_cm(of.table)),
         "inputs": case_pictures.inputs(looked),
         "profile": depth.figure(of.profile, labels),
     }
-    tables = (of.table, found, of.sides, of.parameters, looked.inputs, of.profile)
+    tables = (
+        of.table, found, indicators, of.sides, of.parameters, looked.inputs, of.profile
+    )  # fmt: skip
     differences = html.listing(of.notes) or html.paragraph("Nowhere.")
 
     def sections(pictures: Pictures) -> Iterator[str]:
         yield html.section("In short", html.paragraph(text))
         yield _compared(of.table, found, pictures)
+        if len(indicators):
+            yield html.section("Success", html.table(indicators.astype({"passed": str})))
         yield html.section("Residuals by treatment", treatments.page_table(of.sides))
         yield inputs.section(looked, pictures)
         yield depth.section(case.end_year, pictures["profile"])
@@ -168,6 +169,14 @@ def write(case: Case, of: Predicted, folder: Path) -> str:
     by_name = dict(zip(TABLES, tables, strict=True))
     pages.write(folder, f"{case.file.title}: prediction", by_name, figures, sections)
     return text
+
+
+def _reached(indicators: pd.DataFrame) -> str:
+    """How many of the indicators of the case are met."""
+    known = indicators[indicators["value"].notna()]
+    failed = known.loc[~known["passed"], "check"].str.removeprefix("success, ")
+    said = f"Of {len(known)} success indicators of the case {len(known) - len(failed)} are met"
+    return f"{said}; not met: {checks.listed(failed)}." if len(failed) else f"{said}."
 
 
 def _compared(table: pd.DataFrame, found: pd.DataFrame, pictures: Pictures) -> str:

@@ -20,6 +20,7 @@ from calibration.operator import LAYERS, first_observed, operator, recorded, ref
 from calibration.posterior import Likelihood, Posterior, Prediction
 from calibration.priors import Priors
 from calibration.reparameterization import Reparameterization, reparameterization
+from calibration.scores import refuse_meaningless
 from diffsoil.cases import Case, load_case
 from diffsoil.cases.arrays import Plan, build, check
 from diffsoil.column import Column
@@ -113,6 +114,7 @@ class Problem:
         self._given: Plan = build(self.case)
         check(self._given, self.column, self.case)
         self.table = read(self.case, self._given)
+        refuse_meaningless(self.case, self.table)
         methods = self._methods()
         found = None
         if before is not None:

@@ -28,6 +28,7 @@ from calibration import (
     prediction,
     report,
     store,
+    success,
     treatments,
 )
 from calibration.problem import Problem
@@ -95,7 +96,8 @@ def write(
     with _opened(folder / "posterior.nc") as tree:
         summary = checks.summary(tree, problem.parameters, outcome.facts.get("effective"))
         write_table(folder / "summary.csv", summary, index=True)
-        rows = [*outcome.checks, checks.identified(directions), *checks.one_sided(sides)]
+        rows = [*success.rows(problem.case, table), *outcome.checks]
+        rows += [checks.identified(directions), *checks.one_sided(sides)]
         results = checks.checks(tree, problem.parameters, table, wanted.reported, summary, rows)
         write_table(folder / "checks.csv", results)
         more = {

@@ -275,6 +275,9 @@ def run_sensitivity(
         for store in stores
     ]
     problems = [of.problem for of in asked]
+    for problem in problems:
+        for line in problem.case.ignored():
+            say(line)
     seconds = say_costs(problems, jobs, options.method, workers.workers)
     with folder.place, cluster(*dataclasses.astuple(workers)) as pool:
         folder.open({of.problem.name: of.content for of in asked}, _changed(folder, asked))

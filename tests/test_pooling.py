@@ -179,6 +179,11 @@ def test_a_fit_predicts_a_new_field_from_the_spread_and_its_own_from_its_value(f
     assert width["fresh"] > 3.0 * width["b"]
 
 
+def test_a_case_tells_what_one_value_for_all_fields_leaves_out(problem):
+    (line,) = problem.case.ignored()
+    assert "carbon.k_hum differs by site" in line
+
+
 def test_what_knows_one_value_for_all_fields_refuses_a_fit_in_which_they_differ(tmp_path):
     fit_of = Fit(tmp_path, None, "", None, [K_HUM, BETWEEN, deviation("a")], np.zeros((1, 3)))
     with pytest.raises(InputError, match=r"carbon.k_hum differs .* a forecast knows one value"):

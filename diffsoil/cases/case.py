@@ -75,6 +75,15 @@ class Case:
             for name, free in self.file.free.items()
         }
 
+    def ignored(self) -> list[str]:
+        """What is lost where each parameter has one value: lines to say."""
+        return [
+            f"{self.name}: {name} differs by {free.by} in the case; here it has the range of its "
+            "median"
+            for name, free in self.file.free.items()
+            if free.by is not None
+        ]
+
     def resolve(self, name: str) -> Path:
         """A file named in the case: beside the case, or else among the shipped data."""
         return resolve(self.path, name)

@@ -279,6 +279,40 @@ class Free(Strict):
     with 0.7, if left out."""
 
 
+class Indicator(Strict):
+    """What predictions have to reach, settled before anything is fitted."""
+
+    score: Literal["rmse", "rmse_percent", "bias", "bias_percent", "coverage_50", "coverage_90"]
+    """rmse or bias (in the unit of the variable; predicted less measured), rmse_percent or
+    bias_percent (of the mean of the measurements), coverage_50 or coverage_90 (share of
+    measurements within the interval, 0 to 1)."""
+    at_least: float | None = None
+    """Lowest value that is a success."""
+    at_most: float | None = None
+    """Highest value that is a success."""
+    of: Literal["kept_out", "fitted"] = "kept_out"
+    """Which measurements: those kept out of the fit, or those fitted."""
+    variable: str | None = None
+    """Only of this variable."""
+    site: str | None = None
+    """Only of this site."""
+    treatment: str | None = None
+    """Only of this treatment."""
+    series: str | None = None
+    """Only of this series."""
+    reason: str = ""
+    """Why this is a success; any text."""
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Indicator:
+        low, high = self.at_least, self.at_most
+        if low is None and high is None:
+            raise ValueError("at_least or at_most is missing")
+        if low is not None and high is not None and low > high:
+            raise ValueError(f"at_least = {low:g} is above at_most = {high:g}")
+        return self
+
+
 class ErrorText(Strict):
     """How far measurements of a variable, or of a series, lie from what is in the soil.
 
@@ -502,6 +536,8 @@ class CaseFile(Strict, json_schema_extra=_named_by_file):
     """Parameters that a calibration may change: full name and its prior."""
     observations: Observations | None = None
     """What was measured."""
+    success: dict[str, Indicator] = Field(default={})
+    """Success indicators: any name, and what predictions have to reach."""
     plausible: Plausible = Field(default=[])
     notes: dict[str, str] = Field(default={})
     """Notes of your own, by any name; not read."""
