@@ -6,6 +6,9 @@ between fields (``by = "site"``), so that the field that was kept out is drawn f
 others differ. By treatment of the fields kept out: bias and RMSE relative to what was measured,
 share of measurements in the 50 and 90 % intervals, width of the latter relative to the same.
 
+A group of plant input that differs (``vegetation.input_factor.grass``) is one for all treatments
+otherwise: the groups that some have of their own in its place are taken out.
+
     python scripts/leave_field_out.py FOLDER [--case NAME] [--fields NAME ...]
         [--pooled PARAMETER ...] [--full]
 """
@@ -34,6 +37,7 @@ from diffsoil.cases.case import Case  # noqa: E402
 from diffsoil.options import Existing  # noqa: E402
 
 SPREAD = {"kind": "lognormal", "location": 0.2, "scale": 0.7}
+INPUT_FACTOR = "vegetation.input_factor."
 FITS = ("the same for all", "differing")
 
 
@@ -47,8 +51,17 @@ def without(path: Path, field: str, pooled: list[str]) -> Case:
     for name in [n for n in document["free"] if n.startswith(ERROR) and n not in left]:  # type: ignore[union-attr]
         del document["free"][name]  # type: ignore[union-attr]
     for name in pooled:
+        if name.startswith(INPUT_FACTOR):
+            _shared(document, name.removeprefix(INPUT_FACTOR))
         document["free"][name].update({"by": "site", "between": SPREAD})  # type: ignore[index,union-attr]
     return read_case(path, tomlkit.dumps(document))
+
+
+def _shared(document: tomlkit.TOMLDocument, group: str) -> None:
+    """Let a group of plant input be that of all treatments, where some have one of their own."""
+    for treatment in document["treatment"]:  # type: ignore[union-attr]
+        own = treatment.get("input_groups", {}).pop(group, None)
+        document["free"].pop(f"{INPUT_FACTOR}{own}", None)  # type: ignore[union-attr]
 
 
 def scores(rows: pd.DataFrame) -> pd.Series:

@@ -313,6 +313,7 @@ def test_the_best_fit_comes_back_to_the_truth_from_far_away(problem, best):
     np.testing.assert_allclose(predicted, expected, rtol=0.02)
 
 
+@pytest.mark.slow
 def test_runs_alone_find_the_same_best_fit_and_the_same_width(problem, best, laplace):
     found = by_runs(problem, approximation.starting(problem, 3, 7), silent)
     value, _ = problem.value_and_gradient()(jnp.asarray(found.normal.mean))

@@ -112,7 +112,8 @@ def test_input_that_keeps_a_stock_counts_the_manure(started):
     assert table.loc["control", "plants"] == pytest.approx(2.5)
 
 
-@pytest.mark.parametrize("solve", [pytest.param("input", marks=pytest.mark.slow), "inert"])
+@pytest.mark.slow
+@pytest.mark.parametrize("solve", ["input", "inert"])
 def test_start_has_the_derivative_of_the_balance(tmp_path, solve):
     """Of the pools, the stock and what was sought, by turnover, protection and mixing."""
     case = load_case(write(tmp_path, f'lower_cm = 80\nstock_t_ha = 150\nsolve = "{solve}"'))

@@ -356,6 +356,7 @@ def test_a_year_closes_and_stays_within_its_pores_in_any_soil(case):
     assert np.all(np.asarray(taken) <= np.asarray(soil["potential_evapotranspiration"]) + 1e-9)
 
 
+@pytest.mark.slow
 def test_a_peat_that_has_swollen_to_seventy_metres_has_a_year():
     # of evaporation that falls to 1/e in 5 cm, the middle of such a layer sees nothing
     soil = column(thickness=[75.0, 1.0, 1.0, 1.0, 1.0, 1.0])
@@ -388,6 +389,7 @@ def test_one_year_for_many_comes_back_to_its_start():
     )
 
 
+@pytest.mark.slow
 def test_the_water_of_nine_metres_drains_in_a_year_that_stands_for_centuries():
     # nine metres take some ten years to fill, and a dry climate a century to wet a part of them
     state = empty_state(LAYERS, jnp.zeros(LAYERS))

@@ -150,7 +150,8 @@ def test_a_common_past_is_lived_once(family: families.Family) -> None:
 
 
 # both erode, and part late; the second soil is the one that a wrong path would miss
-@pytest.mark.parametrize("run", [pytest.param(1, marks=pytest.mark.slow), 3])
+@pytest.mark.slow  # runs of a single soil have a program of their own
+@pytest.mark.parametrize("run", [1, 3])
 def test_runs_of_a_family_are_what_each_is_alone(values: dict[str, np.ndarray], run: int) -> None:
     study = tiny_study()
     text = study.text(study.chosen(CHOSEN)[run])

@@ -526,8 +526,8 @@ def half_leached(fresh):
     return dataclasses.replace(fresh, ground=ground)
 
 
+@pytest.mark.slow  # test_sensitivity compares derivatives of a whole soil with differences
 def test_reverse_and_finite_differences_agree(column, half_leached):
-    # forwards: test_sensitivity compares a whole soil with differences
     phase = tools.phase()
 
     def value(scaled):
