@@ -156,6 +156,7 @@ def _add_yields(source: Path, table: pd.DataFrame, file: CaseFile, faults: Fault
     """Put the plant carbon of yields into its column."""
     if "yield_t_ha" not in table:
         return
+    carbon = {}
     for line, row in table[table["yield_t_ha"].notna()].iterrows():
         use = file.land_use.get(row["land_use"])
         if use is None:
@@ -173,7 +174,8 @@ def _add_yields(source: Path, table: pd.DataFrame, file: CaseFile, faults: Fault
             faults.cell(source, line, "yield_t_ha", f"{amount:g}", fault)
         else:
             own = use.residues_left_share if math.isnan(left) else left
-            table.loc[line, "plant_carbon_yield_t_ha"] = crops()[crop].carbon(amount, own)
+            carbon[line] = crops()[crop].carbon(amount, own)
+    table.loc[list(carbon), "plant_carbon_yield_t_ha"] = list(carbon.values())
     table.loc[table["yield_t_ha"].notna(), BASE] = table[BASE].fillna(0.0)
 
 
