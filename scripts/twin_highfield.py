@@ -25,7 +25,7 @@ import tomlkit  # noqa: E402
 from calibration import Problem, saved_fit  # noqa: E402
 from calibration.compatibility import in_order  # noqa: E402
 from calibration.fitting import calibrate_case  # noqa: E402
-from calibration.methods import NUTS  # noqa: E402
+from calibration.methods import Surrogate  # noqa: E402
 from calibration.methods.mode import START  # noqa: E402
 from calibration.options import Update  # noqa: E402
 from calibration.prediction import predict_draws, table  # noqa: E402
@@ -35,6 +35,8 @@ from diffsoil.options import Existing  # noqa: E402
 from diffsoil.report.pictures import BLUE, ORANGE, Figure, save  # noqa: E402
 from diffsoil.work.files import read_json, replacing  # noqa: E402
 
+RUNS = 1000
+"""Exact runs that each fit learns from."""
 FIRST_FIT = 1975
 TARGET = 2014
 LAND_USES = ("ancient_woodland", "woodland", "grass", "arable", "bare_fallow")
@@ -53,7 +55,7 @@ def main(folder: Path, draws: int, seed: int) -> None:
         calibrate_case(
             folder / "case.toml",
             fit,
-            NUTS(chains=CHAINS, warmup=100, draws=draws),
+            Surrogate(chains=CHAINS, draws=draws, runs=RUNS),
             seed=seed,
             existing=Existing(resume=(fit / "fit.json").is_file()),
         )

@@ -11,7 +11,7 @@ import pytest
 from calibration import fit, transfer
 from calibration.methods import Laplace, Surrogate
 from calibration.methods.mode import wide
-from calibration.methods.stand_in import candidates, moves, probes
+from calibration.methods.stand_in import candidates, kinds, moves, probes
 from calibration.problem import Problem
 from calibration.saved_fit import Fit
 from calibration.simulation_based import RANKED, Replicates
@@ -109,7 +109,7 @@ def sheared(tmp_path_factory) -> Problem:
 
 
 def test_a_stand_in_knows_a_field_by_its_own_value_whatever_the_median(sheared):
-    (variables, of_modifiers) = candidates(sheared, start(sheared))
+    (variables, of_modifiers) = candidates(sheared, start(sheared), (0, 1))
     others = {"carbon.k_rpm": 0.4, "vegetation.input_factor.crop": 1.3}
     one = moved(sheared, **others, **{deviation("b"): 1.0})
     other = moved(sheared, **others, **{K_HUM: 0.025, deviation("b"): 1.0 - np.log(1.25) / 0.2})
@@ -122,7 +122,7 @@ def test_a_stand_in_knows_a_field_by_its_own_value_whatever_the_median(sheared):
 
 def test_coordinates_of_a_field_are_those_of_a_case_with_its_value(sheared):
     x = moved(sheared, **{K_HUM: 0.03, "protection.b1": 0.6, "carbon.k_rpm": 0.4})
-    (variables, _) = candidates(sheared, start(sheared))
+    (variables, _) = candidates(sheared, start(sheared), (0, 1))
     z = sheared.reparameterization.unbounded(x)
     places = jnp.asarray(variables.places)
     np.testing.assert_allclose(variables(z), np.stack([z[places]] * 2), atol=1e-9)
@@ -138,6 +138,8 @@ def test_a_parameter_moves_the_fields_that_it_changes(sheared):
     assert found[:, crop].tolist() == [False, True]
     for name in (K_HUM, "carbon.k_rpm", "protection.b1"):  # not asked
         assert found[:, sheared.names.index(name)].all()
+    assert kinds(sheared, found).tolist() == [0, 1]
+    assert kinds(sheared, np.ones_like(found)).tolist() == [0, 1]  # their sites differ
     latent[beside[-1], 0] = np.nan
     assert moves(sheared, latent)[0, crop]
 

@@ -8,6 +8,7 @@ a gradient that costs no run.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import equinox as eqx
@@ -40,17 +41,18 @@ STILL = 1e-9
 
 
 class Variables(eqx.Module):
-    """What each member of the column depends on, the treatments or sites of a case.
+    """What treatments depend on, or sites where there are none; each stands for those alike.
 
     That is its unbounded parameters; or, in the place of those of protection, main components of
     the logarithms of the modifiers that they make. The column knows nothing else of them. Where
     another mechanism takes over the modifiers stand still, which no polynomial of the parameters
-    does. A parameter that differs between sites is that of the member's own site. What differs
-    otherwise is known by its median and by how far the value of the member is from it.
+    does. A parameter that differs between sites is that of the treatment's own site. What differs
+    otherwise is known by its median and by how far the value of the treatment is from it.
 
     Attributes:
         places: of the parameters.
-        site_of: site of each member; one member only stands for all.
+        members: places of the treatments.
+        sites: site of each.
         own: parameters with a value of its own for each site, in the place of the median.
         apart: other parameters that differ between members.
         reparameterization: makes those values, and the modifiers.
@@ -58,15 +60,16 @@ class Variables(eqx.Module):
     """
 
     places: tuple[int, ...] = eqx.field(static=True)
-    site_of: tuple[int, ...] = eqx.field(static=True, default=(0,))
+    members: tuple[int, ...] = eqx.field(static=True, default=(0,))
+    sites: tuple[int, ...] = eqx.field(static=True, default=(0,))
     own: tuple[Pooled, ...] = eqx.field(static=True, default=())
     apart: tuple[Pooled, ...] = eqx.field(static=True, default=())
     reparameterization: Reparameterization | None = None
     components: Float[Array, "component place"] | None = None
 
-    def __call__(self, z: Float[Array, " parameter"]) -> Float[Array, "member variable"]:
-        """The variables of each member."""
-        count = len(self.site_of)
+    def __call__(self, z: Float[Array, " parameter"]) -> Float[Array, "kind variable"]:
+        """The variables of each."""
+        count = len(self.members)
         found = [jnp.broadcast_to(z, (count, z.size))]
         if self.own or self.apart:
             assert self.reparameterization is not None
@@ -86,47 +89,46 @@ class Variables(eqx.Module):
             variables.append(jnp.broadcast_to(of_all, (count, of_all.size)))
         return jnp.concatenate(variables, axis=1)
 
-    def _values(self, of: Pooled, x: Float[Array, " parameter"]) -> Float[Array, " member"]:
-        """Value of a pooled parameter at each member."""
-        values = of.values(x)
-        return values[jnp.asarray(self.site_of)] if of.by == "site" else values
+    def _values(self, of: Pooled, x: Float[Array, " parameter"]) -> Float[Array, " kind"]:
+        """Value of a pooled parameter at each."""
+        return of.values(x)[jnp.asarray(self.sites if of.by == "site" else self.members)]
 
 
 class Polynomials(eqx.Module):
-    """What is in the soil at every observation, as polynomials of the variables of its member.
+    """What is in the soil at every observation, as polynomials of the variables of its treatment.
 
     Attributes:
         variables: of parameters.
-        middle, turned: what is taken from the variables of each member, and the matrix that they
-            are then multiplied by, so that they are about one in size; zero for those that do not
-            move it.
+        middle, turned: what is taken from the variables of each kind of treatment, and the matrix
+            that they are then multiplied by, so that they are about one in size; zero for those
+            that do not move it.
         factors: of each term, see :func:`diffsoil.numerics.polynomial.products`.
-        coefficients: of the terms, of the observations of each member; zero where it has fewer.
+        coefficients: of the terms, for the observations of each kind; zero where it has fewer.
         row: place of each observation among those.
         logarithm: whether the polynomial is of the logarithm.
         centre, spread: of what it is of.
     """
 
     variables: Variables
-    middle: Float[Array, "member variable"]
-    turned: Float[Array, "member own variable"]
+    middle: Float[Array, "kind variable"]
+    turned: Float[Array, "kind own variable"]
     factors: Array
-    coefficients: Float[Array, "member row term"]
+    coefficients: Float[Array, "kind row term"]
     row: Int[Array, " obs"]
     logarithm: Bool[Array, " obs"]
     centre: Float[Array, " obs"]
     spread: Float[Array, " obs"]
 
-    def own(self, z: Float[Array, " parameter"]) -> Float[Array, "member own"]:
+    def own(self, z: Float[Array, " parameter"]) -> Float[Array, "kind own"]:
         """The variables of the polynomials."""
         away = self.variables(z) - self.middle
-        own: Array = jnp.einsum("mov,mv->mo", self.turned, away)
+        own: Array = jnp.einsum("kov,kv->ko", self.turned, away)
         return own
 
     def __call__(self, z: Float[Array, " parameter"]) -> Float[Array, " obs"]:
         """What is in the soil at each observation."""
         terms = polynomial.terms(self.own(z), self.factors)
-        found = jnp.einsum("mrt,mt->mr", self.coefficients, terms).ravel()[self.row]
+        found = jnp.einsum("krt,kt->kr", self.coefficients, terms).ravel()[self.row]
         y = self.centre + self.spread * found
         return jnp.where(self.logarithm, jnp.exp(jnp.where(self.logarithm, y, 0.0)), y)
 
@@ -189,8 +191,16 @@ def learnt(
     return logarithm, np.where(logarithm, np.log(np.where(logarithm, latent, 1.0)), latent)
 
 
-def candidates(problem: Problem, z: Float[np.ndarray, "run parameter"]) -> list[Variables]:
-    """Variables that polynomials may be of, for what these runs reach."""
+def candidates(
+    problem: Problem, z: Float[np.ndarray, "run parameter"], members: Sequence[int]
+) -> list[Variables]:
+    """Variables that polynomials may be of, for what these runs reach.
+
+    Args:
+        problem: what is fitted.
+        z: the runs.
+        members: places of treatments that stand for those alike.
+    """
     pooled, names = problem.pooled, problem.names
     differing = {i for of in pooled for i in (of.spread, *of.deviations)}
     places = tuple(i for i in of_the_column(problem) if i not in differing)
@@ -198,15 +208,15 @@ def candidates(problem: Problem, z: Float[np.ndarray, "run parameter"]) -> list[
     own = tuple(of for of in pooled if of.by == "site" and not of.name.startswith(OF_PROTECTION))
     apart = tuple(of for of in pooled if of not in own)
     of = problem.reparameterization
-    site_of = problem.site_of
-    found = [Variables(places, site_of, own, apart, of if pooled else None)]
+    whose = tuple(members), tuple(problem.site_of[member] for member in members)
+    found = [Variables(places, *whose, own, apart, of if pooled else None)]
     other = tuple(i for i in places if not names[i].startswith(OF_PROTECTION))
     if of.shear is None or len(other) == len(places):
         return found
     logarithms = by_row(_protection, z, of)
     _, size, components = np.linalg.svd(logarithms - logarithms.mean(axis=0), full_matrices=False)
     counted = components[size > SMALLEST_COMPONENT * size[0]]
-    return [*found, Variables(other, site_of, own, apart, of, jnp.asarray(counted))]
+    return [*found, Variables(other, *whose, own, apart, of, jnp.asarray(counted))]
 
 
 _protection = jax.jit(lambda z, of: of.protection(z))
@@ -241,6 +251,19 @@ def moves(
     return found
 
 
+def kinds(
+    problem: Problem, moved: Bool[np.ndarray, "member parameter"]
+) -> Int[np.ndarray, " member"]:
+    """For each treatment the first one that the same parameters move, with the same values."""
+    by = {of.by for of in problem.pooled}
+    first: dict[tuple[object, ...], int] = {}
+    found = []
+    for member, (site, parameters) in enumerate(zip(problem.site_of, moved, strict=True)):
+        own = site if "site" in by else None, member if "treatment" in by else None
+        found.append(first.setdefault((*own, *parameters), member))
+    return np.array(found)
+
+
 def _probed(problem: Problem) -> tuple[int, ...]:
     """Parameters that may not move all members: one of the others may act elsewhere only."""
     everywhere = (OF_PROTECTION, RATE, *(of.name for of in problem.pooled))
@@ -255,9 +278,9 @@ class _Form(NamedTuple):
     """A way to make polynomials: their variables at the runs, their terms, and a ridge."""
 
     variables: Variables
-    middle: Float[np.ndarray, "member variable"]
-    turned: Float[np.ndarray, "member own variable"]
-    own: Float[np.ndarray, "member run own"]
+    middle: Float[np.ndarray, "kind variable"]
+    turned: Float[np.ndarray, "kind own variable"]
+    own: Float[np.ndarray, "kind run own"]
     form: tuple[int, int]
     ridge: float
 
@@ -282,8 +305,9 @@ def fitted(
     targets = (y - centre) / spread
     out = np.arange(len(y)) % HELD_OUT == HELD_OUT - 1
     counted = problem.table["fitted"].to_numpy()
-    member = problem.table["member"].to_numpy()
-    every = [np.flatnonzero(member == of) for of in range(len(problem.members))]
+    of_row = kinds(problem, moved)[problem.table["member"].to_numpy()]
+    members = np.unique(of_row)
+    every = [np.flatnonzero(of_row == of) for of in members]
 
     def error(predicted: np.ndarray) -> float:
         """Of held-out runs."""
@@ -293,8 +317,8 @@ def fitted(
         return float(np.sqrt(np.average((off**2).mean(axis=1), weights=runs.weight[out])))
 
     best: tuple[float, _Form] | None = None
-    for variables in candidates(problem, runs.z):
-        middle, turned, own = _standardised(variables, runs.z, share, moved)
+    for variables in candidates(problem, runs.z, members.tolist()):
+        middle, turned, own = _standardised(variables, runs.z, share, moved[members])
         for form in FORMS:
             factors = polynomial.products(own.shape[2], *form)
             if form != FORMS[0] and len(factors) * RUNS_PER_TERM > (~out).sum():
@@ -315,7 +339,7 @@ def fitted(
     factors = polynomial.products(own.shape[2], *form)
     most = max(map(len, every))
     of_rows = np.zeros((len(every), most, len(factors)))
-    row = np.empty(len(member), dtype=int)
+    row = np.empty(len(of_row), dtype=int)
     for number, (rows, of) in enumerate(zip(every, own, strict=True)):
         found = polynomial.least_squares(
             _terms(of, factors), targets[:, rows], runs.weight, (ridge,)
@@ -330,20 +354,20 @@ def _standardised(
     variables: Variables,
     z: Float[np.ndarray, "run parameter"],
     share: Float[np.ndarray, " run"],
-    moved: Bool[np.ndarray, "member parameter"],
+    moved: Bool[np.ndarray, "kind parameter"],
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Middle and matrix of :class:`Polynomials`, and what they make of runs, by member."""
+    """Middle and matrix of :class:`Polynomials`, and what they make of runs."""
     found = by_row(_variables, z, variables).swapaxes(0, 1)
     count = found.shape[2]
     chosen = np.ones((len(found), count), dtype=bool)
     chosen[:, : len(variables.places)] = moved[:, list(variables.places)]
     turned = np.zeros((len(found), chosen.sum(axis=1).max(), count))
     middle = np.empty((len(found), count))
-    for member, values in enumerate(found):
-        middle[member], scale = _moments(values, share, 1e-9)
-        places = np.flatnonzero(chosen[member])
-        turned[member, np.arange(len(places)), places] = 1.0 / scale[places]
-    return middle, turned, np.einsum("mov,mrv->mro", turned, found - middle[:, None])
+    for kind, values in enumerate(found):
+        middle[kind], scale = _moments(values, share, 1e-9)
+        places = np.flatnonzero(chosen[kind])
+        turned[kind, np.arange(len(places)), places] = 1.0 / scale[places]
+    return middle, turned, np.einsum("kov,krv->kro", turned, found - middle[:, None])
 
 
 def _moments(
