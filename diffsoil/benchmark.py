@@ -245,23 +245,23 @@ def _whole_soil(progress: Progress) -> Iterator[Measurement]:
     progress.say("benchmark: whole soil")
     months = layer_months(plan)
     what = "whole soil, 12000 years"
-    forward = _measure(what, _yearly_stocks, values, column, plan, months=months)
+    forward = _measure(what, yearly_stocks, values, column, plan, months=months)
     yield forward
     progress.say("benchmark: its gradient")
-    gradient = jax.grad(lambda v, c, p: _yearly_stocks(v, c, p).mean())
+    gradient = jax.grad(lambda v, c, p: yearly_stocks(v, c, p).mean())
     what = f"gradient, all {len(values)} parameters"
     yield _measure(what, gradient, values, column, plan, of=forward, months=months)
     progress.say("benchmark: its Jacobian")
     few = {name: values[name] for name in JACOBIAN_OF}
-    jacobian = jax.jacfwd(lambda w, v, c, p: _yearly_stocks(v | w, c, p))
+    jacobian = jax.jacfwd(lambda w, v, c, p: yearly_stocks(v | w, c, p))
     what = f"all yearly stocks by {len(few)} parameters"
     yield _measure(what, jacobian, few, values, column, plan, of=forward, months=months)
     progress.say(f"benchmark: {STUDY_RUNS} runs of the whole soil")
-    shorter = dataclasses.replace(plan, history=(_first_steps(plan.history[0], STUDY_STEPS),))
+    shorter = dataclasses.replace(plan, history=(first_steps(plan.history[0], STUDY_STEPS),))
     rates = jnp.linspace(0.015, 0.025, STUDY_RUNS)
 
     def of_rate(k_hum: Array, v: dict[str, Array], c: Column, p: Plan) -> Array:
-        return _yearly_stocks(v | {"carbon.k_hum": k_hum}, c, p)
+        return yearly_stocks(v | {"carbon.k_hum": k_hum}, c, p)
 
     many = jax.vmap(of_rate, in_axes=(0, None, None, None))
     what = f"{STUDY_RUNS} whole soils, 10000 years"
@@ -304,15 +304,16 @@ def layer_months(plan: Plan) -> float:
     return 12.0 * columns * plan.layers
 
 
-def _yearly_stocks(
+def yearly_stocks(
     values: dict[str, Array], column: Column, plan: Plan
 ) -> Float[Array, "site year"]:
+    """Organic carbon of the first metre at the end of each year of history, Mg C/ha."""
     record = Record(yearly=("soc_stock_0_25", "soc_stock_25_100"))
     (stocks,) = live(column.with_parameters(values), plan, in_history=record)[1]
     return sum(stocks.values(), jnp.zeros(()))
 
 
-def _first_steps(phase: Phase, steps: int) -> Phase:
+def first_steps(phase: Phase, steps: int) -> Phase:
     """The beginning of a phase; arrays have a leading axis of sites."""
     series, yearly = jax.tree.map(lambda x: x[:, :steps], (phase.series, phase.yearly))
     return dataclasses.replace(phase, steps=steps, series=series, yearly=yearly)
