@@ -62,6 +62,15 @@ def test_windows_follow_the_phases_and_recovery_goes_back_to_natural_erosion() -
     assert (window[1] == 1).all()
 
 
+def test_smoothing_may_begin_anew_with_each_phase() -> None:
+    back, anew = (analysis.windows(["E1-E2-E2"], 10500, again)[0] for again in (False, True))
+    for year, looking_back, restarted in (
+        (1, 1000, 1), (8000, 1000, 1000), (8001, 100, 1), (8050, 100, 50), (9900, 100, 100),
+        (9901, 100, 1), (10000, 100, 100), (10001, 1000, 1), (10500, 1000, 500),
+    ):  # fmt: skip
+        assert (back[year - 1], anew[year - 1]) == (looking_back, restarted)
+
+
 def test_smoothing_takes_out_the_saw_tooth() -> None:
     year = np.arange(1, YEARS + 1)
     window = analysis.windows(["E1-E2-E3"], YEARS)[0]
@@ -276,6 +285,18 @@ def test_statements_of_a_suite_are_those_of_its_runs(dataset: xr.Dataset) -> Non
     assert set(runs.iloc[list(places.values())]["bioclimate"]) == {"dry"}
 
 
+def test_both_ways_of_smoothing_stand_side_by_side(dataset: xr.Dataset) -> None:
+    table = analysis.smoothing(dataset).set_index("id")
+    ours = analysis.targets(dataset)
+    np.testing.assert_allclose(table["looking_back"], [ours[name] for name in table.index])
+    assert table.loc["T3-E3", "restarted"] != table.loc["T3-E3", "looking_back"]
+    # no erosion, nothing to smooth
+    figure1 = table.index.str.startswith("F1")
+    pd.testing.assert_series_equal(
+        table["looking_back"][figure1], table["restarted"][figure1], check_names=False
+    )
+
+
 # Recovery.
 
 
@@ -326,6 +347,9 @@ def test_recovery_takes_as_long_as_the_gain_says(recovering: xr.Dataset) -> None
         assert row["deficit_Mg_C_ha"] == pytest.approx(deficit)
         assert row["recovery_years"] == pytest.approx(years)
         assert row["recovered"]
+    # nothing happens to the natural stock without erosion: both ways are one
+    none = table.xs(FARMED[0], level="erosion")
+    np.testing.assert_allclose(none["years_to_stock_of_10000"], none["recovery_years"])
     wet = table.loc[("wet", FARMED[1], "sub")]
     assert np.isnan(wet["recovery_years"])
     assert not wet["recovered"]
@@ -344,6 +368,19 @@ def test_recovery_takes_as_long_as_the_gain_says(recovering: xr.Dataset) -> None
 )
 def test_a_stock_is_back_when_it_stays(lack: list[float], years: float) -> None:
     assert analysis.time_to_stay(np.array(lack)) == pytest.approx(years, nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("lack", "years"),
+    [
+        ([-1.0, 2.0], 0.0),
+        ([2.0, 1.0, -1.0, 1.0], 1.5),  # lost again
+        ([2.0, 0.0, 1.0], 1.0),
+        ([3.0, 1.0], np.nan),
+    ],
+)
+def test_a_stock_is_first_back_when_nothing_lacks(lack: list[float], years: float) -> None:
+    assert analysis.time_to_reach(np.array(lack)) == pytest.approx(years, nan_ok=True)
 
 
 def test_an_event_that_closes_the_gap_for_some_years_is_no_recovery(

@@ -26,7 +26,9 @@ COLUMNS = {
     ],
     "recovery": [
         "bioclimate", "erosion", "compartment", "deficit_Mg_C_ha", "recovery_years", "recovered",
+        "years_to_stock_of_10000",
     ],
+    "smoothing": ["id", "paper", "tolerance", "looking_back", "restarted"],
     "recovery_fit": ["compartment", "slope_a_per_Mg", "p_value", "r2"],
     "rocks": ["bioclimate", "land_use", "rock", "year", "soc_stock_0_100", "difference_to_none"],
     "protection": [

@@ -156,10 +156,17 @@ def erosion_classes(erosion: Iterable[str], years: int) -> np.ndarray:
     return codes[:, phases(years)]
 
 
-def windows(erosion: Iterable[str], years: int) -> np.ndarray:
-    """Years that :func:`smoothed` takes together, [run, year]; see :func:`erosion_classes`."""
+def windows(erosion: Iterable[str], years: int, restart: bool = False) -> np.ndarray:
+    """Years that :func:`smoothed` takes together, [run, year].
+
+    Args:
+        erosion, years: see :func:`erosion_classes`.
+        restart: begin anew with each phase, in the place of looking back into the one before.
+    """
     interval = np.array([EROSION_INTERVAL[name] for name in LEVELS["erosion"]])
-    return interval[erosion_classes(erosion, years)]
+    chosen = interval[erosion_classes(erosion, years)]
+    begun = np.array([0, *BORDERS])[phases(years)]
+    return np.minimum(chosen, np.arange(1, years + 1) - begun) if restart else chosen
 
 
 def smoothed(stock: np.ndarray, window: np.ndarray) -> np.ndarray:
@@ -375,6 +382,23 @@ def _regress(
     return value, slope
 
 
+def smoothing(dataset: xr.Dataset) -> pd.DataFrame:
+    """Every number of the paper by how stocks are smoothed, which the paper leaves open.
+
+    Returns:
+        id, what, paper, tolerance, looking_back (the average looks back across borders of phases,
+        as everywhere else) and restarted (it begins anew with each phase).
+    """
+    runs = histories(dataset)
+    places = find(runs, recovery="")
+    stock, of = _stocks(dataset, places, "soc_stock_0_100", END), runs.iloc[places]
+    table = paper()
+    for column, restart in (("looking_back", False), ("restarted", True)):
+        smooth = smoothed(stock, windows(of["erosion"], END, restart))
+        table[column] = table["id"].map(numbers(smooth, design(of), figure1_runs(of)))
+    return table
+
+
 # Statements on Figure 1.
 
 
@@ -509,7 +533,9 @@ def recovery(dataset: xr.Dataset) -> pd.DataFrame:
         A row for each bioclimate, erosion history and compartment (top 0-25 cm, sub 25-75 cm):
         deficit_Mg_C_ha, natural minus farmed at the end of year 10 000; recovery_years from
         there until the stock is back for good (:func:`time_to_stay`), NaN if it is not at the
-        end of the runs, after 2000 years; recovered.
+        end of the runs, after 2000 years; recovered; years_to_stock_of_10000, until it is
+        first within as much of the natural stock of year 10 000, in the place of that of each
+        year: under events of erosion no stock is there for good.
     """
     dataset = _loaded(
         dataset, *COMPARTMENTS.values(), protection="x", recovery="natural", rock="none"
@@ -523,6 +549,7 @@ def recovery(dataset: xr.Dataset) -> pd.DataFrame:
         for compartment, name in COMPARTMENTS.items():
             ours, natural = _stocks(dataset, np.array([place, reference]), name, end)[:, END - 1 :]
             years = time_to_stay((1.0 - RECOVERED) * natural - ours)
+            fixed = time_to_reach((1.0 - RECOVERED) * natural[0] - ours)
             rows.append(
                 {
                     "bioclimate": bioclimate,
@@ -531,6 +558,7 @@ def recovery(dataset: xr.Dataset) -> pd.DataFrame:
                     "deficit_Mg_C_ha": natural[0] - ours[0],
                     "recovery_years": years,
                     "recovered": bool(np.isfinite(years)),
+                    "years_to_stock_of_10000": fixed,
                 }
             )
     return pd.DataFrame(rows)
@@ -552,6 +580,23 @@ def time_to_stay(lack: np.ndarray) -> float:
     if last == len(lack) - 1:
         return float("nan")
     return last + float(lack[last] / (lack[last] - lack[last + 1]))
+
+
+def time_to_reach(lack: np.ndarray) -> float:
+    """Years from the first value until nothing is lacking for the first time, interpolated.
+
+    Args:
+        lack: yearly; nothing is lacking at zero and below, [year].
+
+    Returns:
+        0 if nothing lacks at first, NaN if something does throughout.
+    """
+    there = np.flatnonzero(lack <= 0.0)
+    if not there.size:
+        return float("nan")
+    first = int(there[0])
+    before = max(first - 1, 0)
+    return before + float(lack[before] / (lack[before] - lack[first])) if first else 0.0
 
 
 def recovery_fit(recovery: pd.DataFrame) -> pd.DataFrame:

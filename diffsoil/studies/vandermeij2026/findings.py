@@ -52,6 +52,7 @@ class Results:
     """
 
     table3: pd.DataFrame
+    smoothing: pd.DataFrame
     comparison: pd.DataFrame
     recovery: pd.DataFrame
     recovery_fit: pd.DataFrame
@@ -100,6 +101,7 @@ def evaluate(suite: xr.Dataset, before: Mapping[str, float], fitted: Iterable[st
     recovery = analysis.recovery(suite)
     return Results(
         table3=analysis.table3(suite)[0],
+        smoothing=analysis.smoothing(suite),
         comparison=analysis.comparison(suite, before, list(fitted)),
         recovery=recovery,
         recovery_fit=analysis.recovery_fit(recovery),

@@ -61,6 +61,7 @@ PICTURES = (
 )
 TABLES: dict[str, list[str]] = {
     "table3": [],
+    "smoothing": ["what"],
     "recovery": [],
     "recovery_fit": ["intercept_a", "n"],
     "rocks": [],
@@ -321,13 +322,27 @@ def _table3(results: Results) -> str:
         f"{results.paper('T3-r2'):.2f}. The years of a run are not independent of each other, so "
         "the p values, computed as in the study, are far too small."
     )
-    return _table(shown) + paragraph(note, "note")
+    return _table(shown) + paragraph(note, "note") + _smoothing(results.smoothing)
+
+
+def _smoothing(table: pd.DataFrame) -> str:
+    """Numbers that change by a tenth of their tolerance or more with the way of smoothing."""
+    change = (table["restarted"] - table["looking_back"]).abs() / table["tolerance"]
+    columns = ["what", "paper", "looking_back", "restarted", "tolerance"]
+    shown = table.loc[~(change < 0.1), columns].rename(columns={"looking_back": "looking back"})
+    note = (
+        "The paper does not say whether the trailing average looks back across the borders of "
+        "phases, as it does here, or begins anew with each phase. Numbers that differ by a tenth "
+        "of their tolerance or more:"
+    )
+    return heading("The other way of smoothing") + paragraph(note, "note") + _table(shown)
 
 
 def _recovery(results: Results) -> str:
     names = {"deficit_Mg_C_ha": "deficit (Mg C/ha)", "recovery_years": "recovery (a)"}
     table = results.recovery.rename(columns=names)
     table["recovered"] = np.where(table["recovered"], "yes", "not in 2000 years")
+    table = table.rename(columns={"years_to_stock_of_10000": "to the stock of year 10 000 (a)"})
     fit = results.recovery_fit.rename(
         columns={"slope_a_per_Mg": "slope (a per Mg C/ha)", "p_value": "p", "r2": "R²",
                  "intercept_a": "intercept (a)"}
