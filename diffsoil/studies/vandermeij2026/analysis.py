@@ -70,8 +70,8 @@ ETA2_TOTAL: Total = "anova"
 TOLERANCES = {
     "T3-intercept": 3.0,
     "T3-a": 1.5,
-    "T3-c": 1.5,
-    "T3-m": 1.0,
+    "T3-c": 1.0,
+    "T3-m": 0.5,
     "T3-p": 1.5,
     "T3-x": 1.5,
     "T3-wet": 3.0,
