@@ -506,15 +506,12 @@ def rock_additions(rocks: pd.DataFrame) -> Figure:
             year = rows["year"] / 1000.0
             column[0].plot(year, rows["soc_stock_0_100"], color=colour, ls=style, lw=1.1)
             column[1].plot(year, rows["difference_to_none"], color=colour, ls=style, lw=1.1)
-        column[0].set_ylim(bottom=0)
         column[1].set_xlim(END / 1000.0, own["year"].max() / 1000.0)
         column[1].set_xlabel("year (thousands)")
-    top = max(ax.get_ylim()[1] for ax in axes[0])
-    for ax in axes[0]:
-        ax.set_ylim(0, top)
     words = {"natural": "left to nature", "agriculture": "farmed on"}
     _letters(list(axes[0]), [f"{bioclimate}, {words[land_use]}" for bioclimate, land_use in panels])
-    axes[0, 0].set_ylabel(STOCK)
+    # from zero, or on one scale, the lines would lie on each other
+    axes[0, 0].set_ylabel(f"{STOCK}\n(scales differ)")
     axes[1, 0].set_ylabel("difference to none\n(Mg C/ha; scales differ)")
     _legend(figure, [Line2D([], [], color=colour, ls=style, lw=1.5, label=label)
                      for label, colour, style in ROCKS.values()], 6)  # fmt: skip
