@@ -15,7 +15,7 @@ from diffsoil.io import InputError, data_path
 from diffsoil.output.simulation import simulate
 from diffsoil.studies.vandermeij2026 import analysis, suite
 from diffsoil.studies.vandermeij2026 import family as families
-from diffsoil.studies.vandermeij2026.fit import Evaluations, Found, Misfit
+from diffsoil.studies.vandermeij2026.fit import TARGETS, Evaluations, Found, Misfit
 from diffsoil.studies.vandermeij2026.scenarios import load_study
 from diffsoil.work import ensemble
 from diffsoil.work.checkpoints import Checkpoints
@@ -348,16 +348,18 @@ def test_a_search_that_goes_on_repeats_no_evaluation(tmp_path: Path) -> None:
     assert len(asked) == 3
 
 
-def test_misfit_is_counted_in_tolerances_and_prior_deviations() -> None:
+def test_misfit_is_counted_in_half_tolerances_of_table_3_and_in_deviations() -> None:
     study = load_study("loess_study")
     every = inputs.load_inputs(data_path("study", "inputs.toml"))
     with cluster(workers=1) as pool:
         misfit = Misfit(study, {"k_hum": every["k_hum"]}, pool)
+    assert misfit.deviation[TARGETS.index("T3-c")] == 0.5
+    assert misfit.deviation[TARGETS.index("F1-c")] == 1.5
     exact = dict(zip(misfit.paper.index, misfit.paper["paper"], strict=True))
-    off = exact | {"T3-wet": exact["T3-wet"] + 6.0, "T3-r2": 0.0}
+    off = exact | {"T3-wet": exact["T3-wet"] + 6.0, "F1-p": exact["F1-p"] - 4.5, "T3-r2": 0.0}
     u = misfit.location + 2.0 * misfit.scale
     residuals = misfit.residuals(u, Found(off, {}))
-    assert residuals @ residuals == pytest.approx(2.0**2 + 2.0**2)
+    assert residuals @ residuals == pytest.approx(4.0**2 + 3.0**2 + 2.0**2)
 
 
 def test_every_search_coordinate_comes_back() -> None:
@@ -369,4 +371,17 @@ def test_every_search_coordinate_comes_back() -> None:
     assert np.all((misfit.lower <= u) & (u <= misfit.upper))
     np.testing.assert_allclose(misfit.coordinate(list(misfit.values(u).values())), u, atol=1e-7)
     moved = dataclasses.replace(misfit.study, base=misfit.at(u).base).base
-    assert inputs.value(moved, every["bypass"]) == pytest.approx(0.03)
+    assert inputs.value(moved, every["bypass"]) == pytest.approx(0.05)
+
+
+def test_a_search_can_begin_from_another_case() -> None:
+    every = inputs.load_inputs(data_path("study", "inputs.toml"))
+    chosen = {name: every[name] for name in ("bypass", "k_hum")}
+    study = load_study("loess_study")
+    earlier = inputs.with_values(study.base, every, {"bypass": 0.36, "k_hum": 0.03})
+    with cluster(workers=1) as pool:
+        misfit = Misfit(study, chosen, pool)
+    assert misfit.values(misfit.start()) == {"bypass": 0.05, "k_hum": 0.02}
+    found = misfit.values(misfit.start(earlier))
+    assert found["k_hum"] == pytest.approx(0.03)
+    assert found["bypass"] == pytest.approx(0.1, abs=1e-5)  # a value out of bounds is moved in

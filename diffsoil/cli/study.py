@@ -86,7 +86,16 @@ def study_report(
 def study_fit(
     *,
     output: Annotated[Path, Parameter(name=["-o", "--output"], help="The fitted case, TOML.")],
-    case: Annotated[str, Parameter(name="--case", help="Case to begin from.")] = "loess_study",
+    case: Annotated[
+        str, Parameter(name="--case", help="Case whose inputs are fitted.")
+    ] = "loess_study",
+    begin: Annotated[
+        str | None,
+        Parameter(
+            show_default=False,
+            help="Case whose inputs the search begins from, such as an earlier fit. Default: --case.",
+        ),
+    ] = None,
     steps: Annotated[Positive, Parameter(help="Steps of the search at most.")] = 12,
     existing: ExistingFlags = ExistingFlags(),
     workers: WorkerFlags = WorkerFlags(),
@@ -95,4 +104,4 @@ def study_fit(
     use_device("cpu")  # GPUs are for the workers
     from diffsoil.studies.vandermeij2026.fit import fit_study
 
-    fit_study(output, case, steps, existing, workers)
+    fit_study(output, case, steps, existing, workers, begin)

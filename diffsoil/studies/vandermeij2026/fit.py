@@ -20,6 +20,7 @@ import tomlkit
 from jaxtyping import Float
 from scipy.optimize import least_squares
 
+from diffsoil.cases import Case
 from diffsoil.cases.fingerprint import case_files
 from diffsoil.cases.inputs import Input, load_inputs, prior, value, with_values
 from diffsoil.cases.kinds import file_stem
@@ -42,6 +43,10 @@ TARGETS = (
     *("F1-n-extensive", "F1-m", "F1-p", "F1-c", "F1-a-early", "F1-a-late"),
 )
 """Numbers of the paper that are fitted; its eta2, R2 and years are kept to judge by."""
+
+DEVIATION = {"T3": 0.5, "F1": 1.0}
+"""Standard deviation that a number has in the fit, in tolerances: Table 3 is printed with two
+digits after the point, so its tolerance counts as two deviations; Figure 1 is told in words."""
 
 DIFFERENCE = 1e-3
 """Step by which the arrays of a case are differentiated, in standard deviations of the prior;
@@ -160,6 +165,9 @@ class Misfit:
         self.lower = self.coordinate([of.lower for of in self.inputs.values()])
         self.upper = self.coordinate([of.upper for of in self.inputs.values()])
         self.paper = analysis.paper().set_index("id")
+        fitted = self.paper.loc[list(TARGETS)]
+        self.targets = fitted["paper"].to_numpy()
+        self.deviation = fitted["tolerance"].to_numpy() * [DEVIATION[name[:2]] for name in TARGETS]
         self._known: dict[tuple, Study] = {}
 
     def coordinate(self, values: Sequence[float] | np.ndarray) -> Float[np.ndarray, " input"]:
@@ -172,9 +180,15 @@ class Misfit:
         x = np.where(self.logarithm, np.exp(np.where(self.logarithm, u, 0.0)), u)
         return {name: float(f"{v:.8g}") for name, v in zip(self.inputs, x, strict=True)}
 
-    def start(self) -> Float[np.ndarray, " input"]:
-        """Coordinates of the case that the search begins from."""
-        return self.coordinate([value(self.study.base, of) for of in self.inputs.values()])
+    def start(self, base: Case | None = None) -> Float[np.ndarray, " input"]:
+        """Coordinates of the values that a case has, moved into the bounds.
+
+        Args:
+            base: the case; that of the study if not given.
+        """
+        base = self.study.base if base is None else base
+        values = self.coordinate([value(base, of) for of in self.inputs.values()])
+        return np.clip(values, self.lower + 1e-6, self.upper - 1e-6)
 
     def at(self, u: Float[np.ndarray, " input"]) -> Study:
         """The study at some coordinates."""
@@ -254,16 +268,14 @@ class Misfit:
         return {i: (b - a) / run for i, (a, b) in pairs if not np.array_equal(a, b)}
 
     def residuals(self, u: np.ndarray, found: Found) -> Float[np.ndarray, " residual"]:
-        """Differences from the paper in tolerances, then from the priors in their deviations."""
-        paper, tolerance = (self.paper.loc[list(TARGETS), c] for c in ("paper", "tolerance"))
-        misses = np.array([found.targets[name] for name in TARGETS]) - paper.to_numpy()
-        return np.concatenate([misses / tolerance.to_numpy(), (u - self.location) / self.scale])
+        """Differences from the paper, then from the priors, in standard deviations."""
+        misses = np.array([found.targets[name] for name in TARGETS]) - self.targets
+        return np.concatenate([misses / self.deviation, (u - self.location) / self.scale])
 
     def jacobian(self, found: Found) -> Float[np.ndarray, "residual input"]:
         """Derivatives of :meth:`residuals`."""
         slopes = np.array([found.slopes[name] for name in TARGETS])
-        tolerance = self.paper.loc[list(TARGETS), "tolerance"].to_numpy()
-        return np.concatenate([slopes / tolerance[:, None], np.diag(1.0 / self.scale)])
+        return np.concatenate([slopes / self.deviation[:, None], np.diag(1.0 / self.scale)])
 
 
 def _first_generations(of: Family) -> dict[str, int]:
@@ -304,13 +316,16 @@ class Evaluations:
         )
 
 
-def search(evaluations: Evaluations, steps: int, say: Say) -> Float[np.ndarray, " input"]:
+def search(
+    evaluations: Evaluations, steps: int, say: Say, start: Float[np.ndarray, " input"]
+) -> Float[np.ndarray, " input"]:
     """Least squares within bounds (a trust region with the exact Jacobian).
 
     Args:
         evaluations: of the misfit that is to be small.
         steps: most evaluations of the runs.
         say: told the misfit of each evaluation.
+        start: coordinates to begin from.
 
     Returns:
         The best coordinates found.
@@ -322,7 +337,6 @@ def search(evaluations: Evaluations, steps: int, say: Say) -> Float[np.ndarray, 
         say(f"misfit {residuals @ residuals:8.1f} after {time.monotonic() - began:.0f} s")
         return residuals
 
-    start = np.clip(misfit.start(), misfit.lower + 1e-6, misfit.upper - 1e-6)
     found = least_squares(
         function,
         start,
@@ -396,6 +410,7 @@ def fit_study(
     steps: int = 12,
     existing: Existing = Existing(),
     workers: Workers = Workers(),
+    begin: str | Path | None = None,
 ) -> None:
     """Fit the unstated inputs of the study, and write the case that comes of it.
 
@@ -405,10 +420,12 @@ def fit_study(
 
     Args:
         output: the case to write, ``NAME.toml``.
-        case: the case to begin from.
+        case: the case whose inputs are fitted.
         steps: most evaluations of the runs.
         existing: replace what is there, or go on with the search that is there.
         workers: who computes.
+        begin: a case whose values of the inputs the search begins from, such as an earlier fit;
+            those of ``case`` if not given.
 
     Raises:
         diffsoil.io.InputError: bad case, or an output that is in the way.
@@ -420,6 +437,7 @@ def fit_study(
     files = {name: output.with_name(f"{output.stem}_{name}") for name in
              ("targets.csv", "inputs.csv")}  # fmt: skip
     study = load_study(case)
+    first = None if begin is None else load_study(begin).base
     again = existing.overwrite or existing.resume
     target = OutputFile(output, again, like=case_with_note("fit"), inputs=case_files(study.base))
     for path in files.values():
@@ -437,8 +455,10 @@ def fit_study(
         target,
         cluster(*dataclasses.astuple(workers)) as pool,
     ):
-        evaluations = Evaluations(Misfit(study, inputs, pool), checkpoints)
-        _write(target, files, evaluations, search(evaluations, steps, _say))
+        misfit = Misfit(study, inputs, pool)
+        evaluations = Evaluations(misfit, checkpoints)
+        found = search(evaluations, steps, _say, misfit.start(first))
+        _write(target, files, evaluations, found)
 
 
 def _write(
@@ -449,8 +469,7 @@ def _write(
 ) -> None:
     """Write the case at the best coordinates, and its tables."""
     output, misfit = target.path, evaluations.misfit
-    start = np.clip(misfit.start(), misfit.lower + 1e-6, misfit.upper - 1e-6)
-    before, after = evaluations.at(start), evaluations.at(u, slopes=True)
+    before, after = evaluations.at(misfit.start()), evaluations.at(u, slopes=True)
     for path, table in (
         (files["targets.csv"], targets_table(misfit, before, after)),
         (files["inputs.csv"], identifiability(misfit, u, after)),
@@ -461,7 +480,7 @@ def _write(
     document["title"] = f"{misfit.study.base.file.title}, unstated inputs fitted to its results"
     document.setdefault("notes", {})["fit"] = (
         f"the values of {output.stem}_inputs.csv were fitted to {len(TARGETS)} results of the "
-        f"study, one set for all runs; misfit in squared tolerances and prior deviations "
+        f"study, one set for all runs; misfit in squared standard deviations "
         f"{_misfit(misfit, misfit.start(), before):.0f} before, {_misfit(misfit, u, after):.0f} "
         "after; they stand for what SoilGen's users did not tell, and are no measurements"
     )
