@@ -93,7 +93,7 @@ def study_fit(
         str | None,
         Parameter(
             show_default=False,
-            help="Case whose inputs the search begins from, such as an earlier fit. Default: --case.",
+            help="Case whose inputs the search begins from, as an earlier fit. Default: --case.",
         ),
     ] = None,
     steps: Annotated[Positive, Parameter(help="Steps of the search at most.")] = 12,
