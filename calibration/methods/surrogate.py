@@ -49,6 +49,10 @@ THIN = 3
 SHARE = 0.4
 """A round ends the search when its draws are worth this share of them, or more."""
 
+ALMOST_ALL = 0.9
+"""Where the draws that judge a round are worth this share of them, all draws decide: of few weights
+that are nearly the same Pareto k is mostly chance."""
+
 
 _of_stand_in = jax.jit(lambda z, of, value: of(z, value))
 
@@ -213,6 +217,7 @@ class _Search:
         )
         enough = SHARE * judged if number < method.rounds else 0.0
         good = weights.trusted and weights.effective >= enough
+        good = good or weights.effective >= ALMOST_ALL * judged
         new = self._learnt(flat[first], predicted, 1.0)
         if good or (method.quick and number == method.rounds):
             self._report(f"{len(flat)} exact runs in all at the draws of the stand-in")
