@@ -175,7 +175,8 @@ def _reached(indicators: pd.DataFrame) -> str:
     """How many of the indicators of the case are met."""
     known = indicators[indicators["value"].notna()]
     failed = known.loc[~known["passed"], "check"].str.removeprefix("success, ")
-    said = f"Of {len(known)} success indicators of the case {len(known) - len(failed)} are met"
+    met = f"{len(known) - len(failed)} of {len(known)}"
+    said = f"Success indicators of the case that are met: {met}"
     return f"{said}; not met: {checks.listed(failed)}." if len(failed) else f"{said}."
 
 
