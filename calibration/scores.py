@@ -13,7 +13,7 @@ SELECTED = ("variable", "site", "treatment", "series")
 """Columns of observations by which an indicator selects."""
 
 
-def score(rows: pd.DataFrame) -> dict[str, float]:
+def score(rows: pd.DataFrame, predicted: str = "mean") -> dict[str, float]:
     """The scores of some observations, by the names that success indicators have for them.
 
     RMSE and bias are in the unit of the variable or percentages of the mean of the measurements,
@@ -22,11 +22,12 @@ def score(rows: pd.DataFrame) -> dict[str, float]:
 
     Args:
         rows: observations with ``value`` and their predictive distribution: ``mean``, and
-            ``q05``, ``q25``, ``q75``, ``q95`` with ``sd``. Where no row has a spread, coverages
+            ``q05``, ``q25``, ``q75``, ``q95`` with ``sd``. Where a row has no spread, coverages
             are NaN.
+        predicted: column that is compared: the mean, or ``q50``, the median.
     """
     value = rows["value"].to_numpy(float)
-    off = rows["mean"].to_numpy(float) - value
+    off = rows[predicted].to_numpy(float) - value
     rmse, bias = float(np.sqrt(np.mean(off**2))), float(off.mean())
     spread = "sd" in rows and bool((rows["sd"] > 0).all())
 

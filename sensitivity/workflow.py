@@ -276,7 +276,7 @@ def run_sensitivity(
     ]
     problems = [of.problem for of in asked]
     for problem in problems:
-        for line in problem.case.ignored():
+        for line in problem.case.medians_taken():
             say(line)
     seconds = say_costs(problems, jobs, options.method, workers.workers)
     with folder.place, cluster(*dataclasses.astuple(workers)) as pool:

@@ -75,8 +75,8 @@ class Case:
             for name, free in self.file.free.items()
         }
 
-    def ignored(self) -> list[str]:
-        """What is lost where each parameter has one value: lines to say."""
+    def medians_taken(self) -> list[str]:
+        """What to say where each parameter has one value: a line for each that differs by field."""
         return [
             f"{self.name}: {name} differs by {free.by} in the case; here it has the range of its "
             "median"

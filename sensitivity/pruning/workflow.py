@@ -106,7 +106,7 @@ def _pruned(
     """Search, judge what was found, and measure what it saves and what was worth most."""
     say, kept, unseen = search.say, search.measurements, options.unseen
     read, targets = search.cases, options.target
-    for line in (line for case in (*read, *others) for line in case.ignored()):
+    for line in (line for case in (*read, *others) for line in case.medians_taken()):
         say(line)
     say(_announced(search, unseen))
     search.prepare()
