@@ -10,6 +10,7 @@ from calibration.twin.assimilation import _replace_drivers
 from calibration.twin.scenario import lived, read
 from diffsoil.cases import load_case, read_case
 from diffsoil.cases.arrays import build
+from diffsoil.cases.fingerprint import case_files
 from diffsoil.cases.overview import overview, yearly_inputs
 from diffsoil.io import InputError
 
@@ -182,6 +183,21 @@ manure_carbon_t_ha = 3.0
     manure = inputs.groupby("treatment")["manure"].agg(["min", "max"])
     assert manure.loc["loam"].tolist() == [0, 0]
     assert manure.loc["manured"].tolist() == [3, 3]
+
+
+def test_several_tables_are_as_one_and_a_row_that_two_have_is_named(tmp_path):
+    whole = load_case(write(tmp_path)).management
+    path = write(tmp_path, SHORT.replace('"management.csv"', '["management.csv", "late.csv"]'))
+    lines = (tmp_path / "management.csv").read_text().splitlines(keepends=True)
+    (tmp_path / "management.csv").write_text("".join(lines[:5]))
+    (tmp_path / "late.csv").write_text(lines[0] + "".join(lines[5:]))
+    parts = load_case(path)
+    both = [of.reset_index(drop=True) for of in (parts.management, whole)]
+    pd.testing.assert_frame_equal(*both)
+    assert {name.name for name in case_files(parts)} >= {"management.csv", "late.csv"}
+    (tmp_path / "late.csv").write_text(lines[0] + "".join(lines[4:]))
+    with pytest.raises(InputError, match=r"late\.csv: line 2: .*year 1903.* appears twice"):
+        load_case(path)
 
 
 def test_normals_hold_in_each_year_of_an_experiment(tmp_path):

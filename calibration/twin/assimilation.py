@@ -444,8 +444,8 @@ def _replace_drivers(document: tomlkit.TOMLDocument, old: Case, drivers: Path) -
     if missing:
         raise InputError(f"{longer.path}: experiment.management: nothing for {missing[0]!r}")
     kept = experiment.model_dump(exclude_defaults=True)
-    if experiment.management is not None:
-        kept["management"] = str(longer.resolve(experiment.management).resolve())
+    if experiment.tables:
+        kept["management"] = [str(longer.resolve(name).resolve()) for name in experiment.tables]
     document["experiment"] = kept
     document.pop("management", None)
     if longer.file.management:
@@ -473,7 +473,7 @@ def driving_files(case: Case) -> list[dict[str, str]]:
     assert experiment is not None
     climates = [case.file.climate[name] for name in names_of(experiment.climate)]
     names = [of.monthly or of.normals for of in climates]
-    names += [experiment.management, case.file.radiocarbon_atmosphere]
+    names += [*experiment.tables, case.file.radiocarbon_atmosphere]
     files = [case.resolve(name) for name in names if name is not None]
     return [{"file": file.name, "sha256": checksum_of(file)} for file in files]
 

@@ -48,8 +48,12 @@ def files_of(document: Any) -> list[tuple[Any, Any]]:
         found += [(climate, key) for key in ("normals", "monthly") if key in climate]
     soils = document.get("soil", {}).values()
     found += [(soil, "horizons") for soil in soils if isinstance(soil.get("horizons"), str)]
-    if "management" in document.get("experiment", {}):
-        found.append((document["experiment"], "management"))
+    experiment = document.get("experiment", {})
+    tables = experiment.get("management", [])
+    if isinstance(tables, str):
+        found.append((experiment, "management"))
+    else:
+        found += [(tables, i) for i in range(len(tables))]
     if "radiocarbon_atmosphere" in document:
         found.append((document, "radiocarbon_atmosphere"))
     listed = document.get("observations", {}).get("files", [])

@@ -95,25 +95,25 @@ def read_management(path: Path, file: CaseFile) -> pd.DataFrame | None:
     if not file.experiment:
         return None
     faults = Faults()
-    parts, source = [], path
-    if file.experiment.management is not None:
-        source = resolve(path, file.experiment.management)
+    parts = []
+    sources = [resolve(path, name) for name in file.experiment.tables]
+    for source in sources:
         with faults.gathered():
-            parts.append(_of_file(source, file, faults).assign(block=-1))
-    elif not file.management:
+            parts.append(_of_file(source, file, faults).assign(block=-1, file=str(source)))
+    if not sources and not file.management:
         faults.add(
             f"{path}: experiment.management: is missing: a file, or blocks [[management]] in the "
             "case, say land use and carbon of each year"
         )
     for number, block in enumerate(file.management):
         with faults.gathered():
-            parts.append(_of_block(path, file, number, block).assign(block=number))
-    if len(parts) < len(file.management) + (source != path) or not parts:
+            parts.append(_of_block(path, file, number, block).assign(block=number, file=str(path)))
+    if len(parts) < len(file.management) + len(sources) or not parts:
         faults.refuse()  # a gap may be of what could not be read
     table = pd.concat(parts)
-    _check_rows(path, source, table, file, faults)
+    _check_rows(path, ", ".join(map(str, sources or [path])), table, file, faults)
     faults.refuse()
-    return table.drop(columns="block")
+    return table.drop(columns=["block", "file"])
 
 
 def _of_file(source: Path, file: CaseFile, faults: Faults) -> pd.DataFrame:
@@ -255,7 +255,7 @@ def _check_block(
 
 
 def _check_rows(
-    path: Path, source: Path, table: pd.DataFrame, file: CaseFile, faults: Faults
+    path: Path, sources: str, table: pd.DataFrame, file: CaseFile, faults: Faults
 ) -> None:
     """Each treatment has each year of the experiment once."""
     assert file.experiment is not None
@@ -263,7 +263,7 @@ def _check_rows(
     again = table[table.duplicated(["treatment", "year"])]
     for line, row in again[again["block"] < 0].iterrows():
         what = f"year {row['year']} of treatment {row['treatment']!r}"
-        faults.cell(source, line, "", what, "appears twice")
+        faults.cell(Path(row["file"]), line, "", what, "appears twice")
     for (number, name), rows in again[again["block"] >= 0].groupby(["block", "treatment"]):
         years = rows["year"]
         to = f" to {years.max()}" if len(years) > 1 else ""
@@ -274,12 +274,12 @@ def _check_rows(
         rows = table[table["treatment"] == treatment.name]
         if rows.empty:
             near = nearest(treatment.name, table["treatment"].unique())
-            faults.add(f"{source}: no row for treatment {treatment.name!r}{near}")
+            faults.add(f"{sources}: no row for treatment {treatment.name!r}{near}")
             continue
         missing = sorted(set(range(first, last + 1)) - set(rows["year"]))
         if missing:
             more = f" and {len(missing) - 1} more are" if len(missing) > 1 else " is"
             faults.add(
-                f"{source}: treatment {treatment.name!r}: year {missing[0]}{more} missing; the "
+                f"{sources}: treatment {treatment.name!r}: year {missing[0]}{more} missing; the "
                 f"experiment runs {first} to {last}"
             )

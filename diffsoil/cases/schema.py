@@ -180,11 +180,16 @@ class Experiment(Strict):
     climate: BySite = ""
     """Name of a [climate.NAME], or a table with one for each site; normals hold in each year. May
     be left out where there is one of monthly weather, or none and one of normals."""
-    management: FileName | None = None
-    """File of land use and carbon by treatment and year: a CSV beside the case, or among the
-    shipped data. Blocks [[management]] may say the same."""
+    management: FileName | list[FileName] = Field(default=[])
+    """File of land use and carbon by treatment and year, or a list of such: a CSV beside the case,
+    or among the shipped data. Blocks [[management]] may say the same."""
     erosion_mm_a: Erosion = 0.0
     """Erosion, mm in a year. Of a whole soil only."""
+
+    @property
+    def tables(self) -> list[str]:
+        """Names of the files of management."""
+        return [self.management] if isinstance(self.management, str) else self.management
 
 
 class Management(Strict):
