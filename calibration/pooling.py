@@ -1,4 +1,4 @@
-"""Partial pooling: a free parameter that differs between the sites or the treatments of a case.
+"""Partial pooling: a free parameter that differs between the sites or treatments of a case.
 
 Its value in one of them is its median times exp(spread x deviation). The median has the prior of
 the parameter, the spread is the standard deviation of the logarithm between sites, and each
@@ -31,7 +31,7 @@ SMALLEST, LARGEST = 0.005, 2.0
 FARTHEST = 6.0
 """Bound of a deviation, in spreads."""
 
-type Pooling = Mapping[str, tuple[Literal["site", "treatment"], Prior]]
+type Pooling = Mapping[str, tuple[Literal["site", "group", "treatment"], Prior]]
 """What a parameter differs between, and the prior of its spread, by its full name."""
 
 
@@ -45,8 +45,14 @@ def pooling(case: Case) -> Pooling:
 
 
 def groups(case: Case, by: str) -> tuple[str, ...]:
-    """Names of the sites or of the treatments."""
-    return tuple(case.sites if by == "site" else (t.name for t in case.file.treatment))
+    """Names of the sites, of the groups of sites, or of the treatments."""
+    of_group = case.file.group_of
+    names = {
+        "site": case.sites,
+        "group": tuple(dict.fromkeys(of_group[site] for site in case.sites)),
+        "treatment": tuple(treatment.name for treatment in case.file.treatment),
+    }
+    return tuple(names[by])
 
 
 def parameters(name: str, case: Case, by: str, spread: Prior) -> Iterator[Parameter]:
@@ -82,14 +88,23 @@ def sets_nothing(name: str) -> bool:
 def places(
     names: Sequence[str], wanted: Pooling, case: Case, declared: Mapping[str, Parameter]
 ) -> tuple[Pooled, ...]:
-    """Where the values of pooled parameters come from, out of the free parameters ``names``."""
+    """Where the values of pooled parameters come from, out of the free parameters ``names``.
+
+    The sites of a group have its deviation.
+    """
+
+    def of_each(by: str) -> tuple[str, ...]:
+        if by != "group":
+            return groups(case, by)
+        return tuple(case.file.group_of[site] for site in case.sites)
+
     return tuple(
         Pooled(
             name=name,
             median=names.index(name),
             spread=names.index(BETWEEN + name),
-            deviations=tuple(names.index(f"{DEVIATION}{name}.{of}") for of in groups(case, by)),
-            by=by,
+            deviations=tuple(names.index(f"{DEVIATION}{name}.{of}") for of in of_each(by)),
+            by="treatment" if by == "treatment" else "site",
             lower=declared[name].lower,
             upper=declared[name].upper,
         )

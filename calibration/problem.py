@@ -198,18 +198,12 @@ class Problem:
         """Unbounded coordinates of the free parameters: only a search or a sampler needs them."""
         with jax.ensure_compile_time_eval():  # it may be in the midst of being compiled
             fitted = self.table[self.table["fitted"]]
-            told = [
-                of._replace(
-                    deviations=tuple(
-                        place
-                        for name, place in zip(
-                            pooling.groups(self.case, of.by), of.deviations, strict=True
-                        )
-                        if (fitted[of.by] == name).any()
-                    )
-                )
-                for of in self.pooled
-            ]
+            told = []
+            for of in self.pooled:
+                names = pooling.groups(self.case, of.by)
+                seen = fitted[of.by].unique()
+                places = {p: None for n, p in zip(names, of.deviations, strict=True) if n in seen}
+                told.append(of._replace(deviations=tuple(places)))
             return reparameterization(self.parameters, self.column, self._given, tuple(told))
 
     @functools.cached_property

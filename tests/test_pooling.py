@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -55,6 +58,39 @@ def test_a_field_has_its_own_value_and_the_others_keep_theirs(stocks):
     all_of_them = stocks(**{K_HUM: 0.02 * np.exp(0.2)})
     np.testing.assert_allclose(own[1], all_of_them[1], rtol=1e-12)
     assert np.all(own[1] < 0.95 * same[1])
+
+
+def grouped(folder: Path, groups: str) -> Path:
+    """Three fields whose rate differs between groups of them."""
+    path = fields.write(folder, "abc")
+    text = path.read_text().replace('by = "site"', 'by = "group"')
+    path.write_text(text.replace("[grid]", f"[group]\n{groups}\n[grid]", 1))
+    return path
+
+
+def test_sites_of_a_group_share_a_value_and_a_site_of_none_is_a_group(tmp_path):
+    of = Problem(grouped(tmp_path, 'farm = ["a", "c"]'))
+    values = of.pooled[0].values(moved(of, **{deviation("farm"): 1.0}))
+    np.testing.assert_allclose(values, 0.02 * np.exp([0.2, 0.0, 0.2]), rtol=1e-12)
+    assert [n for n in of.names if n.startswith("deviation.")] == [
+        deviation("farm"), deviation("b"),
+    ]  # fmt: skip
+    z = 0.3 * np.random.default_rng(0).standard_normal(len(of.names))
+    _, size = np.linalg.slogdet(jax.jacobian(of.reparameterization.bounded)(jnp.asarray(z)))
+    assert float(of.reparameterization.log_jacobian(jnp.asarray(z))) == pytest.approx(size)
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        ('farm = ["a", "d"]', "group.farm: no site 'd'"),
+        ('farm = ["a"]\nother = ["b", "a"]', "group.farm: site 'a' is in group 'other' as well"),
+        ('b = ["a"]', "group.b: is the name of a site that is not in the group"),
+    ],
+)
+def test_groups_that_do_not_hold_together_are_refused(tmp_path, groups, message):
+    with pytest.raises(InputError, match=re.escape(message)):
+        load_case(grouped(tmp_path, groups))
 
 
 def test_a_treatment_differs_from_when_it_begins(tmp_path):

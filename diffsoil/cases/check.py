@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -78,6 +78,7 @@ def _check_names(path: Path, file: CaseFile, faults: Faults) -> None:
 
     for site, soil in file.site.items():
         known("soil", soil, file.soil, f"site.{site}")
+    _check_groups(path, file, known, faults)
     for number, phase in enumerate(file.history):
         where = f"history.{number}"
         of_sites("climate", phase.climate, file.climate, f"{where}.climate")
@@ -99,6 +100,24 @@ def _check_names(path: Path, file: CaseFile, faults: Faults) -> None:
         faults.add(f"{path}: experiment and treatment belong together; one is missing")
     if file.experiment:
         of_sites("climate", file.experiment.climate, file.climate, "experiment.climate")
+
+
+def _check_groups(
+    path: Path,
+    file: CaseFile,
+    known: Callable[[str, str, Iterable[str], str], None],
+    faults: Faults,
+) -> None:
+    """A site is in one group at most, and a group has no name of a site that is elsewhere."""
+    for name, sites in file.group.items():
+        where = f"group.{name}"
+        for site in sites:
+            known("site", site, file.site, where)
+            if file.group_of.get(site) != name:
+                other = file.group_of[site]
+                faults.add(f"{path}: {where}: site {site!r} is in group {other!r} as well")
+        if name in file.site and name not in sites:
+            faults.add(f"{path}: {where}: is the name of a site that is not in the group")
 
 
 def _check_times(path: Path, file: CaseFile, faults: Faults) -> None:

@@ -276,12 +276,12 @@ class Free(Strict):
     """Prior at this site; that of the parameter table if left out."""
     reason: str = ""
     """Why it is freed, and where the prior is from; any text."""
-    by: Literal["site", "treatment"] | None = None
-    """What it differs between: each site, or each treatment, has a value of its own around a
-    common median, which has the prior; how far they differ is fitted too."""
+    by: Literal["site", "group", "treatment"] | None = None
+    """What it differs between: each site, each group of sites, or each treatment, has a value of
+    its own around a common median, which has the prior; how far they differ is fitted too."""
     between: PriorText | None = None
-    """Prior of the standard deviation of its logarithm between sites or treatments; lognormal, 0.2
-    with 0.7, if left out."""
+    """Prior of the standard deviation of its logarithm between those; lognormal, 0.2 with 0.7, if
+    left out."""
 
 
 class Indicator(Strict):
@@ -481,6 +481,9 @@ class CaseFile(Strict, json_schema_extra=_named_by_file):
     """Soils by name."""
     site: dict[Name, str] = Field(default_factory=_sites)
     """Sites: name and the name of its soil. Each soil is a site of its name if left out."""
+    group: dict[Name, list[str]] = Field(default={})
+    """Groups of sites, as the blocks of one field: name and list of sites. A site that none has is
+    a group of its name."""
     grid: Grid = Field(default_factory=_grid)
     """Layers of the column. If left out, some 5 cm thick down to where the shallowest soil ends,
     and to 1 m at most."""
@@ -578,6 +581,13 @@ class CaseFile(Strict, json_schema_extra=_named_by_file):
     def whole_soil(self) -> bool:
         """Whether the mineral soil develops, instead of being prescribed."""
         return COLUMNS[self.column] is whole_soil_column
+
+    @property
+    def group_of(self) -> dict[str, str]:
+        """The group of each site."""
+        return {site: site for site in self.site} | {
+            site: name for name, sites in self.group.items() for site in sites
+        }
 
     @property
     def seeks_input(self) -> bool:
