@@ -747,6 +747,21 @@ def test_a_fit_by_the_default_method_says_what_its_draws_are_worth(problem, tmp_
     assert not (tmp_path / "fit" / "surrogate").exists()
 
 
+@pytest.mark.parametrize(
+    ("effective", "k", "last", "good"),
+    [
+        (79.0, 0.3, False, False),  # another round does better
+        (79.0, 0.3, True, True),
+        (120.0, 0.3, False, True),
+        (120.0, 0.75, True, False),
+        (181.0, 0.75, False, True),  # a tail of nearly equal weights is chance: all draws decide
+    ],
+)
+def test_a_round_ends_the_search_by_what_its_first_draws_are_worth(effective, k, last, good):
+    weights = importance.Weights(np.zeros(200), k=k, effective=effective)
+    assert surrogate.good_enough(weights, judged=200, last=last) == good
+
+
 def test_where_polynomials_fail_the_column_itself_is_sampled(
     problem, laplace, tmp_path, monkeypatch
 ):

@@ -54,6 +54,16 @@ ALMOST_ALL = 0.9
 that are nearly the same Pareto k is mostly chance."""
 
 
+def good_enough(weights: importance.Weights, judged: int, last: bool) -> bool:
+    """Whether all draws of a round are worth their exact runs, by the weights of ``judged`` ones.
+
+    ``last`` tells that no other round follows, which would do better.
+    """
+    enough = 0.0 if last else SHARE * judged
+    trusted = weights.trusted and weights.effective >= enough
+    return trusted or weights.effective >= ALMOST_ALL * judged
+
+
 _of_stand_in = jax.jit(lambda z, of, value: of(z, value))
 
 
@@ -215,11 +225,9 @@ class _Search:
             f"error {error:.2f} of a measurement's; Pareto k {weights.k:.2f}, "
             f"{weights.effective:.0f} of {judged} draws effective"
         )
-        enough = SHARE * judged if number < method.rounds else 0.0
-        good = weights.trusted and weights.effective >= enough
-        good = good or weights.effective >= ALMOST_ALL * judged
+        last = number == method.rounds
         new = self._learnt(flat[first], predicted, 1.0)
-        if good or (method.quick and number == method.rounds):
+        if good_enough(weights, judged, last) or (method.quick and last):
             self._report(f"{len(flat)} exact runs in all at the draws of the stand-in")
             predicted = self._exact(flat[order], kept)
             weights = self._weights(flat[order], predicted, proposal[order])
