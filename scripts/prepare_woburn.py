@@ -17,7 +17,7 @@ import pandas as pd
 DATA = Path(__file__).resolve().parents[1] / "data"
 SOURCE = DATA / "observations" / "woburn" / "source"
 
-FIRST_YEAR, LAST_YEAR = 1938, 2009
+FIRST_YEAR = 1938
 
 RAIN_OF_ROTHAMSTED = 0.9
 """Assumption, 0.85 to 0.95: some 640 mm at Woburn."""
@@ -209,7 +209,6 @@ def derive() -> dict[str, pd.DataFrame]:
     """Make all derived tables, by path below data/."""
     soil, cropping = read("soil.csv"), read("cropping.csv")
     weather = pd.read_csv(DATA / "climate" / "rothamsted_monthly.csv")
-    weather = weather[weather["year"].between(FIRST_YEAR, LAST_YEAR)]
     normals = pd.read_csv(DATA / "climate" / "rothamsted_early_normals.csv")
     return {
         "climate/woburn_monthly.csv": rain(weather),

@@ -18,13 +18,16 @@ def read_case(name):
     return tomllib.loads((DATA / "cases" / f"{name}.toml").read_text(encoding="utf-8"))
 
 
-@pytest.fixture(scope="module")
-def script():
-    path = ROOT / "scripts" / "prepare_woburn.py"
-    spec = importlib.util.spec_from_file_location("prepare_woburn", path)
+def script_of(name):
+    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def script():
+    return script_of("prepare_woburn")
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +57,10 @@ def case():
 
 def test_the_derived_tables_are_what_the_script_makes(script):
     assert script.main(["--check"]) == 0
+
+
+def test_the_joint_case_is_made_of_the_two_cases():
+    assert script_of("join_fields").main(["--check"]) == 0
 
 
 def test_the_check_notices_a_changed_table(script, tmp_path):
