@@ -99,6 +99,16 @@ class Faults:
             lines.append(f"{path}: {where}: {f'{value} {fault}'.strip()}")
         return lines
 
+    @property
+    def by_line(self) -> dict[int, list[str]]:
+        """Faults of cells by the line that they are in, without the name of the file."""
+        found: dict[int, list[str]] = {}
+        for (_, column, fault), cells in self._cells.items():
+            of = f"column {column!r}: " if column else ""
+            for line, value in cells:
+                found.setdefault(int(str(line)), []).append(f"{of}{f'{value} {fault}'.strip()}")
+        return found
+
     def refuse(self) -> None:
         """Raise what has been gathered, if anything.
 

@@ -6,7 +6,7 @@ import csv
 import dataclasses
 import math
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from io import StringIO
 from pathlib import Path
 from typing import Any, Literal
@@ -126,8 +126,36 @@ def read_table(
             A column that is not expected is one, unless its name begins with ``note``.
     """
     faults = Faults()
-    header, lines, rows = _cells(path, columns, faults)
+    header, lines, rows = _cells(path, len(columns) > 1, faults)
     return checked_table(path, header, lines, rows, columns, faults, meant)
+
+
+def read_rows(
+    path: str | Path,
+    columns: Callable[[list[str]], Mapping[str, Column]],
+    meant: Meant | None = None,
+) -> tuple[pd.DataFrame, dict[int, list[str]]]:
+    """Read a CSV file of which some rows may be wrong.
+
+    Args:
+        path: as for :func:`read_table`.
+        columns: what is expected, by column name, of the names in the header.
+        meant: as for :func:`read_table`.
+
+    Returns:
+        The table with the rows that have as many cells as the header, those with faults among
+        them; and what is wrong with a row, by its line.
+
+    Raises:
+        InputError: what is wrong with the file or its header.
+    """
+    faults, of_header = Faults(), Faults()
+    header, lines, rows = _cells(path, True, faults)
+    expected = columns(header)
+    _check_header(path, header, expected, of_header)
+    of_header.refuse()
+    table = _parsed(path, header, lines, rows, expected, faults, meant)
+    return table, faults.by_line
 
 
 def read_texts(
@@ -139,7 +167,7 @@ def read_texts(
         InputError: it is no CSV file with these columns.
     """
     faults = Faults()
-    header, lines, rows = _cells(path, dict.fromkeys(names, Column("str")), faults)
+    header, lines, rows = _cells(path, len(names) > 1, faults)
     faults.refuse()
     for name in names:
         if name not in header:
@@ -172,20 +200,40 @@ def checked_table(
         InputError: there are faults, those among them that were there already.
     """
     _check_header(path, header, columns, faults)
+    table = _parsed(path, header, lines, rows, columns, faults, meant)
+    faults.refuse()
+    return table
+
+
+def _parsed(
+    path: str | Path,
+    header: list[str],
+    lines: list[int],
+    rows: list[list[str]],
+    columns: Mapping[str, Column],
+    faults: Faults,
+    meant: Meant | None,
+) -> pd.DataFrame:
+    """The columns that a table has, whatever is wrong with their cells."""
     data = {}
     for name, column in columns.items():
         if header.count(name) == 1:
             place = header.index(name)
             cells = [row[place].strip() for row in rows]
             data[name] = _parse(path, name, column, lines, cells, meant, faults)
-    faults.refuse()
     return pd.DataFrame(data, index=pd.Index(lines, name="line"))
 
 
 def _cells(
-    path: str | Path, columns: Mapping[str, Column], faults: Faults
+    path: str | Path, several: bool, faults: Faults
 ) -> tuple[list[str], list[int], list[list[str]]]:
-    """Header, line numbers and rows of a CSV file, blank lines left out."""
+    """Header, line numbers and rows of a CSV file, blank lines left out.
+
+    Args:
+        path: the file.
+        several: whether it should have more than one column.
+        faults: is told of rows of another length.
+    """
     reader = csv.reader(StringIO(read_text(path)), strict=True)
     try:
         # a quoted cell can span lines; the row is named by its last one
@@ -195,7 +243,7 @@ def _cells(
     if not rows:
         raise InputError(f"{path}: the file is empty")
     header = _without_empty_end([name.strip() for name in rows[0][1]])
-    _check_separator(path, header, columns)
+    _check_separator(path, header, several)
     if len(rows) == 1:
         raise InputError(f"{path}: there is a header and nothing below it")
     whole = []
@@ -219,10 +267,10 @@ def _without_empty_end(row: list[str]) -> list[str]:
 SEPARATORS = {";": "semicolons (;)", "\t": "tabs", "|": "bars (|)", " ": "spaces"}
 
 
-def _check_separator(path: str | Path, header: list[str], columns: Mapping[str, Column]) -> None:
+def _check_separator(path: str | Path, header: list[str], several: bool) -> None:
     """Refuse cells that are separated by anything but a comma."""
     for separator, name in SEPARATORS.items():
-        if len(header) == 1 and len(columns) > 1 and separator in header[0]:
+        if len(header) == 1 and several and separator in header[0]:
             raise InputError(
                 f"{path}: line 1: the cells are separated by {name}; commas are needed, and "
                 "decimal points"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -80,13 +80,29 @@ def read_horizons(path: Path, soil: str, meant: Meant) -> list[Horizon]:
         table = table[table["soil"] == soil]
         if table.empty:
             raise InputError(f"{path}: column 'soil': no row of {soil!r}{nearest(soil, known)}")
+    return horizons_of(path, table)
+
+
+def horizons_of(
+    path: Path, table: pd.DataFrame, tell: Callable[[str], object] = hint
+) -> list[Horizon]:
+    """The mineral horizons of a soil out of its rows, from the surface down.
+
+    Args:
+        path: file, named in messages.
+        table: rows of one soil, with the columns of :data:`COLUMNS`.
+        tell: is told of organic horizons that are left out.
+
+    Raises:
+        InputError: all that is wrong, with the lines.
+    """
     faults = Faults()
     _check_depths(path, table, faults)
     faults.refuse()  # what lies above what follows from the depths
     organic = table["lower_cm"] <= 0
     if organic.any():
         lines = ", ".join(str(line) for line in table.index[organic])
-        hint(
+        tell(
             f"{path}: line {lines}: {int(organic.sum())} organic horizons above the mineral soil "
             "are left out; litter_layer = true in a land use lets a litter layer grow"
         )
