@@ -5,12 +5,12 @@
 
 Reads data/observations/neon_silty/layers.csv. One case for each climate: ``neon_kansas`` (KONA
 and KONZ, ten kilometres apart) and ``neon_blan``, ``neon_dela``, ``neon_ornl``, ``neon_unde``.
+Some of the profiles are the example of a table of sites, data/sites/sites.csv.
 All that is assumed is said in docs/explanation/many_sites.md and in the notes of the cases.
 """
 
 import argparse
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import jax
@@ -18,6 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
+from diffsoil.cases import seasons, sites
+from diffsoil.cases.seasons import Seasons
 from diffsoil.io import InputError
 from diffsoil.processes.oxides import aluminium_in_solution
 from diffsoil.tables import Column, read_table
@@ -38,23 +40,6 @@ LAYER_CM = 5
 # --- climate ------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Seasons:
-    """How mean annual values spread over the year at a site: first harmonics.
-
-    ``amplitude`` (C) is half the difference between the warmest and the coldest month,
-    ``warmest`` the time of the warmest day (7.0 is mid-July); the share of a month in the rain
-    is ``(1 + rain_amplitude cos(month - wettest)) / 12``; ``daily_range`` (C) between night and
-    day enters Hargreaves' equation.
-    """
-
-    amplitude: float
-    warmest: float
-    rain_amplitude: float
-    wettest: float
-    daily_range: float
-
-
 SEASONS = {
     "ABBY": Seasons(8.0, 7.5, 0.70, 12.2, 11.0),
     "BLAN": Seasons(12.2, 7.2, 0.12, 6.0, 12.0),
@@ -72,44 +57,10 @@ SEASONS = {
 """Assumption, after the climate of the regions: amplitude good to 1 C, phase to a week, rain
 amplitude to 0.15 and its phase to a month, daily range to 2 C."""
 
-DAYS = np.array([31, 28.25, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])
-MONTHS = np.arange(1, 13)
-SOLAR_CONSTANT = 0.0820
-"""MJ m-2 min-1."""
-MM_PER_MJ = 0.408
-"""mm of evaporated water per MJ/m2."""
 
-
-def radiation(latitude_deg: float) -> np.ndarray:
-    """Extraterrestrial radiation of the middle of each month, MJ/m2/d (FAO-56, equation 21)."""
-    day = np.cumsum(DAYS) - DAYS / 2
-    latitude = np.radians(latitude_deg)
-    distance = 1 + 0.033 * np.cos(2 * np.pi * day / 365)
-    declination = 0.409 * np.sin(2 * np.pi * day / 365 - 1.39)
-    sunset = np.arccos(np.clip(-np.tan(latitude) * np.tan(declination), -1, 1))
-    lit = sunset * np.sin(latitude) * np.sin(declination)
-    lit += np.cos(latitude) * np.cos(declination) * np.sin(sunset)
-    return 24 * 60 / np.pi * SOLAR_CONSTANT * distance * lit
-
-
-def normals(mat_c: float, map_mm: float, latitude_deg: float, seasons: Seasons) -> pd.DataFrame:
-    """Twelve normals whose mean temperature and yearly rain are the given ones.
-
-    Potential evapotranspiration is Hargreaves' (FAO-56, equation 52).
-    """
-    warmth = np.cos(2 * np.pi * (MONTHS - seasons.warmest) / 12)
-    temperature = mat_c + seasons.amplitude * (warmth - warmth.mean())
-    share = 1 + seasons.rain_amplitude * np.cos(2 * np.pi * (MONTHS - seasons.wettest) / 12)
-    light = radiation(latitude_deg) * MM_PER_MJ * DAYS
-    demand = 0.0023 * light * np.maximum(temperature + 17.8, 0) * np.sqrt(seasons.daily_range)
-    return pd.DataFrame(
-        {
-            "month": MONTHS,
-            "temperature_c": temperature.round(4),
-            "precipitation_mm": (map_mm * share / share.sum()).round(4),
-            "pet_mm": demand.round(4),
-        }
-    )
+def normals(mat_c: float, map_mm: float, latitude_deg: float, of: Seasons) -> pd.DataFrame:
+    """Twelve normals as they are written, see :func:`diffsoil.cases.seasons.normals`."""
+    return seasons.normals(mat_c, map_mm, latitude_deg, of).round(4)
 
 
 # --- soil ---------------------------------------------------------------------------
@@ -444,16 +395,16 @@ reason = "van der Meij & Finke (2026): a first guess"
 
 def case_files(name: str, table: pd.DataFrame) -> dict[str, str]:
     """The files of one case: path below data -> text."""
-    sites = CASES[name]
+    places = CASES[name]
     estimate = Densities(table)
     typical = typical_carbon(table)
-    ids = sorted(table.loc[table["site_id"].isin(sites), "profile_id"].unique())
+    ids = sorted(table.loc[table["site_id"].isin(places), "profile_id"].unique())
     profiles = {i: profile_of(table, i, estimate) for i in ids}
     use = {i: _present(rows) for i, rows in profiles.items()}
     natural = {
         i: NATURAL.get(str(rows["site_id"].iloc[0]), "forest") for i, rows in profiles.items()
     }
-    climate = _climate_of(table, sites)
+    climate = _climate_of(table, places)
     calcareous = any((rows["calcite"] > rows["silt_pct"]).any() for rows in profiles.values())
     text = [
         HEAD.format(
@@ -510,15 +461,77 @@ def case_files(name: str, table: pd.DataFrame) -> dict[str, str]:
     }
 
 
+CHOSEN = (
+    *("BLAN_005", "BLAN_020", "BLAN_031", "DELA_003", "KONA_002", "KONA_mp", "KONZ_006"),
+    *("KONZ_025", "ORNL_007", "UNDE_mp"),
+)
+"""Profiles of the example of a table of sites: each area, each land cover."""
+INTERVALS = ((0, 15), (15, 30), (30, 60), (60, 100))
+"""Depths of its columns, cm."""
+
+
+def sites_table(table: pd.DataFrame) -> str:
+    """Some of the profiles as a table of sites, for ``diffsoil simulate-sites``."""
+    estimate = Densities(table)
+    rows = []
+    for name in CHOSEN:
+        profile = profile_of(table, name, estimate)
+        first = profile.iloc[0]
+        place, of = str(first["site_id"]), SEASONS[str(first["site_id"])]
+        position = table.loc[table["profile_id"] == name, ["latitude_deg", "longitude_deg"]].iloc[0]
+        values = {
+            "site": name,
+            "latitude": round(float(position["latitude_deg"]), 4),
+            "longitude": round(float(position["longitude_deg"]), 4),
+            "first_land_use": NATURAL.get(place, "forest"),
+            "land_use": _present(profile),
+            "mean_temperature_c": first["mat_c"],
+            "temperature_amplitude_c": of.amplitude,
+            "warmest_month": of.warmest,
+            "yearly_precipitation_mm": first["map_mm"],
+            "precipitation_amplitude": of.rain_amplitude,
+            "wettest_month": of.wettest,
+            "daily_range_c": of.daily_range,
+        }
+        for interval in INTERVALS:
+            of_interval = _mean(profile, *interval)
+            values |= {sites.column(key, interval): v for key, v in of_interval.items()}
+        rows.append(values)
+    return pd.DataFrame(rows).to_csv(index=False)
+
+
+def _mean(profile: pd.DataFrame, upper: float, lower: float) -> dict[str, float]:
+    """What is between two depths of a profile; its lowest horizon goes on below."""
+    ends = profile["lower_cm"].to_numpy(float).copy()
+    ends[-1] = max(ends[-1], DEPTH_CM)
+    inside = np.minimum(ends, lower) - np.maximum(profile["upper_cm"].to_numpy(float), upper)
+    mass = profile["fine_earth"].to_numpy(float) * np.clip(inside, 0, None)
+
+    def mean(values: pd.Series) -> float:
+        return float(np.average(values.to_numpy(float), weights=mass))
+
+    total = profile["sand_pct"] + profile["silt_pct"] + profile["clay_pct"]
+    carbon = profile["carbon"].interpolate(limit_direction="both") / 10
+    return {
+        "clay_percent": round(mean(100 * profile["clay_pct"] / total), 1),
+        "silt_percent": round(mean(100 * profile["silt_pct"] / total), 1),
+        "bulk_density": round(float(mass.sum() / (lower - upper)), 2),
+        "soc_percent": round(mean(carbon), 2),
+        "base_saturation": round(mean(profile["base_saturation_nh4oac_pct"]), 0),
+        "calcite_percent": round(mean(profile["calcite"]), 1),
+        "one_to_one_share": round(mean(profile["one_to_one"]), 2),
+    }
+
+
 def _present(rows: pd.DataFrame) -> str:
     cover = str(rows["land_cover"].iloc[0]) or MEGAPITS[str(rows["site_id"].iloc[0])]
     return COVERS[cover]
 
 
-def _climate_of(table: pd.DataFrame, sites: tuple[str, ...]) -> pd.DataFrame:
-    rows = table[table["site_id"].isin(sites)]
+def _climate_of(table: pd.DataFrame, places: tuple[str, ...]) -> pd.DataFrame:
+    rows = table[table["site_id"].isin(places)]
     by_site = rows.groupby("site_id")[["mat_c", "map_mm", "latitude_deg"]].mean().mean()
-    return normals(by_site["mat_c"], by_site["map_mm"], by_site["latitude_deg"], SEASONS[sites[0]])
+    return normals(by_site["mat_c"], by_site["map_mm"], by_site["latitude_deg"], SEASONS[places[0]])
 
 
 def _soil(name: str, rows: pd.DataFrame, typical: pd.DataFrame) -> str:
@@ -586,16 +599,18 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     table = read_layers()
     different = []
+    texts = {"sites/sites.csv": sites_table(table)}
     for name in CASES:
-        for path, text in case_files(name, table).items():
-            file = DATA / path
-            if given.check:
-                if not file.is_file() or file.read_text(encoding="utf-8") != text:
-                    different.append(path)
-                continue
-            with replacing(file, overwrite=True) as part:
-                part.write_text(text, encoding="utf-8")
-            print(f"wrote data/{path}")
+        texts |= case_files(name, table)
+    for path, text in texts.items():
+        file = DATA / path
+        if given.check:
+            if not file.is_file() or file.read_text(encoding="utf-8") != text:
+                different.append(path)
+            continue
+        with replacing(file, overwrite=True) as part:
+            part.write_text(text, encoding="utf-8")
+        print(f"wrote data/{path}")
     for path in different:
         print(f"differs: data/{path}", file=sys.stderr)
     return 1 if different else 0
