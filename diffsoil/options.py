@@ -93,6 +93,18 @@ class Workers(Options):
 
 
 @dataclasses.dataclass(frozen=True)
+class ManySites(Options):
+    """How the sites of a table are put together, and what is kept of them."""
+
+    batch: int = option(
+        64, "Sites that are computed side by side; on a GPU more are faster.", POSITIVE
+    )
+    every: int = option(
+        100, "Years between the stocks that are kept, back from the end of each phase.", POSITIVE
+    )
+
+
+@dataclasses.dataclass(frozen=True)
 class RothCStart(Options):
     """What a RothC run starts from; the steady state of its first twelve months if not given.
 

@@ -15,24 +15,26 @@ from cyclopts import Parameter
 from diffsoil.cli.options import (
     Case,
     Device,
+    ExistingFlags,
     Overwrite,
     Plausible,
     Settings,
     UsageError,
+    WorkerFlags,
     app,
     case_file,
     flags,
     parameter_values,
     use_device,
 )
-from diffsoil.options import RothCStart
+from diffsoil.options import ManySites, RothCStart
 from diffsoil.starter.answers import Answers, OwnTables
 
 if TYPE_CHECKING:
     import pandas as pd
 
 AnswerFlags, TableFlags = flags(Answers), flags(OwnTables)
-StartFlags = flags(RothCStart)
+StartFlags, KeptFlags = flags(RothCStart), flags(ManySites)
 
 # Commands.
 
@@ -229,6 +231,37 @@ def simulate(
     simulate_file(
         path, settings=values, output=output, overwrite=overwrite, treatments=list(treatment)
     )
+
+
+@app.command
+def simulate_sites(
+    table: Annotated[
+        Path, Parameter(help="A row for each site: name, place, horizons, climate, land use; CSV.")
+    ],
+    /,
+    *,
+    case: Annotated[
+        str, Parameter(name="--case", help="The case that says all that a row does not.")
+    ],
+    output: Annotated[Path, Parameter(name=["-o", "--output"], help="Folder of the results.")],
+    profiles: Annotated[
+        Path | None,
+        Parameter(
+            show_default=False,
+            help="Horizons of all sites, CSV, whose column soil has their names. Default: columns "
+            "by depth of the table.",
+        ),
+    ] = None,
+    kept: KeptFlags = KeptFlags(),
+    existing: ExistingFlags = ExistingFlags(),
+    workers: WorkerFlags = WorkerFlags(),
+) -> None:
+    """Run a case at every site of a table; rows that are wrong are listed, the others run."""
+    path = case_file(case)
+    use_device("cpu")  # GPUs are for the workers
+    from diffsoil.output.many_sites import simulate_sites as simulate_all
+
+    simulate_all(table, path, output, profiles, kept, existing, workers)
 
 
 @app.command
