@@ -112,6 +112,8 @@ def _odd_months(weather: pd.DataFrame) -> Iterator[tuple[str, str]]:
     What is around is the same month of other years, or where there is none the neighbours.
     """
     warmth = weather["temperature_c"].to_numpy(float)
+    if not (warmth == -9.0).any():
+        return
     others = weather.assign(temperature_c=np.where(warmth == -9.0, np.nan, warmth))
     usual = others.groupby("month")["temperature_c"].mean().reindex(range(1, 13))
     thrice = pd.concat([usual] * 3, ignore_index=True).interpolate(limit_direction="both")

@@ -203,45 +203,13 @@ class Template:
             InputError: what a row says is not possible.
         """
         where, file = where or self.case.path, self.case.file
-        uses = dict(file.land_use)
-        by_phase: list[dict[str, str]] = [
-            dict.fromkeys((site.name for site in sites), names_of(phase.land_use)[0])
-            for phase in file.history
-        ]
-        for site in sites:
-            by_phase[0][site.name] = site.first_land_use or by_phase[0][site.name]
-            by_phase[-1][site.name] = site.land_use or by_phase[-1][site.name]
-            for of_site in (by_phase[0], by_phase[-1]):
-                name = of_site[site.name]
-                if name not in file.land_use:
-                    raise InputError(f"{where}: no land use {name!r}{nearest(name, file.land_use)}")
-            if site.plant_carbon is not None:
-                own = f"{by_phase[-1][site.name]} of {site.name}"
-                uses[own] = _bringing(uses[by_phase[-1][site.name]], site.plant_carbon)
-                by_phase[-1][site.name] = own
-        own_climates = [site for site in sites if site.climate is not None]
-        named_climates = {} if own_climates else dict(file.climate)
-        tables = {} if own_climates else dict(self.case.climate)
-        of_sites: dict[str, str] = {}
-        for site in own_climates:
-            name = site.climate if isinstance(site.climate, str) else f"year of {site.name}"
-            of_sites[site.name] = name
-            if name not in tables:
-                named_climates[name] = Climate(normals=name)
-                yearly = isinstance(site.climate, Yearly)
-                tables[name] = _months(where, file, site) if yearly else climates[name]
-        phases = [
-            phase.model_copy(
-                update={
-                    "land_use": uses_of,
-                    "climate": {
-                        site.name: of_sites.get(site.name, names_of(phase.climate)[0])
-                        for site in sites
-                    },
-                }
-            )
-            for phase, uses_of in zip(file.history, by_phase, strict=True)
-        ]
+        uses, by_phase = self._land_uses(sites, where)
+        named_climates, tables, of_site = self._climates(sites, climates)
+        phases = []
+        for phase, own in zip(file.history, by_phase, strict=True):
+            usual = names_of(phase.climate)[0]
+            climate = {site.name: of_site.get(site.name, usual) for site in sites}
+            phases.append(phase.model_copy(update={"land_use": own, "climate": climate}))
         changed = {
             "soil": {site.name: _soil(site, file) for site in sites},
             "site": {site.name: site.name for site in sites},
@@ -256,6 +224,47 @@ class Template:
             self.case, path=where, file=file.model_copy(update=changed), climate=tables
         )
 
+    def _land_uses(
+        self, sites: Sequence[Site], where: Path
+    ) -> tuple[dict[str, LandUse], list[dict[str, str]]]:
+        """All land uses, and the one of each site in each phase."""
+        file = self.case.file
+        uses = dict(file.land_use)
+        by_phase = [
+            dict.fromkeys((site.name for site in sites), names_of(phase.land_use)[0])
+            for phase in file.history
+        ]
+        for site in sites:
+            for of_phase, own in (
+                (by_phase[0], site.first_land_use),
+                (by_phase[-1], site.land_use),
+            ):
+                if own and own not in file.land_use:
+                    raise InputError(f"{where}: no land use {own!r}{nearest(own, file.land_use)}")
+                of_phase[site.name] = own or of_phase[site.name]
+            if site.plant_carbon is not None:
+                last = by_phase[-1][site.name]
+                amount = {"plant_carbon_t_ha": site.plant_carbon, "npp": None}
+                uses[f"{last} of {site.name}"] = uses[last].model_copy(update=amount)
+                by_phase[-1][site.name] = f"{last} of {site.name}"
+        return uses, by_phase
+
+    def _climates(
+        self, sites: Sequence[Site], climates: Climates
+    ) -> tuple[dict[str, Climate], dict[str, pd.DataFrame], dict[str, str]]:
+        """All climates, their normals, and the one of each site that has its own."""
+        file, of_site, tables = self.case.file, {}, {}
+        for site in sites:
+            if isinstance(site.climate, Yearly):
+                of_site[site.name] = f"year of {site.name}"
+                tables[of_site[site.name]] = site.climate.normals()
+            elif site.climate is not None:
+                of_site[site.name] = site.climate
+                tables[site.climate] = climates[site.climate]
+        if not of_site:  # either all have their own, or none
+            return dict(file.climate), dict(self.case.climate), {}
+        return {name: Climate(normals=name) for name in tables}, tables, of_site
+
     def faults(self, site: Site, climates: Climates, table: Path) -> list[str]:
         """All that is wrong with a row, besides its cells.
 
@@ -267,31 +276,22 @@ class Template:
         where = Path(f"{table}: line {site.line}")
         try:
             named(site.name)
-            case = self.case_of([site], climates, where)
-            faults_of(where, case.file).refuse()
-        except InputError as error:
-            found = [fault.removeprefix(f"{where}: ") for fault in error.faults]
         except ValueError as error:
-            found = [f"column 'site': {error}"]
-        else:
-            return []
-        return [_of_depth(fault, site) for fault in found]
-
-
-def _bringing(use: LandUse, plant_carbon: float) -> LandUse:
-    """A land use with another amount of plant carbon, of the same group."""
-    return use.model_copy(update={"plant_carbon_t_ha": plant_carbon, "npp": None})
-
-
-def _months(where: Path, file: CaseFile, site: Site) -> pd.DataFrame:
-    """The normals of values of a year, asked about as those of every climate."""
-    meant = Meant(file.plausible)
-    assert isinstance(site.climate, Yearly)
-    table = site.climate.normals()
-    doubts = [meant.question(name, doubt) for name, doubt in plausible.of_climate(table)]
-    if lines := [f"{where}: climate: {doubt}" for doubt in doubts if doubt]:
-        raise InputError(lines)
-    return table
+            return [f"column 'site': {error}"]
+        try:
+            case = self.case_of([site], climates, where)
+            found = faults_of(where, case.file)
+            if isinstance(site.climate, Yearly):  # a file has been asked about
+                meant = Meant(case.file.plausible)
+                (weather,) = case.climate.values()
+                for name, doubt in plausible.of_climate(weather):
+                    if question := meant.question(name, doubt):
+                        found.add(f"{where}: climate: {question}")
+            found.refuse()
+        except InputError as error:
+            lines = [fault.removeprefix(f"{where}: ") for fault in error.faults]
+            return [_of_depth(line, site) for line in lines]
+        return []
 
 
 def _soil(site: Site, file: CaseFile) -> Soil:
@@ -438,6 +438,8 @@ def _intervals(path: Path, header: list[str], profiles: Path | None) -> dict[Int
         faults.add(
             f"{path}: there are no columns by depth such as 'clay_percent_0_30', and no --profiles"
         )
+    if found and min(found)[0] > 0:
+        faults.add(f"{path}: columns by depth begin at {min(found)[0]:g} cm, not at 0")
     for (_, above), (below, _) in zip(sorted(found), sorted(found)[1:], strict=False):
         if above != below:
             what = "overlap" if above > below else "leave a gap"

@@ -49,8 +49,8 @@ def new(
         Parameter(
             name="--from",
             show_default=False,
-            help="A CSV of horizons; RothC_input.dat, or a CSV for diffsoil rothc with --site; or "
-            "the name of a shipped case. Default: an example.",
+            help="A CSV of horizons; RothC_input.dat, or a CSV for diffsoil rothc with --site; "
+            "sites, for a table of many; or the name of a shipped case. Default: an example.",
         ),
     ] = None,
     site: Annotated[
@@ -71,12 +71,14 @@ def new(
         answers = _asked()
     files = new_case(name, source, site, answers, tables)
     print(f"{name}: {', '.join(files)}")
-    print(
-        f"\nNext, after a look into {name / 'case.toml'}:\n\n"
-        f"  diffsoil check {name / 'case.toml'}\n"
-        f"  diffsoil simulate {name / 'case.toml'} -o {name / 'run.nc'}\n"
-        f"  diffsoil plot {name / 'run.nc'} -o {name / 'pictures'}"
-    )
+    run = f"diffsoil simulate {name / 'case.toml'} -o {name / 'run.nc'}"
+    plots = f"diffsoil plot {name / 'run.nc'} -o {name / 'pictures'}"
+    commands = [f"diffsoil check {name / 'case.toml'}", run, plots]
+    if "sites.csv" in files:
+        of = f"{name / 'sites.csv'} --case {name / 'case.toml'}"
+        commands[1:] = [f"diffsoil simulate-sites {of} -o {name / 'runs'}"]
+    print(f"\nNext, after a look into {name / 'case.toml'}:\n")
+    print("\n".join(f"  {command}" for command in commands))
 
 
 def _asked() -> Answers:

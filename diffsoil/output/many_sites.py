@@ -1,7 +1,7 @@
 """Simulate the sites of a table: batches of columns side by side, into one store.
 
 Beside the store, which has the whole result, lie ``summary.csv`` with the stocks of each site in
-the last year and ``refused.csv`` with the rows of the table that have none, and why.
+the last year, ``refused.csv`` with the rows of the table that have none, and why, and a report.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from diffsoil.column import Column
 from diffsoil.forward import computed
 from diffsoil.options import Existing, ManySites, Workers
 from diffsoil.output.attributes import CONVENTIONS, discovery, extent, of_variable
+from diffsoil.output.simulation import Progress
 from diffsoil.process import Environment
 from diffsoil.processes.protection import MECHANISMS, modifier
 from diffsoil.programs import kept_program
@@ -47,6 +48,8 @@ from diffsoil.work.progress import say
 from diffsoil.work.store import Store
 
 STORE, SUMMARY, REFUSED = "sites.zarr", "summary.csv", "refused.csv"
+LAST = (SUMMARY, "report.html", "stocks.png")
+"""What is written when all sites are there."""
 
 KIND = Kind("sites", "simulated sites", (), older=having(STORE), resumable=True, grows=True)
 
@@ -116,7 +119,9 @@ def simulate_sites(
     template = Template(load_case(case))
     inputs = [path for path in (table, profiles) if path is not None]
     place = OutputFolder(output, KIND, inputs=[*inputs, *case_files(template.case)])
-    read = read_sites(table, template, profiles)
+    with Progress() as progress:
+        progress.say(f"{table}: checking its rows")
+        read = read_sites(table, template, profiles)
     if read.refused:
         total = len(read.refused) + len(read.sites)
         say(f"{table}: {len(read.refused)} of {total} rows are refused: {output / REFUSED}")
@@ -144,12 +149,13 @@ def simulate_sites(
         made = made or store(overwrite=True)
         place.keep()
         _write_refused(place.path, read.refused)
-        (place.path / SUMMARY).unlink(missing_ok=True)
+        for name in LAST:  # of an earlier run
+            (place.path / name).unlink(missing_ok=True)
         for file in made.damaged:
             say(f"{file} is damaged; its sites are computed again")
         if pool is not None:
             ensemble.run(runs, _batches(read, kept.batch), made, pool, say)
-        failed = _write_summary(place.path, made, read)
+        failed = _write_tables(place.path, template.case.file.title, made, read)
     count = f"{len(read.sites) - len(failed)} of {len(read.sites) + len(read.refused)} rows"
     say(f"{count} of {table} are simulated: {output / SUMMARY}, {output / STORE}")
     refused = [*read.refused, *failed]
@@ -218,9 +224,10 @@ class Runs:
         """Results of some sites, by name, [site, ...]; NaN where there is a fault."""
         case = self.template.case_of(of.sites, of.climates)
         names = [site.name for site in of.sites]
-        index = np.minimum(np.arange(of.length), len(names) - 1)
-        plan = dataclasses.replace(build(case), members=(), sites=(), site_of=())
-        plan = jax.tree.map(lambda leaf: leaf[index], plan)
+        places = np.minimum(np.arange(of.length), len(names) - 1)
+        plan = jax.tree.map(lambda leaf: leaf[places], build(case))
+        each = tuple(map(str, range(of.length)))
+        plan = dataclasses.replace(plan, members=each, sites=each, site_of=tuple(range(of.length)))
         lived, unmet = self._lived(plan)
         values = {name: np.asarray(value)[: len(names)] for name, value in lived.items()}
         values |= _weather(case, names)
@@ -242,8 +249,7 @@ class Runs:
             states = initial_state(column, plan)
         else:
             found = balance(column, plan)
-            places = [str(number) for number in range(len(plan.iom))]
-            unmet = np.array([*map(int, why_unmet(places, plan.measured, found))], dtype=int)
+            unmet = np.array([*map(int, why_unmet(plan.sites, plan.measured, found))], dtype=int)
             plan = dataclasses.replace(plan, history=(found.phase, *plan.history[1:]))
             states = found.state
         begun = states
@@ -374,20 +380,27 @@ def _write_refused(folder: Path, refused: Sequence[Refused]) -> None:
     write_table(folder / REFUSED, pd.DataFrame(refused, columns=Refused._fields))
 
 
-def _write_summary(folder: Path, store: Store, table: Table) -> list[Refused]:
-    """Write the tables that are read first; the sites of which nothing came are refused."""
+def _write_tables(folder: Path, title: str, store: Store, table: Table) -> list[Refused]:
+    """Write what is read first; the sites of which nothing came are refused."""
     with store.dataset() as of:
         faults = of[FAULT].to_numpy().astype(int)
-        summary = {name: of[name].to_numpy() for name in ("site", *LOCATION, *OF_SITES)}
-        summary |= {name: of[name].isel(year=-1).to_numpy() for name in STOCKS}
-        year = int(of["year"][-1])
-    frame = pd.DataFrame(summary)
-    frame.insert(len(LOCATION) + 1, "year", year)
-    write_table(folder / SUMMARY, frame[faults == 0], float_format="%.6g")
-    failed = [
-        Refused(site.line, site.name, FAULTS[fault][1])
-        for site, fault in zip(table.sites, faults, strict=True)
-        if fault
-    ]
-    _write_refused(folder, sorted([*table.refused, *failed]))
+        failed = [
+            Refused(site.line, site.name, FAULTS[fault][1])
+            for site, fault in zip(table.sites, faults, strict=True)
+            if fault
+        ]
+        refused = sorted([*table.refused, *failed])
+        _write_refused(folder, refused)
+        sites = of.isel(site=faults == 0)
+        summary = pd.DataFrame({name: sites[name].to_numpy() for name in ("site", *LOCATION)})
+        summary["year"] = int(of["year"][-1])
+        for name in OF_SITES:
+            summary[name] = sites[name].to_numpy()
+        for name in STOCKS:
+            summary[name] = sites[name].isel(year=-1).to_numpy()
+        write_table(folder / SUMMARY, summary, float_format="%.6g")
+        if len(summary):
+            from diffsoil.output.sites_report import write_report  # which workers need not load
+
+            write_report(folder, title, sites, summary, refused)
     return failed

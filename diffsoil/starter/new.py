@@ -30,8 +30,12 @@ TABLES = tuple(field.name for field in dataclasses.fields(OwnTables))
 KIND = Kind(
     "case",
     "a new case",
-    ("case.toml", "case.schema.json", *(f"{name}.csv" for name in ("profile", *TABLES))),
+    ("case.toml", "case.schema.json", *(f"{name}.csv" for name in ("profile", "sites", *TABLES))),
 )
+
+
+SITES = "sites"
+"""Source that is a table of sites, with the case that says all else."""
 
 
 def new_case(
@@ -45,8 +49,8 @@ def new_case(
 
     Args:
         folder: to make; its name is that of the case.
-        source: input of RothC (the official program's own file, or CSV), a CSV of horizons, or
-            the name of a shipped case; the example if not given.
+        source: input of RothC (the official program's own file, or CSV), a CSV of horizons,
+            :data:`SITES`, or the name of a shipped case; the example if not given.
         site: JSON of the site of a CSV of RothC.
         answers: what else the case says.
         tables: of the user's own, which are copied into the folder.
@@ -103,7 +107,7 @@ def _files(
         assert source is not None
         if dataclasses.astuple(answers) != dataclasses.astuple(Answers()):
             raise InputError(f"{source}: is copied as it is; change the copy, not by options")
-        files = _of_case(source)
+        files = _of_sites() if source == SITES else _of_case(source)
     return files | {f"{table}.csv": path for table, path in tables.given.items()}
 
 
@@ -213,6 +217,12 @@ def _example(
         observations="observations.csv" in files or tables.observations is not None,
     )
     return {"case.toml": text} | files
+
+
+def _of_sites() -> dict[str, Any]:
+    """The example of a table of sites, and the case that says all else."""
+    folder = data_path("sites")
+    return {"case.toml": read_text(folder / "case.toml"), "sites.csv": folder / "sites.csv"}
 
 
 def _of_case(source: Path | str) -> dict[str, Any]:
