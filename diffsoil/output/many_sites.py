@@ -167,6 +167,10 @@ def simulate_sites(
         )
 
 
+ROUNDED = 8
+"""Sites in the batch of a small table are filled up to a multiple of this."""
+
+
 def _batches(table: Table, size: int) -> list[Batch]:
     """The sites in batches, in their order."""
     batches = []
@@ -174,8 +178,8 @@ def _batches(table: Table, size: int) -> list[Batch]:
         sites = table.sites[begin_at : begin_at + size]
         named = {site.climate for site in sites if isinstance(site.climate, str)}
         climates = {name: table.climates[name] for name in sorted(named)}
-        # a last batch that is smaller would be a program of its own
-        length = min(size, len(table.sites))
+        # a batch of another length would be a program of its own
+        length = min(size, -(-len(table.sites) // ROUNDED) * ROUNDED)
         rows = tuple(range(begin_at, begin_at + len(sites)))
         batches.append(Batch(rows, Together(tuple(sites), climates, length)))
     return batches

@@ -27,7 +27,7 @@ from calibration.methods.importance import LEAST_EFFECTIVE
 from calibration.noise import NOISE
 from calibration.quantities import QUANTITIES
 from calibration.twin.scenario import ScenarioFile
-from diffsoil.cases import drivers, management
+from diffsoil.cases import drivers, management, sites
 from diffsoil.cases.schema import CaseFile
 from diffsoil.column import ADDED, CHOICES, COLUMNS
 from diffsoil.io import data_path
@@ -193,6 +193,20 @@ WORDS = {
     "crop": "crop of the yield, of the library; that of the land use if left out",
     "residues_left_share": "share of the straw or leaves that stays; that of the land use if left "
     "out",
+    "latitude": "north is positive; needed with values of a year",
+    "longitude": "east is positive",
+    "first_land_use": "land use of the first phase; that of the case if empty",
+    "plant_carbon_t_ha": "plant carbon of the last phase in a year; that of its land use if empty",
+    "climate": "file of twelve normals, beside the table or among the shipped data",
+    "mean_temperature_c": "mean temperature of the year",
+    "temperature_amplitude_c": "half of the difference between the warmest and the coldest month",
+    "yearly_precipitation_mm": "rain and snow of the year",
+    "yearly_pet_mm": "potential evapotranspiration of the year; Hargreaves' if empty",
+    "warmest_month": "time of the warmest day: 7.0 is the middle of July; 7.2 if empty, 1.2 in the "
+    "south",
+    "precipitation_amplitude": "rain of the wettest month above the mean, relative; 0 if empty",
+    "wettest_month": "time of the most rain, as `warmest_month`",
+    "daily_range_c": "temperature of the day above that of the night; 12 if empty",
     "activity": "14C activity of the air, 1 is modern; this column or the next",
     "delta14c_permil": "deviation of the 14C of the air from modern",
     "sd_permil": "standard deviation of it, not used",
@@ -480,6 +494,7 @@ MADE: dict[str, Callable[[], str]] = {
     "normals": lambda: columns(drivers.NORMALS),
     "months": lambda: columns(drivers.MONTHS),
     "management": lambda: columns(management.MANAGEMENT | management.YIELDS),
+    "sites": lambda: columns(sites.COLUMNS),
     "atmosphere": lambda: columns(drivers.ATMOSPHERE),
     "observations": lambda: columns(observations.COLUMNS, observations.DEFAULTS),
     "observed": observed,
