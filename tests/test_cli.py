@@ -19,7 +19,17 @@ from diffsoil import cli, io
 from diffsoil.cli import machine, model, options
 from diffsoil.cli.options import Case, app
 
-COMMANDS = ["rothc", "parameters", "cases", "simulate", "calibrate", "predict", "plot", "benchmark"]
+COMMANDS = [
+    "rothc",
+    "parameters",
+    "cases",
+    "simulate",
+    "simulate-sites",
+    "calibrate",
+    "predict",
+    "plot",
+    "benchmark",
+]
 
 
 def fails_in_one_line(capsys: pytest.CaptureFixture[str], *words: str) -> str:

@@ -156,15 +156,12 @@ def simulate_sites(
         if pool is not None:
             ensemble.run(runs, _batches(read, kept.batch), made, pool, say)
         failed = _write_tables(place.path, template.case.file.title, made, read)
-    count = f"{len(read.sites) - len(failed)} of {len(read.sites) + len(read.refused)} rows"
-    say(f"{count} of {table} are simulated: {output / SUMMARY}, {output / STORE}")
-    refused = [*read.refused, *failed]
+    total, refused = len(read.sites) + len(read.refused), [*read.refused, *failed]
+    say(f"{table}: {total - len(refused)} of {total} rows are simulated: {output / SUMMARY}")
     if refused:
-        first = refused[0]
-        say(
-            f"{len(refused)} are refused: {output / REFUSED}; the first is line {first.line}, "
-            f"{first.site}: {first.reason}"
-        )
+        line, name, reason = refused[0]
+        where = f"such as line {line}, {name or 'without a name'}: {reason}"
+        say(f"{table}: {len(refused)} of {total} rows are refused: {output / REFUSED}; {where}")
 
 
 ROUNDED = 8
