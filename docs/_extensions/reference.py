@@ -210,7 +210,7 @@ WORDS = {
     "activity": "14C activity of the air, 1 is modern; this column or the next",
     "delta14c_permil": "deviation of the 14C of the air from modern",
     "sd_permil": "standard deviation of it, not used",
-    "site": "name of a site of the case",
+    "site": "name of a site; in a table of sites its own, elsewhere one of the case",
     "variable": "what was measured, see below",
     "upper_cm": "upper depth of the sample",
     "lower_cm": "lower depth of the sample",
