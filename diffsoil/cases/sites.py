@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -374,13 +373,17 @@ def read_sites(path: Path, template: Template, profiles: Path | None = None) -> 
 
 def _twice(names: pd.Series) -> Iterator[tuple[int, str]]:
     """Lines whose name other lines have too, and what to say of them; none of them is right."""
-    count = Counter(names)
+    lines: dict[str, list[int]] = {}
     for line, name in names.items():
-        if name and count[name] > 1:
-            others = [str(other) for other in names.index[names == name] if other != line]
-            more = ", ..." if len(others) > MOST_NAMED else ""
+        lines.setdefault(str(name), []).append(_whole(line))
+    for name, found in lines.items():
+        if not name or len(found) == 1:
+            continue
+        for line in found:
+            others = [str(other) for other in found[: MOST_NAMED + 1] if other != line]
+            more = ", ..." if len(found) > MOST_NAMED + 1 else ""
             where = ", ".join(others[:MOST_NAMED]) + more
-            yield _whole(line), f"column 'site': {name!r} is in line {where} too"
+            yield line, f"column 'site': {name!r} is in line {where} too"
 
 
 def _read_normals(
