@@ -156,7 +156,8 @@ def simulate_sites(
         if pool is not None:
             ensemble.run(runs, _batches(read, kept.batch), made, pool, say)
         failed = _write_tables(place.path, template.case.file.title, made, read)
-    total, refused = len(read.sites) + len(read.refused), [*read.refused, *failed]
+    refused = sorted([*read.refused, *failed])
+    total = len(read.sites) + len(read.refused)
     say(f"{table}: {total - len(refused)} of {total} rows are simulated: {output / SUMMARY}")
     if refused:
         line, name, reason = refused[0]
