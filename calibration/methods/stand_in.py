@@ -36,6 +36,9 @@ RUNS_PER_TERM = 1.3
 """No form has more terms than runs divided by this."""
 HELD_OUT = 5
 """One in so many runs is held out to compare the forms."""
+SMALLEST_MODE = 1e-3
+"""Root mean square of what is left out of the polynomials of a kind, relative to the spread of what
+they are of."""
 STILL = 1e-9
 """Relative change of what is in the soil that is none."""
 
@@ -103,8 +106,10 @@ class Polynomials(eqx.Module):
             that they are then multiplied by, so that they are about one in size; zero for those
             that do not move it.
         factors: of each term, see :func:`diffsoil.numerics.polynomial.products`.
-        coefficients: of the terms, for the observations of each kind; zero where it has fewer.
-        row: place of each observation among those.
+        coefficients: of the terms in a few modes of each kind; zero where it has fewer. Stocks of
+            one soil in many years and plots move in a few ways, and a gradient costs no more.
+        modes: how each observation follows those of its kind.
+        kind: of each observation.
         logarithm: whether the polynomial is of the logarithm.
         centre, spread: of what it is of.
     """
@@ -113,8 +118,9 @@ class Polynomials(eqx.Module):
     middle: Float[Array, "kind variable"]
     turned: Float[Array, "kind own variable"]
     factors: Array
-    coefficients: Float[Array, "kind row term"]
-    row: Int[Array, " obs"]
+    coefficients: Float[Array, "kind mode term"]
+    modes: Float[Array, "obs mode"]
+    kind: Int[Array, " obs"]
     logarithm: Bool[Array, " obs"]
     centre: Float[Array, " obs"]
     spread: Float[Array, " obs"]
@@ -128,8 +134,8 @@ class Polynomials(eqx.Module):
     def __call__(self, z: Float[Array, " parameter"]) -> Float[Array, " obs"]:
         """What is in the soil at each observation."""
         terms = polynomial.terms(self.own(z), self.factors)
-        found = jnp.einsum("krt,kt->kr", self.coefficients, terms).ravel()[self.row]
-        y = self.centre + self.spread * found
+        of_kinds = jnp.einsum("kmt,kt->km", self.coefficients, terms)
+        y = self.centre + self.spread * (self.modes * of_kinds[self.kind]).sum(axis=1)
         return jnp.where(self.logarithm, jnp.exp(jnp.where(self.logarithm, y, 0.0)), y)
 
 
@@ -337,17 +343,31 @@ def fitted(
     assert best is not None
     off, (variables, middle, turned, own, form, ridge) = best
     factors = polynomial.products(own.shape[2], *form)
-    most = max(map(len, every))
-    of_rows = np.zeros((len(every), most, len(factors)))
-    row = np.empty(len(of_row), dtype=int)
-    for number, (rows, of) in enumerate(zip(every, own, strict=True)):
-        found = polynomial.least_squares(
-            _terms(of, factors), targets[:, rows], runs.weight, (ridge,)
+    found = [
+        _modes(
+            polynomial.least_squares(_terms(of, factors), targets[:, rows], runs.weight, (ridge,))
         )
-        of_rows[number, : len(rows)] = found[0].T
-        row[rows] = number * most + np.arange(len(rows))
-    arrays = (middle, turned, factors, of_rows, row, logarithm, centre, spread)
+        for rows, of in zip(every, own, strict=True)
+    ]
+    most = max(len(terms) for _, terms in found)
+    coefficients = np.zeros((len(every), most, len(factors)))
+    modes = np.zeros((len(of_row), most))
+    for number, (rows, (follow, terms)) in enumerate(zip(every, found, strict=True)):
+        coefficients[number, : len(terms)] = terms
+        modes[rows, : len(terms)] = follow
+    kind = np.searchsorted(members, of_row)
+    arrays = (middle, turned, factors, coefficients, modes, kind, logarithm, centre, spread)
     return Polynomials(variables, *map(jnp.asarray, arrays)), off
+
+
+def _modes(
+    coefficients: Float[np.ndarray, "1 term obs"],
+) -> tuple[Float[np.ndarray, "obs mode"], Float[np.ndarray, "mode term"]]:
+    """How observations follow modes, and the terms of these; see :data:`SMALLEST_MODE`."""
+    follow, size, terms = np.linalg.svd(coefficients[0].T, full_matrices=False)
+    left = np.sqrt(np.cumsum(size[::-1] ** 2)[::-1] / len(follow))
+    count = max(1, int((left > SMALLEST_MODE).sum()))
+    return follow[:, :count] * size[:count], terms[:count]
 
 
 def _standardised(
