@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import equinox as eqx
 import jax
@@ -10,8 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 from jaxtyping import Array, Bool, Float
+from scipy import special
 
 from diffsoil.parameters import Parameter, Prior
+
+TINY, EPS = np.finfo(float).tiny, np.finfo(float).eps
+"""The least normal number, and the distance of 1 to the next."""
 
 
 class Transform(eqx.Module):
@@ -51,31 +56,6 @@ class Transform(eqx.Module):
         return jnp.sum(jnp.where(self.open, z, logistic))
 
 
-def distribution(parameter: Parameter) -> dist.Distribution:
-    """The prior of a parameter, truncated to its bounds; lognormal: of the logarithm."""
-    prior = parameter.prior
-    match prior.kind:
-        case "uniform":
-            return dist.Uniform(parameter.lower, parameter.upper)
-        case "normal":
-            return dist.TruncatedNormal(
-                prior.location, prior.scale, low=parameter.lower, high=parameter.upper
-            )
-        case "lognormal":
-            with np.errstate(divide="ignore"):
-                low, high = np.log(parameter.lower), np.log(parameter.upper)
-            # a bound at infinity is no bound, and numpyro wants it left out
-            bounds = {
-                name: float(value)
-                for name, value in (("low", low), ("high", high))
-                if np.isfinite(value)
-            }
-            middle = float(np.log(prior.location))
-            if not bounds:
-                return dist.Normal(middle, prior.scale)
-            return dist.TruncatedNormal(middle, prior.scale, **bounds)
-
-
 def _normal(prior: Prior) -> tuple[float, float]:
     """Mean and sd of a prior without bounds, of the logarithm where it is lognormal."""
     match prior.kind:
@@ -93,10 +73,13 @@ class Priors:
     def __init__(self, parameters: list[Parameter]) -> None:
         self._given = tuple((p.prior, p.lower, p.upper) for p in parameters)
         self._of_logarithm = np.array([p.prior.kind == "lognormal" for p in parameters], dtype=bool)
-        self._distributions = [distribution(p) for p in parameters]
         self._flat = np.array([p.prior.kind == "uniform" for p in parameters], dtype=bool)
         normals = np.array([_normal(p.prior) for p in parameters], dtype=float).reshape(-1, 2)
         self._middle, self._scale = normals.T
+        bounds = np.array([(p.lower, p.upper) for p in parameters], dtype=float).reshape(-1, 2).T
+        with np.errstate(divide="ignore"):
+            logarithms = np.log(np.where(self._of_logarithm, bounds, 1.0))
+        self._bounds = np.where(self._of_logarithm, logarithms, bounds)
         # what bounds add is the same everywhere
         self._added = -sum(
             math.log(p.upper - p.lower if flat else p.prior.within(p.lower, p.upper))
@@ -123,9 +106,26 @@ class Priors:
 
     def sample(self, key: Array, draws: int) -> Float[Array, "draw parameter"]:
         """Draws from the priors."""
-        keys = jax.random.split(key, len(self._distributions))
-        columns = []
-        for k, log, d in zip(keys, self._of_logarithm, self._distributions, strict=True):
-            value = d.sample(k, (draws,))
-            columns.append(jnp.exp(value) if log else value)
-        return jnp.stack(columns, axis=1)
+        u = _uniform(jax.random.split(key, len(self._given)), draws)
+        # in NumPy: with JAX each size of a sample would be compiled for seconds
+        return jnp.asarray(self._quantile(np.asarray(u).T))
+
+    def _quantile(
+        self, u: Float[np.ndarray, "draw parameter"]
+    ) -> Float[np.ndarray, "draw parameter"]:
+        """Values that the priors are below with given probabilities, in (0, 1)."""
+        low, high = self._bounds
+        # from the tail that is nearer: there probabilities keep their digits
+        side = np.where(low > self._middle, -1.0, 1.0)
+        below, above = (side * (b - self._middle) / self._scale for b in (low, high))
+        p = (1 - u) * special.ndtr(below) + u * special.ndtr(above)
+        normal = self._middle + side * self._scale * special.ndtri(np.clip(p, TINY, 1 - EPS))
+        with np.errstate(invalid="ignore"):  # a flat prior has two finite bounds, others may not
+            value = np.where(self._flat, low + u * (high - low), normal)
+        return np.where(self._of_logarithm, np.exp(value * self._of_logarithm), value)
+
+
+@partial(jax.jit, static_argnums=1)
+def _uniform(keys: Array, draws: int) -> Float[Array, "parameter draw"]:
+    """Random numbers in (0, 1), of one key for each parameter."""
+    return jax.vmap(lambda key: jax.random.uniform(key, (draws,), minval=TINY))(keys)

@@ -331,7 +331,7 @@ def fitted(
                 continue
             predicted = np.empty((len(RIDGES), out.sum(), y.shape[1]))
             for rows, of in zip(every, own, strict=True):
-                values = _terms(of, factors)
+                values = polynomial.values(of, factors)
                 coefficients = polynomial.least_squares(
                     values[~out], targets[np.ix_(~out, rows)], runs.weight[~out], RIDGES
                 )
@@ -345,7 +345,9 @@ def fitted(
     factors = polynomial.products(own.shape[2], *form)
     found = [
         _modes(
-            polynomial.least_squares(_terms(of, factors), targets[:, rows], runs.weight, (ridge,))
+            polynomial.least_squares(
+                polynomial.values(of, factors), targets[:, rows], runs.weight, (ridge,)
+            )
         )
         for rows, of in zip(every, own, strict=True)
     ]
@@ -396,8 +398,3 @@ def _moments(
     """Means and standard deviations of weighted runs."""
     middle = share @ of
     return middle, np.maximum(np.sqrt(share @ (of - middle) ** 2), least)
-
-
-def _terms(own: Float[np.ndarray, "run own"], factors: np.ndarray) -> np.ndarray:
-    """Values of the terms at runs."""
-    return np.asarray(polynomial.terms(jnp.asarray(own), factors))

@@ -140,7 +140,7 @@ def fit(
         ]
     )
     middle, scale = x.mean(axis=0), np.maximum(x.std(axis=0), 1e-6)
-    terms = np.asarray(polynomial.terms(jnp.asarray((x - middle) / scale), FACTORS))
+    terms = polynomial.values((x - middle) / scale, FACTORS)
     weight = np.ones(count) if importance is None else importance
     coefficients = [
         polynomial.least_squares(terms[:, i], runs.log_stock[:, i, None], weight, (RIDGE,))[0, :, 0]

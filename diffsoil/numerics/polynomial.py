@@ -40,6 +40,15 @@ def terms(
     return jnp.prod(padded[..., jnp.asarray(factors)], axis=-1)
 
 
+def values(
+    z: Float[np.ndarray, "*point variable"], factors: Int[np.ndarray, "term degree"]
+) -> Float[np.ndarray, "*point term"]:
+    """The same in NumPy, which compiles nothing: for points that a fit is made to."""
+    padded = np.concatenate([z, np.ones_like(z[..., :1])], axis=-1)
+    found: np.ndarray = np.prod(padded[..., factors], axis=-1)
+    return found
+
+
 def least_squares(
     values: Float[np.ndarray, "point term"],
     targets: Float[np.ndarray, "point target"],
