@@ -62,7 +62,7 @@ def folder(tmp_path, monkeypatch) -> Path:
     """The present folder, with a small case and its observations."""
     path = write_case(tmp_path, [observation(), observation(year=1907, value=30)])
     text = path.read_text().replace('keep_out = ["hill"]', "keep_out = []")
-    path.write_text(tiny_case.with_one_phase(text))
+    path.write_text(text)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

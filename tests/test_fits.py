@@ -14,7 +14,6 @@ from calibration.methods.method import Method
 from calibration.methods.posterior import Draws
 from calibration.problem import Problem
 from diffsoil.io import InputError
-from tests import tiny_case
 from tests.test_calibration import rows, write_case
 
 # NumPyro and optax mix float types inside
@@ -41,7 +40,6 @@ class StudentT(Method):
 @pytest.fixture(scope="module")
 def problem(tmp_path_factory) -> Problem:
     path = write_case(tmp_path_factory.mktemp("case"), rows())
-    path.write_text(tiny_case.with_one_phase(path.read_text()))
     return Problem(path)
 
 

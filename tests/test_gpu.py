@@ -10,7 +10,6 @@ import pytest
 from calibration.methods import nuts
 from calibration.problem import Problem
 from diffsoil.work.checkpoints import Checkpoints
-from tests import tiny_case
 from tests.known_posterior import Known
 from tests.test_calibration import rows, write_case
 from tests.test_methods import assert_moments
@@ -35,7 +34,6 @@ def test_float64_holds(device):
 
 def test_posterior_and_gradient_equal_those_of_the_cpu(device, tmp_path):
     path = write_case(tmp_path, rows())
-    path.write_text(tiny_case.with_one_phase(path.read_text()))
 
     def found() -> tuple[float, np.ndarray]:
         problem = Problem(path)

@@ -249,7 +249,8 @@ def test_stocks_are_those_of_the_column(sites, folder):
     } | {f"vegetation.input_factor.{n}": f for n, f in zip(NAMES, (0.7, 1.0, 1.6), strict=True)}
     problem = Problem(folder / "case.toml", free=dict.fromkeys(values))
     x = jnp.asarray([values.get(name, 0.1) for name in problem.names])
-    expected = np.asarray(problem.likelihood.predict(x).latent)
+    predict = jax.jit(lambda likelihood: likelihood.predict(x).latent)
+    expected = np.asarray(predict(problem.likelihood))
     on = jnp.asarray([1.0, 1.0, 1.0, 0.0])
     rates = jnp.log(jnp.asarray([0.25, 0.03]))
     active = sites.stocks(rates, sites.log_modifier(values, on))

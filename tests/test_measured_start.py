@@ -18,17 +18,19 @@ from diffsoil.io import InputError
 from diffsoil.output.simulation import simulate
 from tests import tiny_case
 
-FIRST, LAST = 0, 199  # years of the first phase, 1600 to 1799
+FIRST, LAST = 0, 299  # years of the history, 1600 to 1899
 
 
 def write(folder, measured="", key='initial = "measured"', **changes):
-    """The tiny case with a measured start, and more keys of it."""
+    """The tiny case of one phase with a measured start, and more keys of it."""
     changes["case"] = [
         ('minimum = "hard"', f'minimum = "hard"\n{key}'),
         ("[grid]", f"[measured]\n{measured}\n[grid]"),
         *changes.get("case", []),
     ]
-    return tiny_case.write(folder, **changes)
+    path = tiny_case.write(folder, **changes)
+    path.write_text(tiny_case.with_one_phase(path.read_text()))
+    return path
 
 
 def topsoil(trajectory):

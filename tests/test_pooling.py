@@ -100,8 +100,9 @@ def test_a_treatment_differs_from_when_it_begins(tmp_path):
     pd.concat([table, early]).to_csv(tmp_path / "observations.csv", index=False)
     path.write_text(path.read_text().replace('by = "site"', 'by = "treatment"'))
     of = Problem(path)
-    before = np.asarray(of.likelihood.predict(of.defaults).latent)
-    after = np.asarray(of.likelihood.predict(moved(of, **{deviation("b_arable"): 1.0})).latent)
+    predict = jax.jit(lambda likelihood, x: likelihood.predict(x).latent)
+    before = np.asarray(predict(of.likelihood, of.defaults))
+    after = np.asarray(predict(of.likelihood, moved(of, **{deviation("b_arable"): 1.0})))
     apart = np.abs(after / before - 1.0)
     row = of.table.reset_index()
     assert apart[row["site"] == "a"].max() == 0.0
