@@ -20,7 +20,7 @@ from diffsoil.output.simulation import simulate
 from diffsoil.work.pool import cluster
 from sensitivity.pruning import ablation, confirmation, elimination
 from sensitivity.pruning.case_text import without_text
-from sensitivity.pruning.cost import Cost, measure
+from sensitivity.pruning.cost import Cost
 from sensitivity.pruning.elimination import Search
 from sensitivity.pruning.loss import Loss, Rule, relative
 from tests import tiny_case
@@ -215,17 +215,24 @@ def pruned(path, tmp_path_factory):
     name = next(line for line in text.splitlines() if line.startswith("name"))
     other.write_text(text.replace(name, 'name = "other"'), encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(confirmation, "measure", measured_once)
+        # each measurement would take a compilation, some a process too
+        for name in ("measure", "_seconds"):
+            patch.setattr(confirmation, name, once(getattr(confirmation, name)))
         patch.setattr(elimination, "BEYOND", 5)  # each is compiled
         assert main(["prune", *words(path, output), "--check", str(other)]) == 0
     return output
 
 
-def measured_once(*arguments, found=[]):  # noqa: B006
-    """What the first case costs, for all cases: each would take a process and a compilation."""
-    if not found:
-        found.append(measure(*arguments))
-    return found[0]
+def once(measure):
+    """What the first case costs, for all cases."""
+    found = []
+
+    def first(*arguments, **settings):
+        if not found:
+            found.append(measure(*arguments, **settings))
+        return found[0]
+
+    return first
 
 
 def words(path, output):

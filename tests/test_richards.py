@@ -183,7 +183,10 @@ def test_a_step_keeps_its_mass_to_rounding_even_when_it_has_not_converged(monkey
     for shortest in (richards.SHORTEST, 1.0):
         monkeypatch.setattr(richards, "SHORTEST", shortest)
         sink = jnp.full(LAYERS, 1e-3)
-        found = step(soil, jnp.full(LAYERS, 5.0), water, head, jnp.asarray(2.0), sink, jnp.ones(()))
+        solve = jax.jit(lambda *given: step(*given))  # anew, for the constants that are changed
+        found = solve(
+            soil, jnp.full(LAYERS, 5.0), water, head, jnp.asarray(2.0), sink, jnp.ones(())
+        )
         change = 5.0 * float((found.water - water).sum())
         flux = float(found.infiltration - found.percolation[-1]) - 1e-3 * LAYERS
         assert change == pytest.approx(flux, abs=1e-13)
@@ -206,7 +209,7 @@ def storms() -> richards.Step:
         nothing = jnp.zeros(20)
         return step(soil, jnp.full(20, 10.0), water, head, rain, nothing, jnp.ones(()))
 
-    return jax.vmap(one)(*jnp.asarray(STORMS).T)
+    return jax.jit(jax.vmap(one))(*jnp.asarray(STORMS).T)
 
 
 def test_a_storm_on_peat_has_a_solution():
@@ -226,7 +229,7 @@ def test_a_day_without_a_solution_is_taken_in_shorter_steps(monkeypatch):
 
 def test_a_year_without_a_solution_is_not_a_number(monkeypatch):
     monkeypatch.setattr(richards, "UNSOLVED", 0.0)
-    _, year = Richards().simulate(jnp.zeros(LAYERS), column(), 0)
+    _, year = jax.jit(lambda soil: Richards().simulate(jnp.zeros(LAYERS), soil, 0))(column())
     assert np.isnan(year.water).all()
 
 
@@ -372,8 +375,8 @@ def test_it_stands_in_for_the_bucket_with_the_same_outputs():
     assert set(Richards.provides) == {*Water.provides, "water_residual"}
     assert set(Richards.reads) == set(Water.reads)
     soil, state = column(), empty_state(LAYERS, jnp.zeros(LAYERS))
-    after, found = Richards(spin_up_years=1).slow(state, soil, 10)
-    _, bucket = Water().slow(state, soil, 10)
+    after, found = jax.jit(lambda soil: Richards(spin_up_years=1).slow(state, soil, 10))(soil)
+    _, bucket = jax.jit(lambda soil: Water().slow(state, soil, 10))(soil)
     assert {k: found[k].shape for k in bucket} == {k: v.shape for k, v in bucket.items()}
     assert 0.0 <= found["water_residual"] < 1e-9
     np.testing.assert_allclose(after.water, 100.0 * found["water_content"][-1], rtol=1e-13)
@@ -381,8 +384,9 @@ def test_it_stands_in_for_the_bucket_with_the_same_outputs():
 
 def test_one_year_for_many_comes_back_to_its_start():
     soil, state = column(rain=1.5 * RAIN), empty_state(LAYERS, jnp.zeros(LAYERS))
-    once, first = Richards().slow(state, soil, 50)
-    twice, second = Richards().slow(once, soil, 50)
+    run = jax.jit(lambda state: Richards().slow(state, soil, 50))
+    once, first = run(state)
+    twice, second = run(once)
     np.testing.assert_allclose(once.water, twice.water, rtol=1e-5)
     np.testing.assert_allclose(
         first["percolation"].sum(axis=0), second["percolation"].sum(axis=0), rtol=1e-4
@@ -478,7 +482,10 @@ def test_gradient_is_finite_from_the_driest_and_the_wettest_state():
 
 def test_days_are_short_enough():
     soil, start = column(), jnp.full(LAYERS, 25.0)
-    coarse, fine = (Richards(steps_per_day=n).simulate(start, soil, 1)[1] for n in (1, 4))
+    coarse, fine = (
+        jax.jit(lambda soil, n=n: Richards(steps_per_day=n).simulate(start, soil, 1)[1])(soil)
+        for n in (1, 4)
+    )
     yearly = [np.asarray(y.percolation.sum(axis=0)) for y in (coarse, fine)]
     np.testing.assert_allclose(yearly[0], yearly[1], atol=0.01 * float(RAIN.sum()))
     assert np.abs(np.asarray(coarse.deficit - fine.deficit)).max() < 0.03
