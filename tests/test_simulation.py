@@ -242,20 +242,6 @@ def test_importing_the_package_loads_no_tables_or_files():
     assert done.stderr.strip() == ""
 
 
-def test_simulate_loads_only_what_it_computes_with(tmp_path):
-    heavy = {"xarray", "dask", "distributed", "scipy", "matplotlib", "numpyro", "arviz", "jinja2"}
-    heavy |= {"calibration.problem", "sensitivity.problem"}
-    words = ["simulate", str(tiny_case.write(tmp_path)), "-o", str(tmp_path / "run.nc")]
-    program = (
-        f"import sys; from diffsoil.cli import main; main({words});"
-        f"sys.exit(' '.join({heavy} & set(sys.modules)))"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    lines = done.stderr.strip().splitlines()
-    assert [line for line in lines if not line.startswith("diffsoil: ")] == []
-    assert (tmp_path / "run.nc").exists()
-
-
 def test_the_package_offers_its_verbs():
     assert diffsoil.simulate is simulate
     assert callable(diffsoil.load_case)
