@@ -33,7 +33,7 @@ from calibration.methods.posterior import Draws
 from calibration.methods.stand_in import Runs, StandIn, exact_density, fitted, moves, probes
 from calibration.problem import Problem, by_row
 from diffsoil.work.checkpoints import Checkpoints
-from diffsoil.work.progress import Say
+from diffsoil.work.progress import Say, paced
 
 WIDER = 1.2
 """Spread of the first runs, in standard deviations of the normal approximation."""
@@ -253,7 +253,7 @@ class _Search:
             self._samplers[form] = Sampler(stand_in, normal, nuts, seed, self._value)
         sampler = self._samplers[form]
         sampler.restart(normal, seed, self._value, stand_in)
-        drawn = sampler.draw(Checkpoints(None), lambda line: None)
+        drawn = sampler.draw(Checkpoints(None), paced(self._report))
         return drawn._replace(z=drawn.z[:, : method.draws * THIN : THIN], gradients=0.0)
 
     def _exact(self, z: np.ndarray, kept: Checkpoints) -> prediction.Predicted:

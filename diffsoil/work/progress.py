@@ -55,6 +55,19 @@ class Countdown:
         self._say(f"{state}, {duration(elapsed)}, about {duration(rest)} left")
 
 
+def paced(say: Say, seconds: float = 30.0) -> Say:
+    """Says at most one line in so many seconds, and none of what takes no longer."""
+    said = time.monotonic()
+
+    def line(text: str) -> None:
+        nonlocal said
+        if time.monotonic() - said >= seconds:
+            said = time.monotonic()
+            say(text)
+
+    return line
+
+
 def duration(seconds: float) -> str:
     """A duration as ``0:35``, or ``1:02:10``."""
     text = str(datetime.timedelta(seconds=round(seconds)))
