@@ -1,10 +1,10 @@
 """Predict each field of a case from a fit of the others: how wide, how far off, and does it hold?
 
-Each field (a site of the case) is kept out in turn and the rest is calibrated. Two fits: the case
-as it is, with what it frees the same for all fields, and one in which some parameters differ
-between fields (``by = "site"``), so that the field that was kept out is drawn from how far the
-others differ. By treatment of the fields kept out: bias and RMSE relative to what was measured,
-share of measurements in the 50 and 90 % intervals, width of the latter relative to the same.
+Each field (a site of the case, or a group of sites) is kept out in turn and the rest is calibrated:
+the case as it is and, where ``--pooled`` names parameters, one in which these differ between sites
+(``by = "site"``), so that the field that was kept out is drawn from how far the others differ. By
+treatment of the fields kept out: bias and RMSE relative to what was measured, share of measurements
+in the 50 and 90 % intervals, width of the latter relative to the same.
 
 A group of plant input that differs (``vegetation.input_factor.grass``) is one for all treatments
 otherwise: the groups that some have of their own in its place are taken out.
@@ -38,16 +38,15 @@ from diffsoil.options import Existing  # noqa: E402
 
 SPREAD = {"kind": "lognormal", "location": 0.2, "scale": 0.7}
 INPUT_FACTOR = "vegetation.input_factor."
-FITS = ("the same for all", "differing")
 
 
-def without(path: Path, field: str, pooled: list[str]) -> Case:
-    """The case with a field kept out, in which some parameters differ between fields."""
+def without(path: Path, sites: list[str], pooled: list[str]) -> Case:
+    """The case with a field kept out, in which some parameters differ between sites."""
     document = tomlkit.parse(path.read_text(encoding="utf-8"))
-    document["observations"]["keep_out_sites"] = [field]  # type: ignore[index]
+    document["observations"]["keep_out_sites"] = sites  # type: ignore[index]
     case = load_case(path)
     table = read(case, build(case))
-    left = {ERROR + series for series in table.loc[table["site"] != field, "series"]}
+    left = {ERROR + series for series in table.loc[~table["site"].isin(sites), "series"]}
     for name in [n for n in document["free"] if n.startswith(ERROR) and n not in left]:  # type: ignore[union-attr]
         del document["free"][name]  # type: ignore[union-attr]
     for name in pooled:
@@ -76,15 +75,18 @@ def main(folder: Path, name: str, fields: list[str], pooled: list[str], full: bo
     """Fit what is not there yet, and print the scores."""
     path = find_case(name)
     method = Surrogate() if full else Surrogate.sized(quick=True)
+    group_of = load_case(path).file.group_of
+    fits = {"as it is": []} | ({"differing": pooled} if pooled else {})
     found = []
-    for field in fields or load_case(path).sites:
-        for fit, differing in zip(FITS, ([], pooled), strict=True):
+    for field in fields or dict.fromkeys(group_of.values()):
+        sites = [site for site, group in group_of.items() if group == field]
+        for fit, differing in fits.items():
             place = folder / field / fit.replace(" ", "_")
             if not (place / "checks.csv").exists():
-                case = without(path, field, differing)
+                case = without(path, sites, differing)
                 calibrate_case(case, place, method, existing=Existing(resume=place.exists()))
             table = pd.read_csv(place / "predictions.csv")
-            kept = table[(table["site"] == field) & (table["estimated"] == 0)]
+            kept = table[table["site"].isin(sites) & (table["estimated"] == 0)]
             found.append(kept.assign(fit=fit, field=field))
     every = pd.concat(found)
     for of in (["fit", "field", "treatment"], ["fit", "field"], ["fit"]):
@@ -97,7 +99,7 @@ if __name__ == "__main__":
     parser.add_argument("folder", type=Path, help="of the fits; those that are done are kept")
     parser.add_argument("--case", default="rothamsted")
     parser.add_argument("--fields", nargs="+", default=[], help="all of the case if not given")
-    parser.add_argument("--pooled", nargs="+", default=["carbon.k_hum"], metavar="PARAMETER")
+    parser.add_argument("--pooled", nargs="+", default=[], metavar="PARAMETER")
     parser.add_argument("--full", action="store_true", help="the full setting, not the quick one")
     options = parser.parse_args()
     sys.exit(main(options.folder, options.case, options.fields, options.pooled, options.full))
