@@ -1,6 +1,6 @@
 """Keep a twin of Highfield up to date and watch its forecast: a workflow to copy and change.
 
-    python scripts/twin_highfield.py FOLDER [--draws N] [--seed S]
+    python scripts/twin_highfield.py FOLDER [--carbon MODEL] [--draws N] [--seed S]
 
 fits the three Highfield treatments of the Rothamsted case to what was measured up to 1975, brings
 in each later sampling on its own, and predicts after each of them what would be measured in 2014.
@@ -21,6 +21,7 @@ _runtime.use_device("auto", cpu_devices=CHAINS)  # before the first array
 import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
 import tomlkit  # noqa: E402
+from carbon_variants import RATES, with_carbon  # noqa: E402
 
 from calibration import Problem, saved_fit  # noqa: E402
 from calibration.compatibility import in_order  # noqa: E402
@@ -44,10 +45,10 @@ OTHERS = ("manure.", "old_arable", "wheat_", "fosters_", "broadbalk")
 """What a parameter is called that belongs to the other sites."""
 
 
-def main(folder: Path, draws: int, seed: int) -> None:
+def main(folder: Path, carbon: str, draws: int, seed: int) -> None:
     """Fit, assimilate year by year, and show how the forecast narrows."""
     folder.mkdir(parents=True, exist_ok=True)
-    later = write_cases(folder)
+    later = write_cases(folder, carbon)
     whole = Problem(folder / "all.toml")  # all measurements, those of 2014 too; only predicts
     found = []
     fit = folder / f"fit_{FIRST_FIT}"
@@ -80,24 +81,30 @@ def main(folder: Path, draws: int, seed: int) -> None:
     draw(folder / "narrowing.png", narrowing, steps)
 
 
-def write_cases(folder: Path) -> list[int]:
+def write_cases(folder: Path, carbon: str) -> list[int]:
     """The Highfield part of the Rothamsted case, and its observations by the year they came in.
+
+    Args:
+        folder: where to.
+        carbon: model of carbon.
 
     Returns:
         Years of sampling after the first fit and before the target.
     """
-    document = tomlkit.parse(data_path("cases", "rothamsted.toml").read_text(encoding="utf-8"))
+    text = data_path("cases", "rothamsted.toml").read_text(encoding="utf-8")
+    document = tomlkit.parse(text).unwrap()
     document["name"], document["title"] = "highfield", "Highfield, Rothamsted"
     document["site"] = {"highfield": "old_grass"}
-    document["soil"] = {"old_grass": document["soil"]["old_grass"].unwrap()}
-    document["land_use"] = {n: document["land_use"][n].unwrap() for n in LAND_USES}
+    document["soil"] = {"old_grass": document["soil"]["old_grass"]}
+    document["land_use"] = {n: document["land_use"][n] for n in LAND_USES}
     for phase in document["history"]:
         if not isinstance(phase["land_use"], str):
             phase["land_use"] = phase["land_use"]["highfield"]
-    document["treatment"] = [t.unwrap() for t in document["treatment"] if t["site"] == "highfield"]
+    document["treatment"] = [t for t in document["treatment"] if t["site"] == "highfield"]
     document["free"] = {
-        n: f.unwrap() for n, f in document["free"].items() if not any(o in n for o in OTHERS)
+        n: f for n, f in document["free"].items() if not any(o in n for o in OTHERS)
     }
+    with_carbon(document, carbon)
     document["notes"] = {}
     management = pd.read_csv(data_path("management", "rothamsted.csv"))
     own = management["treatment"].str.startswith("highfield")
@@ -186,7 +193,8 @@ def draw(path: Path, narrowing: pd.DataFrame, steps: pd.DataFrame) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--carbon", choices=RATES, default="rothc", help="model of carbon")
     parser.add_argument("--draws", type=int, default=300, help="draws of each of two chains")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    main(given.folder, given.draws, given.seed)
+    main(given.folder, given.carbon, given.draws, given.seed)
