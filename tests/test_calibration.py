@@ -341,18 +341,20 @@ def test_runs_alone_find_the_same_best_fit_and_the_same_width(problem, best, lap
 
 
 def test_a_climb_goes_back_from_where_the_column_has_no_answer(problem, best, monkeypatch):
-    limit = float(best.z[0]) + 0.3
+    limit, without_answer = float(best.z[0]) + 0.3, []
     predict = prediction.predict_draws
 
     def lost(problem, x, report):
         found = predict(problem, x, report)
         beyond = problem.unbounded(np.asarray(x))[:, 0] > limit
+        without_answer.append(int(beyond.sum()))
         return found._replace(latent=np.where(beyond[:, None], np.nan, found.latent))
 
     monkeypatch.setattr(climbing.prediction, "predict_draws", lost)
     (start,) = approximation.starting(problem, 1, 0)
     found = by_runs(problem, [start], silent)
     value, _ = problem.value_and_gradient()(jnp.asarray(found.normal.mean))
+    assert sum(without_answer) > 0
     assert float(value) == pytest.approx(best.value, abs=0.1)
 
 
