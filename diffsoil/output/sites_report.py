@@ -94,9 +94,9 @@ def write_report(
         yield html.section(
             "What was simulated",
             html.paragraph(
-                f"{len(summary)} of {total} rows of the table; {len(refused)} are refused. Stocks "
-                f"are those at the end of {span[-1]}: median, and the quartiles between sites. "
-                "Nothing was fitted: they are what the case and the rows say."
+                f"{len(summary)} of {total} rows of the table; {len(refused)} are refused. "
+                f"Stocks (Mg C/ha) are those at the end of {span[-1]}: median, and the quartiles "
+                "between sites. Nothing was fitted: they are what the case and the rows say."
             ),
             html.figure(
                 pictures["stocks"],
