@@ -89,6 +89,11 @@ MET = 1e-8
 """Relative difference of a simulated stock from the measured one that it meets."""
 
 
+LEAST_PLANT_CARBON = 1e-6
+"""t C/ha in a year. What is kept by less does not decompose: 50 t/ha would be as many million years
+old, and whether such a balance is finite is a matter of rounding."""
+
+
 def why_unmet(sites: Sequence[str], measured: Measured, found: Balance) -> dict[str, str]:
     """Sites whose measured stock has no balance, and why.
 
@@ -103,7 +108,9 @@ def why_unmet(sites: Sequence[str], measured: Measured, found: Balance) -> dict[
     for site, (wanted, stock), plants in zip(
         sites, numbers, first_plant_carbon(found.phase), strict=True
     ):
-        if not np.isfinite(stock):
+        met_by_nothing = measured.solve == "input" and plants < LEAST_PLANT_CARBON
+        met_by_nothing &= bool(stock <= wanted * (1 + MET))
+        if not np.isfinite(stock) or met_by_nothing:
             reasons[site] = "no balance: nothing grows, or nothing decomposes (always frozen?)"
         elif stock > wanted * (1 + MET):
             reasons[site] = (
