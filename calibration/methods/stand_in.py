@@ -107,7 +107,7 @@ class Polynomials(eqx.Module):
             that do not move it.
         factors: of each term, see :func:`diffsoil.numerics.polynomial.products`.
         coefficients: of the terms in a few modes of each kind; zero where it has fewer. Stocks of
-            one soil in many years and plots move in a few ways, and a gradient costs no more.
+            one soil in many years and plots move in a few ways.
         modes: how each observation follows those of its kind.
         kind: of each observation.
         logarithm: whether the polynomial is of the logarithm.
