@@ -15,6 +15,16 @@ CONVENTIONS = "CF-1.11, ACDD-1.3"
 VOCABULARY = "CF Standard Name Table v93"
 """Where the standard names of variables are from."""
 
+DEPTH = {
+    "units": "m",
+    "long_name": "depth of the middle of the layer as laid down",
+    "standard_name": "depth",
+    "positive": "down",
+    "axis": "Z",
+    "bounds": "depth_bounds",
+}
+"""Attributes of the coordinate of the layers."""
+
 STANDARD_NAMES = {
     "bulk_density": "dry_soil_density",
     "litter_stock": "surface_litter_mass_content_of_carbon",

@@ -31,7 +31,7 @@ from diffsoil.cases.sites import Climates, Refused, Site, Table, Template, read_
 from diffsoil.column import Column
 from diffsoil.forward import computed
 from diffsoil.options import Existing, ManySites, Workers
-from diffsoil.output.attributes import CONVENTIONS, discovery, extent, of_variable
+from diffsoil.output.attributes import CONVENTIONS, DEPTH, discovery, extent, of_variable
 from diffsoil.output.simulation import Progress
 from diffsoil.process import Environment
 from diffsoil.processes.protection import MECHANISMS, modifier
@@ -357,14 +357,7 @@ def _template(case: Case, table: Table, profiles: Sequence[str], every: int) -> 
         "depth_m": (
             "depth_m",
             0.5 * (edges[:-1] + edges[1:]),
-            {
-                "units": "m",
-                "long_name": "depth of the middle of the layer as laid down",
-                "standard_name": "depth",
-                "positive": "down",
-                "axis": "Z",
-                "bounds": "depth_bounds",
-            },
+            DEPTH,
         ),
         "depth_bounds": (("depth_m", "bound"), np.stack([edges[:-1], edges[1:]], axis=1), {}),
     }

@@ -21,7 +21,7 @@ import numpy as np
 
 from diffsoil.cases import Case
 from diffsoil.column import Column
-from diffsoil.output.attributes import CONVENTIONS, discovery, extent, of_variable
+from diffsoil.output.attributes import CONVENTIONS, DEPTH, discovery, extent, of_variable
 from diffsoil.quantities import Result, results
 from diffsoil.state import CATIONS, MINERALS
 from diffsoil.variables import VARIABLES
@@ -138,14 +138,7 @@ class Trajectory:
             "depth_m": (
                 ("depth_m",),
                 0.5 * (edges[:-1] + edges[1:]),
-                {
-                    "units": "m",
-                    "long_name": "depth of the middle of the layer as laid down",
-                    "standard_name": "depth",
-                    "positive": "down",
-                    "axis": "Z",
-                    "bounds": "depth_bounds",
-                },
+                DEPTH,
             ),
             # CF: what they are, and their unit, is said by what they bound
             "depth_bounds": (
