@@ -9,10 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from diffsoil.balance import Balance
 from diffsoil.cases import load_case
-from diffsoil.cases.arrays import balance, build, prepare_plan
+from diffsoil.cases.arrays import balance, build, initial_state, prepare_plan
 from diffsoil.cases.keeping import keeping
-from diffsoil.cases.measured import stock_of
+from diffsoil.cases.measured import stock_of, why_unmet
 from diffsoil.cli import main
 from diffsoil.io import InputError
 from diffsoil.output.simulation import simulate
@@ -179,6 +180,20 @@ def test_stock_without_a_balance_is_refused_before_anything_runs(tmp_path, capsy
     assert "initial: site 'hill':" in said
     assert "in balance without any inert carbon, but 12 were measured" in said
     assert not (tmp_path / "run.nc").exists()
+
+
+@pytest.mark.parametrize(("plants", "kept"), [(1e-11, True), (0.1, False)])
+def test_a_stock_that_next_to_nothing_keeps_has_no_balance(plants, kept, tmp_path):
+    case = load_case(write(tmp_path))
+    plan = build(case)
+    (phase,) = plan.history
+    inputs = {"plant_input": jnp.full_like(phase.constant["plant_input"], plants)}
+    phase = dataclasses.replace(phase, constant=phase.constant | inputs)
+    state = initial_state(case.column(), plan)
+    found = Balance(phase, state, jnp.ones(len(plan.sites)), plan.measured.stock)
+    told = why_unmet(plan.sites, plan.measured, found)
+    assert list(told) == (list(plan.sites) if kept else [])
+    assert all("nothing decomposes" in reason for reason in told.values())
 
 
 def test_whole_soil_is_refused_in_one_line(tmp_path):
