@@ -1,6 +1,7 @@
 """Many profiles at once: data, emulator, hierarchical model, comparison of variants."""
 
 import importlib.util
+import re
 from pathlib import Path
 
 import jax
@@ -11,7 +12,7 @@ import pytest
 
 from calibration import Problem
 from calibration.methods import importance
-from calibration.profiles import emulator, model_comparison
+from calibration.profiles import covariates, emulator, model_comparison
 from calibration.profiles import workflow as many_sites
 from calibration.profiles.hierarchy import VARIANTS, Hierarchy
 from calibration.profiles.sites import Sites
@@ -369,6 +370,68 @@ def test_importance_tells_a_good_from_a_bad_approximation():
     assert bad.k > 0.7
 
 
+HORIZONS = """profile_id,upper_cm,lower_cm,clay_pct,ph
+one,0,20,20,5
+one,20,60,40,
+two,0,10,10,7
+two,10,90,10,7
+"""
+
+
+def horizons(tmp_path, text=HORIZONS):
+    path = tmp_path / "horizons.csv"
+    path.write_text(text)
+    return path
+
+
+def test_a_layer_has_the_covariates_of_its_horizon_or_of_the_nearest_one(tmp_path):
+    depth = np.array([0.05, 0.15, 0.3, 0.8])
+    found = covariates.of_layers(horizons(tmp_path), ["clay_pct", "ph"], ["one", "two"], depth)
+    assert found.shape == (2, 4, 2)
+    np.testing.assert_allclose(found.mean(axis=(0, 1)), 0.0, atol=1e-12)
+    np.testing.assert_allclose(found.std(axis=(0, 1)), 1.0)
+    clay = found[..., 0] - found[1, 0, 0]
+    np.testing.assert_allclose(clay / clay[0, 0], [[1, 1, 3, 3], [0, 0, 0, 0]], atol=1e-9)
+    assert len(np.unique(found[0, :, 1].round(9))) == 1  # its lower horizon has no pH
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("two,0,10,10", "two,0,10,sand", "horizons.csv: line 4, column 'clay_pct': 'sand' is not"),
+        ("two,", "three,", "no horizon of profile 'two'"),
+        ("clay_pct", "clay", "column 'clay_pct': missing, did you mean 'clay'"),
+        (",5\n", ",7\n", "column 'ph': the same value in all layers"),
+    ],
+)
+def test_covariates_that_tell_nothing_are_refused(tmp_path, old, new, words):
+    path = horizons(tmp_path, HORIZONS.replace(old, new))
+    with pytest.raises(InputError, match=re.escape(words)):
+        covariates.of_layers(path, ["clay_pct", "ph"], ["one", "two"], np.array([0.1, 0.3]))
+
+
+@pytest.mark.parametrize("kind", covariates.REGRESSIONS)
+def test_a_regression_adds_to_the_turnover_what_its_prior_allows(sites, model, kind):
+    names = ("a", "b", "c", "d")
+    shape = (len(sites.names), sites.depth.size, len(names))
+    values = np.random.default_rng(0).standard_normal(shape)
+    of = covariates.REGRESSIONS[kind](jnp.asarray(values), names)
+    other = Hierarchy(sites, of)
+    assert other.names[: len(model.names)] == model.names
+    on = model.given(None, ["clay"]).switched_on
+    x = model.priors.sample(jax.random.key(2), 1)[0]
+    zero = jnp.zeros(len(of.parameters()))
+    np.testing.assert_allclose(
+        other.inputs(jnp.concatenate([x, zero]), on)[1], model.inputs(x, on)[1], rtol=1e-12
+    )
+    drawn = other.priors.sample(jax.random.key(3), 200)[:, len(model.names) :]
+    added = [of(dict(zip(other.names[len(model.names) :], row, strict=True))) for row in drawn]
+    width = covariates.WIDTH * np.sqrt(len(names))
+    assert 0.6 * width < np.std(added) < 1.3 * width
+    few = of.part([1])(dict(zip(other.names[len(model.names) :], drawn[0], strict=True)))
+    np.testing.assert_allclose(few[0], added[0][1], rtol=1e-12)
+
+
 def test_an_unknown_variant_is_refused(folder, tmp_path):
     with pytest.raises(InputError, match="no variant 'cley', did you mean 'clay'"):
         many_sites.calibrate([str(folder / "case.toml")], tmp_path / "out", ["cley"])
@@ -399,7 +462,9 @@ def test_the_whole_run_goes_on_where_it_was_and_ends_the_same(folder, tmp_path, 
     pd.testing.assert_frame_equal(whole, again)
     for name in ("posterior.nc", "summary.csv", "predictions.csv", "report.html", "variants.png"):
         assert (two / name).is_file()
-    assert len(pd.read_csv(two / "withheld_scores.csv")) == 2
+    scores = pd.read_csv(two / "withheld_scores.csv")
+    assert scores["variant"].tolist() == ["none", "all", "RothC"]
+    assert scores["coverage_90"].isna().tolist() == [False, False, True]
     by_weights = pd.read_csv(one / "loo_none.csv")
     assert list(by_weights["refitted"]) == list(by_weights["pareto_k"] > importance.TRUSTED)
     for name in ("evidence.csv", "loo.csv", "loo_none.csv", "loo_all.csv"):

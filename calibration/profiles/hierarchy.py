@@ -25,6 +25,7 @@ from scipy import optimize, special
 
 from calibration.methods.mode import hessian, inverse
 from calibration.priors import Priors, Transform
+from calibration.profiles.covariates import Regression
 from calibration.profiles.emulator import Emulator
 from calibration.profiles.sites import IOM, RATES, SLOWING, Sites, soc_percent
 from diffsoil.parameters import Parameter, Prior, lognormal
@@ -122,14 +123,15 @@ class Hierarchy:
 
     Args:
         sites: the profiles.
+        regression: of the turnover on covariates of the horizons; none if not given.
 
     Attributes:
         parameters, names: shared parameters in the order of every vector here; priors of soil
             parameters are those that the first case gives them, or else of the parameter table.
     """
 
-    def __init__(self, sites: Sites) -> None:
-        self.sites = sites
+    def __init__(self, sites: Sites, regression: Regression | None = None) -> None:
+        self.sites, self.regression = sites, regression
         self.covers = sorted(set(sites.cover))
         declared = sites.column.parameters()
         own = sites.cases[0].priors()
@@ -138,6 +140,8 @@ class Hierarchy:
             dataclasses.replace(declared[n], prior=own.get(n) or declared[n].prior) for n in free
         ]
         self.parameters: list[Parameter] = [*soil, *hyper_parameters(self.covers)]
+        if regression is not None:
+            self.parameters += regression.parameters()
         self.names = tuple(p.name for p in self.parameters)
         self.transform = Transform(self.parameters)
         self.priors = Priors(self.parameters)
@@ -189,7 +193,8 @@ class Hierarchy:
         values = self.values(x)
         rates = jnp.log(jnp.stack([values[name] for name in RATES]))
         soil = {n: v for n, v in values.items() if n.startswith("protection.") or n == SLOWING}
-        return rates, self.sites.log_modifier(soil, switched_on)
+        modifier = self.sites.log_modifier(soil, switched_on)
+        return rates, modifier if self.regression is None else modifier + self.regression(values)
 
     def log_stock(self, x: Float[Array, " parameter"], given: Given) -> Float[Array, " obs"]:
         """Log stock of every observation at an input factor of 1."""

@@ -249,7 +249,8 @@ def write(folder: Path, found: Findings) -> None:
         "variants": save(variants_figure(comparison), folder / "variants.png"),
     }
     if len(found.withheld):
-        pictures["withheld"] = save(withheld_figure(found.withheld), folder / "withheld.png")
+        by_profile = found.withheld[found.withheld["left_out"] == "profiles"]
+        pictures["withheld"] = save(withheld_figure(by_profile), folder / "withheld.png")
     corrections = read_written(folder / "corrections.csv", ("variant",))
     summary = read_written(folder / "summary.csv", ())
     text = [
@@ -296,7 +297,8 @@ def _withheld_section(picture: Path | None, scores: pd.DataFrame, folds: int) ->
         html.paragraph(
             f"Profiles were left out in {folds} parts, one after another, and predicted from "
             "soil, climate and land cover alone; their plant input is drawn from the distribution "
-            "over profiles."
+            "over profiles. Where several cases were fitted, all profiles of a case were left out "
+            "as well. RothC in layers has its own rates and the inputs of the cases."
         ),
         html.table(scores),
         html.figure(picture, "Withheld profiles."),

@@ -105,6 +105,7 @@ class Sites:
     Attributes:
         names: of the profiles.
         cover: land use of the last year of each profile without the name of the profile.
+        case_of: place in ``cases`` of the case that each profile is of.
         table: observations of these profiles; ``profile`` is the place in ``names``.
         column: the column of the first case, with pore classes prescribed.
         mineral: mineral soil of each observed interval, Mg/ha.
@@ -132,7 +133,11 @@ class Sites:
         if profiles is not None:
             plan, table = self._chosen(plan, table, profiles)
         self.table = table
-        self.cover = tuple(self._cover(name) for name in self.names)
+        self.case_of = tuple(
+            next(i for i, case in enumerate(self.cases) if name in case.file.site)
+            for name in self.names
+        )
+        self.cover = tuple(map(self._cover, self.names, self.case_of))
         known = plan.history[0].constant
         self._soil: Environment = {name: known[name] for name in COVARIATES}
         self.depth = np.asarray(known["depth_top"][0] + 0.5 * known["thickness"][0])
@@ -218,11 +223,9 @@ class Sites:
             drop=True
         )
 
-    def _cover(self, name: str) -> str:
-        for case in self.cases:
-            if name in case.file.site:
-                return at_site(case.file.history[-1].land_use, name).removeprefix(f"{name}_")
-        raise KeyError(name)
+    def _cover(self, name: str, case: int) -> str:
+        last = self.cases[case].file.history[-1]
+        return at_site(last.land_use, name).removeprefix(f"{name}_")
 
     def stocks(
         self, log_rates: Float[Array, "2"], log_modifier: Float[Array, "profile layer"]

@@ -18,10 +18,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
+from jaxtyping import Int
 from scipy.special import logsumexp
 
 from calibration import store
 from calibration.methods import importance
+from calibration.profiles import covariates as of_horizons
 from calibration.profiles import emulator as emulators
 from calibration.profiles import model_comparison
 from calibration.profiles import report as many_sites_report
@@ -33,9 +35,9 @@ from calibration.profiles.hierarchy import (
     Given,
     Hierarchy,
 )
-from calibration.profiles.sites import Sites
+from calibration.profiles.sites import RATES, Sites
 from diffsoil.cases import find_case
-from diffsoil.cases.fingerprint import check_same, fingerprint
+from diffsoil.cases.fingerprint import check_same, checksum_of, fingerprint
 from diffsoil.io import InputError, nearest
 from diffsoil.tables import read_written
 from diffsoil.work.checkpoints import Checkpoints
@@ -54,8 +56,9 @@ class Sizes:
     """How much work is done.
 
     ``prior_runs`` train the first emulator; ``corrections`` draws of each variant are run with
-    the column; ``folds`` of profiles are withheld in turn; ``direct`` is the number of draws of
-    each of two chains of NUTS on the column itself with ``direct_profiles`` profiles.
+    the column; ``folds`` of profiles are withheld in turn, and the profiles of each case where
+    there are several; ``direct`` is the number of draws of each of two chains of NUTS on the
+    column itself with ``direct_profiles`` profiles.
     """
 
     prior_runs: int = 256
@@ -84,6 +87,21 @@ QUICK = Sizes(
 
 
 @dataclasses.dataclass(frozen=True)
+class Covariates:
+    """What the turnover of a layer follows, beside depth and protection.
+
+    Attributes:
+        table: horizons with ``profile_id``, ``upper_cm``, ``lower_cm`` and a column each.
+        columns: their names.
+        regression: a name in :data:`calibration.profiles.covariates.REGRESSIONS`.
+    """
+
+    table: Path
+    columns: tuple[str, ...]
+    regression: str = "linear"
+
+
+@dataclasses.dataclass(frozen=True)
 class Settings:
     """What a run was asked to do; a folder is resumed only with the same."""
 
@@ -93,6 +111,7 @@ class Settings:
     profiles: tuple[str, ...] | None
     seed: int
     sizes: dict[str, int]
+    covariates: dict[str, Any]
 
 
 def calibrate(
@@ -104,6 +123,7 @@ def calibrate(
     sizes: Sizes | None = None,
     resume: bool = False,
     say: Say = print,
+    covariates: Covariates | None = None,
 ) -> pd.DataFrame:
     """Fit all variants of the hierarchical model to the profiles of some cases.
 
@@ -116,12 +136,13 @@ def calibrate(
         sizes: how much work.
         resume: go on with what is in the folder.
         say: progress lines.
+        covariates: what the turnover follows; nothing if not given.
 
     Returns:
         The comparison of the variants, also in ``evidence.csv``.
 
     Raises:
-        InputError: an unknown variant, a folder of another run, bad cases.
+        InputError: an unknown variant, a folder of another run, bad cases, bad covariates.
     """
     sizes = sizes or Sizes()
     for name in variants:
@@ -129,8 +150,18 @@ def calibrate(
             raise InputError(f"--variants: no variant {name!r}{nearest(name, VARIANTS)}")
     say(f"reading {', '.join(str(c) for c in cases)}")
     paths = [find_case(case) for case in cases]
-    place = OutputFolder(output, KIND, resume=resume, inputs=paths)
+    read = [] if covariates is None else [covariates.table]
+    place = OutputFolder(output, KIND, resume=resume, inputs=[*paths, *read])
     sites = Sites(cases, profiles)
+    model, told = Hierarchy(sites), {}
+    if covariates is not None:
+        values = of_horizons.of_layers(
+            covariates.table, covariates.columns, sites.names, sites.depth
+        )
+        kind = of_horizons.REGRESSIONS[covariates.regression]
+        model = Hierarchy(sites, kind(jnp.asarray(values), covariates.columns))
+        columns, digest = list(covariates.columns), checksum_of(covariates.table)
+        told = {"regression": covariates.regression, "columns": columns, "table": digest}
     settings = Settings(
         cases=tuple(c.name for c in sites.cases),
         inputs=tuple(fingerprint(c) for c in sites.cases),
@@ -138,6 +169,7 @@ def calibrate(
         profiles=None if profiles is None else tuple(profiles),
         seed=seed,
         sizes=dataclasses.asdict(sizes),
+        covariates=told,
     )
     with place:
         file, wanted = place.work / SETTINGS, dataclasses.asdict(settings)
@@ -147,7 +179,7 @@ def calibrate(
             write_json(file, wanted)
         place.keep()
         checkpoints = Checkpoints(place.work, place.resumed, say)
-        return Study(sites, settings, sizes, checkpoints, place.work, say).run()
+        return Study(model, settings, sizes, checkpoints, place.work, say).run()
 
 
 SETTINGS = "settings.json"
@@ -159,17 +191,17 @@ class Study:
 
     def __init__(
         self,
-        sites: Sites,
+        model: Hierarchy,
         settings: Settings,
         sizes: Sizes,
         checkpoints: Checkpoints,
         folder: Path,
         say: Say,
     ) -> None:
-        self.sites, self.settings, self.sizes = sites, settings, sizes
+        self.model, self.sites = model, model.sites
+        self.settings, self.sizes = settings, sizes
         self.checkpoints, self.folder, self.say = checkpoints, folder, say
         self.variants = settings.variants
-        self.model = Hierarchy(sites)
 
     def run(self) -> pd.DataFrame:
         """All stages; returns the comparison of the variants."""
@@ -316,20 +348,45 @@ class Study:
     ) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Predict profiles that were withheld, plain RothC against the full model."""
         path = self.folder / "withheld.csv"
+        if not self.sizes.folds:
+            return pd.DataFrame(), pd.DataFrame()
         if not path.exists():
             chosen = [v for v in ("none", "all") if v in self.variants]
-            tables = [self._folds(v, emulator) for v in chosen if self.sizes.folds]
-            table = pd.concat(tables) if tables else pd.DataFrame()
-            if tables:
-                write_table(path, table)
-        if not path.exists():
-            return pd.DataFrame(), pd.DataFrame()
-        table = read_written(path, ("variant", "value", *QUANTILES))
+            tables = [
+                self._folds(variant, emulator, fold).assign(left_out=left_out)
+                for left_out, fold in self._parts().items()
+                for variant in chosen
+            ]
+            write_table(path, pd.concat([*tables, self._rothc()]))
+        table = read_written(path, ("left_out", "variant", "value", *QUANTILES))
         summary = pd.DataFrame(
-            [{"variant": v} | scores(rows) for v, rows in table.groupby("variant", sort=False)]
+            [
+                {"left_out": left_out, "variant": variant} | scores(rows)
+                for (left_out, variant), rows in table.groupby(["left_out", "variant"], sort=False)
+            ]
         )
         write_table(self.folder / "withheld_scores.csv", summary)
         return table, summary
+
+    def _parts(self) -> dict[str, np.ndarray]:
+        """What is left out in turn: parts of the profiles, and those of a case; its number."""
+        order = np.random.default_rng(self.settings.seed).permutation(len(self.sites.names))
+        part = np.empty(len(order), dtype=int)
+        part[order] = np.arange(len(order)) % self.sizes.folds
+        cases = np.array(self.sites.case_of)
+        return {"profiles": part} | ({"a case": cases} if cases.any() else {})
+
+    def _rothc(self) -> pd.DataFrame:
+        """What RothC in layers predicts with nothing fitted, at the inputs of the cases."""
+        sites, usual = self.sites, self.sites.column.values()
+        rates = jnp.log(jnp.stack([jnp.asarray(usual[name], dtype=float) for name in RATES]))
+        neutral = jnp.zeros((len(sites.names), sites.depth.size))
+        found = sites.percent(sites.stocks(rates, neutral), jnp.ones(()), jnp.ones(()))
+        table = self.predicted(np.asarray(found)[None], np.asarray(found)[None])
+        spread = [name for name in QUANTILES if name != "q50"]
+        return table.assign(
+            left_out="nothing fitted", variant="RothC", **dict.fromkeys([*spread, "profile_elpd"])
+        )
 
     def direct(self, variant: str) -> pd.DataFrame:
         """NUTS on the column itself for a few profiles, beside NUTS on their emulator."""
@@ -344,10 +401,10 @@ class Study:
         spread = [of[i] for i in range(max(map(len, by_cover))) for of in by_cover if i < len(of)]
         names = spread[: self.sizes.direct_profiles]
         self.say(f"direct NUTS on {', '.join(names)}")
-        few = Sites(self.sites.cases, names)
-        model = Hierarchy(few)
+        few, at = Sites(self.sites.cases, names), [self.sites.names.index(n) for n in names]
+        regression = self.model.regression
+        model = Hierarchy(few, None if regression is None else regression.part(at))
         prior, _ = self._prior_runs()
-        at = [self.sites.names.index(n) for n in names]
         runs = emulators.simulate(few, prior.log_rates, prior.log_modifier[:, at], self.say)
         emulator = emulators.fit(few, emulators.layer_weights(few, runs), runs)
         given = model.given(emulator, VARIANTS[variant])
@@ -541,17 +598,15 @@ class Study:
             "stock_error_rms": float(np.sqrt(np.mean((np.asarray(stock) - runs.log_stock) ** 2))),
         }, runs
 
-    def _folds(self, variant: str, emulator: Emulator) -> pd.DataFrame:
+    def _folds(
+        self, variant: str, emulator: Emulator, fold: Int[np.ndarray, " profile"]
+    ) -> pd.DataFrame:
         """Predictive distribution of every observation with its fold of profiles withheld."""
-        seed = self.settings.seed
-        order = np.random.default_rng(seed).permutation(len(self.sites.names))
-        fold = np.empty(len(order), dtype=int)
-        fold[order] = np.arange(len(order)) % self.sizes.folds
-        model = self.model
+        seed, model = self.settings.seed, self.model
         of_profile = self.sites.table["profile"].to_numpy()
         noisy = np.zeros((0, len(of_profile)))
         latent = np.zeros_like(noisy)
-        density = np.zeros(len(order))
+        density = np.zeros(len(fold))
 
         def one(key: Any, z: Any, given: Given) -> tuple[Any, Any]:
             first, second = jax.random.split(key)
@@ -563,7 +618,7 @@ class Study:
                 lambda kz: one(kz[0], kz[1], given), (keys, z), batch_size=50
             )
         )
-        for k in range(self.sizes.folds):
+        for k in np.unique(fold).tolist():
             drawn, given = self._without(variant, emulator, fold != k, k)
             keys = jax.random.split(jax.random.key(seed + k), len(drawn.flat))
             found = run(keys, jnp.asarray(drawn.flat), given)
@@ -572,9 +627,9 @@ class Study:
                 noisy, latent = np.zeros_like(measured), np.zeros_like(of_soil)
             mine = fold[of_profile] == k
             noisy[:, mine], latent[:, mine] = measured[:, mine], of_soil[:, mine]
-            each = model.profile_log_likelihoods(drawn, given).reshape(-1, len(order))
+            each = model.profile_log_likelihoods(drawn, given).reshape(-1, len(fold))
             density[fold == k] = log_mean(each)[fold == k]
-            self.say(f"  withheld, {variant}: fold {k + 1} of {self.sizes.folds}")
+            self.say(f"  withheld, {variant}: fold {k + 1} of {fold.max() + 1}")
         table = self.predicted(noisy, latent)
         table.insert(0, "variant", variant)
         return table.assign(fold=fold[of_profile], profile_elpd=density[of_profile])
@@ -597,17 +652,19 @@ def log_mean(log: np.ndarray) -> Any:
 def scores(table: pd.DataFrame) -> dict[str, float]:
     """How well withheld observations were predicted; SOC in percent."""
     error = table["q50"] - table["value"]
+    spread = table["q05"].notna().all()
     inside = {
         "coverage_90": table["value"].between(table["q05"], table["q95"]).mean(),
         "coverage_50": table["value"].between(table["q25"], table["q75"]).mean(),
     }
+    inside = {name: share if spread else np.nan for name, share in inside.items()}
     by_profile = table.drop_duplicates("site")["profile_elpd"]
     return {
         "rmse": float(np.sqrt(np.mean(error**2))),
         "bias": float(error.mean()),
         "rmse_of_log": float(np.sqrt(np.mean(np.log(table["q50"] / table["value"]) ** 2))),
         **{k: float(v) for k, v in inside.items()},
-        "elpd": float(by_profile.sum()),
+        "elpd": float(by_profile.sum(skipna=False)),
         "profiles": float(len(by_profile)),
     }
 
