@@ -169,7 +169,14 @@ def draw(
         steps = ", ".join(str(phase.step_years) for phase in coarse.case.file.history)
         say(f"sampling with slow steps of {steps} years")
     try:
-        drawn, predicted, weights, facts = sampled(problem, coarse, wanted, place.work, say, resume)
+        start = started(coarse or problem, wanted, place.work, say, resume)
+        # from here on in the coordinates in which this posterior is best sampled
+        first, normal = mode.recentred(coarse or problem, start.normal)
+        problem, coarse = problem.recentred(first.centred), coarse and first
+        start = start._replace(normal=normal)
+        drawn, predicted, weights, facts = sampled(
+            problem, coarse, start, wanted, place.work, say, resume
+        )
     except KeyboardInterrupt:
         _keep_finished(problem, wanted.method, place.work)
         raise KeyboardInterrupt(
@@ -180,9 +187,19 @@ def draw(
     store.complete(place)
 
 
+def started(
+    problem: Problem, wanted: store.Settings, folder: Path, say: Say, resume: bool
+) -> mode.Start:
+    """Where the method begins: at the best fit, if it searches for one."""
+    if wanted.method.searches:
+        return mode.start(problem, wanted.method, wanted.seed, folder, say, resume)
+    return mode.Start(mode.wide(np.asarray(problem.reparameterization.unbounded(problem.defaults))))
+
+
 def sampled(
     problem: Problem,
     coarse: Problem | None,
+    start: mode.Start,
     wanted: store.Settings,
     folder: Path,
     say: Say,
@@ -198,13 +215,8 @@ def sampled(
         return Checkpoints(folder / name, resume, say)
 
     began = time.monotonic()
-    method, first = wanted.method, coarse or problem
-    if method.searches:
-        start = mode.start(first, method, wanted.seed, folder, say, resume)
-    else:
-        somewhere = np.asarray(first.reparameterization.unbounded(first.defaults))
-        start = mode.Start(mode.wide(somewhere))
-    drawn = method.draw(first, start.normal, wanted.seed, kept(method.name), say)
+    method = wanted.method
+    drawn = method.draw(coarse or problem, start.normal, wanted.seed, kept(method.name), say)
     facts: Facts = {"method": method.name, "seconds": time.monotonic() - began}
     if len(start.worse):
         facts |= {"searches": len(start.worse) + 1, "elsewhere": start.elsewhere}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -94,6 +95,8 @@ class Problem:
         of_case: whether the case alone says what is free and what is fitted.
         table: observations, see :func:`calibration.observations.read`.
         likelihood: what bounded parameters predict, and how likely what was measured is then.
+        centred: places of deviations whose own values are searched; none unless
+            :meth:`recentred`.
 
     Raises:
         diffsoil.io.InputError: an unknown parameter, a bad observation, a default out of bounds.
@@ -125,6 +128,7 @@ class Problem:
         self.parameters = self._free_parameters(free, methods, found and found.parameters)
         self.names = tuple(p.name for p in self.parameters)
         self.priors = Priors(self.parameters)
+        self.centred: frozenset[int] = frozenset()
         self.errors: ErrorModel = error_model(self.table, methods, self.case, found)
         self.likelihood = self._likelihood()
 
@@ -197,14 +201,21 @@ class Problem:
     def reparameterization(self) -> Reparameterization:
         """Unbounded coordinates of the free parameters: only a search or a sampler needs them."""
         with jax.ensure_compile_time_eval():  # it may be in the midst of being compiled
-            fitted = self.table[self.table["fitted"]]
-            told = []
-            for of in self.pooled:
-                names = pooling.groups(self.case, of.by)
-                seen = fitted[of.by].unique()
-                places = {p: None for n, p in zip(names, of.deviations, strict=True) if n in seen}
-                told.append(of._replace(deviations=tuple(places)))
-            return reparameterization(self.parameters, self.column, self._given, tuple(told))
+            centred = tuple(
+                of._replace(deviations=tuple(p for p in of.deviations if p in self.centred))
+                for of in self.pooled
+            )
+            return reparameterization(self.parameters, self.column, self._given, centred)
+
+    def recentred(self, deviations: frozenset[int]) -> Self:
+        """The same problem, with own values searched in the place of some deviations."""
+        if deviations == self.centred:
+            return self
+        other = copy.copy(self)
+        other.centred = deviations
+        for name in ("reparameterization", "posterior"):
+            other.__dict__.pop(name, None)
+        return other
 
     @functools.cached_property
     def posterior(self) -> Posterior:

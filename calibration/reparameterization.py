@@ -8,8 +8,11 @@ hold, I times the turnover time of its carbon at those rates (in balance), divid
 the modifier at its sites relative to the mean. This is a shear: it shifts unbounded coordinates
 by a function of other coordinates, so volumes, and with them the posterior, stay what they are.
 
-Where the data of a field tell its own value of a pooled parameter, that value is searched, and not
-its deviation: for each spread another deviation would give it, and the posterior would be a funnel.
+Where the data of a field tell its own value of a pooled parameter, that value is sampled, and not
+its deviation: for each spread another deviation would give it, and the posterior would be thin and
+bent. Where they do not, the deviation is: its own value could be anything that the spread allows,
+and the posterior would be a funnel. Which ones they tell the normal approximation at the best fit
+says, see :func:`calibration.methods.mode.told`.
 """
 
 from __future__ import annotations
@@ -112,7 +115,7 @@ class Centring(eqx.Module):
 
     Attributes:
         transform: of the parameters.
-        pooled: with the deviations of sites and treatments that have data of their own.
+        pooled: with the deviations of the sites and treatments whose own values they are.
         defaults: values of the parameters around which nothing is moved.
     """
 
@@ -214,12 +217,13 @@ def reparameterization(
         parameters: the free parameters, in the order of every vector of them.
         column: the column they belong to.
         plan: the plan of the case, before :func:`diffsoil.cases.arrays.prepare_plan`.
-        pooled: what differs between sites or treatments, with the deviations that data tell.
+        pooled: what differs between sites or treatments, with the deviations whose own values are
+            searched.
     """
     transform = Transform(parameters)
     defaults = jnp.asarray([p.default for p in parameters])
-    told = tuple(of for of in pooled if of.deviations)
-    centring = Centring(transform, told, defaults) if told else None
+    centred = tuple(of for of in pooled if of.deviations)
+    centring = Centring(transform, centred, defaults) if centred else None
     names = tuple(p.name for p in parameters)
     protection = [p for p in column.processes if isinstance(p, Protection)]
     moving = any(name.startswith("protection.") for name in names)

@@ -13,7 +13,7 @@ import pytest
 
 from calibration import fit, transfer
 from calibration.methods import Laplace, Surrogate
-from calibration.methods.mode import wide
+from calibration.methods.mode import Normal, recentred, told, wide
 from calibration.methods.stand_in import candidates, kinds, moves, probes
 from calibration.problem import Problem
 from calibration.saved_fit import Fit
@@ -112,7 +112,7 @@ def test_a_treatment_differs_from_when_it_begins(tmp_path):
 
 def test_coordinates_invert_and_tell_how_much_room_there_is(problem):
     z = 0.3 * np.random.default_rng(0).standard_normal(len(problem.names))
-    of = problem.reparameterization
+    of = problem.recentred(frozenset([problem.names.index(deviation("a"))])).reparameterization
     x = of.bounded(jnp.asarray(z))
     np.testing.assert_allclose(of.unbounded(x), z, atol=1e-9)
     matrix = jax.jacobian(of.bounded)(jnp.asarray(z))
@@ -120,13 +120,32 @@ def test_coordinates_invert_and_tell_how_much_room_there_is(problem):
     assert float(of.log_jacobian(jnp.asarray(z))) == pytest.approx(size, rel=1e-9)
 
 
-def test_a_field_with_data_is_searched_by_its_value_and_one_without_by_its_deviation(problem):
-    of = problem.reparameterization
+def test_own_values_are_searched_where_that_was_asked_and_deviations_elsewhere(problem):
+    a = problem.names.index(deviation("a"))
+    of = problem.recentred(frozenset([a])).reparameterization
     z = of.unbounded(moved(problem, **{deviation("a"): 0.5, deviation("c"): 0.5}))
     wider = z.at[problem.names.index(BETWEEN)].add(0.7)
     own = [jnp.stack([p.values(of.bounded(at)) for p in problem.pooled]) for at in (z, wider)]
     apart = np.abs(np.log(own[1] / own[0]))[0]
     assert apart[0] < 0.02 < 0.05 < apart[2]
+    assert problem.recentred(frozenset()) is problem
+
+
+def test_data_tell_a_deviation_that_is_narrower_than_its_prior(problem):
+    a, b = (problem.names.index(deviation(field)) for field in "ab")
+    mean = np.asarray(problem.unbounded(np.asarray(problem.defaults)))
+    sd = np.full(mean.size, 0.3)
+    sd[[a, b]] = 0.3 / 3.0, 0.6 / 3.0  # the slope of a logistic between -6 and 6
+    normal = Normal(mean, np.diag(sd**2))
+    assert told(problem, normal) == {a}
+    other, there = recentred(problem, normal)
+    assert other.centred == {a}
+    np.testing.assert_allclose(other.bounded(there.mean), problem.bounded(mean), rtol=1e-9)
+    off = np.array([1e-4, -2e-4, 1e-4, 1e-4, 2e-4, 1e-4, -1e-4][: mean.size])
+    moved_there = other.unbounded(problem.bounded(mean + off)) - there.mean
+    quadratic = off @ np.linalg.solve(normal.covariance, off)
+    again = moved_there @ np.linalg.solve(there.covariance, moved_there)
+    assert again == pytest.approx(quadratic, rel=1e-2)
 
 
 PROTECTED = """
@@ -269,6 +288,8 @@ def own_ranks(problem: Problem, sets: int, seed: int) -> np.ndarray:
 def test_ninety_percent_of_new_fields_lie_in_their_interval(tmp_path):
     names = ["f1", "f2", "f3", "f4", "new"]
     problem = Problem(fields.write(tmp_path, names, kept_out=["new"]))
+    known = frozenset(problem.names.index(deviation(name)) for name in names[:-1])
+    problem = problem.recentred(known)
     inside = np.abs((own_ranks(problem, 20, seed=5) + 0.5) / (RANKED + 1) - 0.5) <= 0.45
     assert inside[:, -1].mean() >= 0.75  # of 20; fewer have a probability of 1 %
     assert inside[:, :-1].mean() >= 0.82

@@ -55,6 +55,10 @@ MATTERS = 5.0
 APART = 3.0
 """Standard deviations between two summits that are not the same."""
 
+TOLD = 0.5
+"""Posterior standard deviation of a deviation, in spreads, below which the data tell it; theirs is
+1 before."""
+
 PRIOR_DRAWS = 400
 """Draws of the prior that tell how wide it is in unbounded parameters."""
 
@@ -224,6 +228,32 @@ def start(
     kept = Checkpoints(folder, resume, report).once(NAME, compute)
     normal = Normal(kept.pop("mean"), kept.pop("covariance"))
     return Start(normal, **kept)
+
+
+def told(problem: Problem, normal: Normal) -> frozenset[int]:
+    """Places of the deviations that the data tell: narrower than :data:`TOLD` in the posterior.
+
+    Args:
+        problem: what was fitted, with no deviation centred.
+        normal: the normal approximation at its best fit.
+    """
+    sd = np.sqrt(np.diag(normal.covariance))
+    low, high = problem.bounded(np.stack([normal.mean - sd, normal.mean + sd]))
+    deviations = (place for of in problem.pooled for place in of.deviations)
+    return frozenset(place for place in deviations if high[place] - low[place] < 2.0 * TOLD)
+
+
+def recentred(problem: Problem, normal: Normal) -> tuple[Problem, Normal]:
+    """A problem and its normal approximation in the coordinates in which it is best sampled."""
+    other = problem.recentred(told(problem, normal))
+    if other is problem:
+        return problem, normal
+    mean = other.unbounded(problem.bounded(normal.mean))
+    turned = np.asarray(_turned(normal.mean, problem.reparameterization, other.reparameterization))
+    return other, Normal(mean, turned @ normal.covariance @ turned.T)
+
+
+_turned = jax.jit(lambda z, of, other: jax.jacfwd(lambda z: other.unbounded(of.bounded(z)))(z))
 
 
 def by_gradients(
