@@ -50,6 +50,9 @@ HALVINGS = 30
 is halved, so often at most."""
 
 
+STEEPEST = 1e10
+"""Range of curvatures beyond which a covariance is lost in rounding."""
+
 MATTERS = 5.0
 """A summit lower than the best fit by less than this, in the log posterior, cannot be neglected."""
 APART = 3.0
@@ -357,7 +360,10 @@ def hessian(
 def inverse(
     curvature: np.ndarray, axes: np.ndarray, least: float
 ) -> Float[np.ndarray, "parameter parameter"]:
-    """Covariance of parameters from a Hessian along ``axes``, every curvature ``least`` or more."""
-    values, vectors = np.linalg.eigh(curvature)
+    """Covariance of parameters from a Hessian along ``axes``, every curvature ``least`` or more.
+
+    None is larger than :data:`STEEPEST` times that, and one that is not known is the least.
+    """
+    values, vectors = np.linalg.eigh(np.nan_to_num(curvature, posinf=0.0, neginf=0.0))
     along = axes @ vectors
-    return (along / np.maximum(values, least)) @ along.T
+    return (along / np.clip(values, least, STEEPEST * least)) @ along.T

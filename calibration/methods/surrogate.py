@@ -49,6 +49,15 @@ THIN = 3
 SHARE = 0.4
 """A round ends the search when its draws are worth this share of them, or more."""
 
+MANY = 40
+"""Parameters from which a gradient of the stand-in costs milliseconds, and paths of small steps
+through the spreads of what differs between fields minutes for nothing."""
+MANY_ACCEPTANCE, MANY_DEPTH = 0.9, 7
+
+JUDGED_EACH = 8
+"""Exact runs for each parameter that judge a round at least: the next one learns from them where a
+posterior lies that is not where the normal approximation had it."""
+
 ALMOST_ALL = 0.9
 """Where the draws that judge a round are worth this share of them, all draws decide: of few weights
 that are nearly the same Pareto k is mostly chance."""
@@ -81,9 +90,13 @@ class Surrogate(Method):
         warmup: transitions of each that tune it.
         draws: exact runs that the posterior is made of, a chain.
         runs: exact runs that the first polynomials are made from.
-        judged: exact runs, of all chains, by which a round is judged.
+        judged: exact runs, of all chains, by which a round is judged; for many parameters more,
+            see :data:`JUDGED_EACH`.
         rounds: at most.
         acceptance: mean acceptance probability that warm-up sets the step size for.
+        tree_depth: a path on the polynomials is not doubled more often than this.
+
+    With more than :data:`MANY` parameters the steps are longer and the paths shorter, see there.
     """
 
     name = "surrogate"
@@ -105,6 +118,7 @@ class Surrogate(Method):
     judged: int = 400
     rounds: int = 4
     acceptance: float = 0.99
+    tree_depth: int = 10
 
     def best(
         self, problem: Problem, points: Sequence[Normal], report: Say, value: Array | None = None
@@ -214,7 +228,8 @@ class _Search:
         # the exact runs are of draws in random order, so that the first ones stand for all
         order = np.random.default_rng([self.seed, number]).permutation(len(flat))
         batch = prediction.BATCH * jax.local_device_count()
-        judged = min(-(-method.judged // batch) * batch, len(flat))
+        enough = max(method.judged, JUDGED_EACH * normal.mean.size)
+        judged = min(-(-enough // batch) * batch, len(flat))
         proposal = by_row(_of_stand_in, flat, stand_in, self._value)
         kept = self._checkpoints.within(f"round_{number}")
         first = order[:judged]
@@ -240,13 +255,14 @@ class _Search:
 
     def _sampled(self, stand_in: StandIn, normal: Normal, number: int) -> Draws:
         """Thinned draws of NUTS on the stand-in, with the statistics of every transition."""
-        method = self.method
+        method, many = self.method, normal.mean.size > MANY
         nuts = NUTS(
             quick=method.quick,
             chains=method.chains,
             warmup=method.warmup,
             draws=method.draws * THIN,
-            acceptance=method.acceptance,
+            acceptance=min(method.acceptance, MANY_ACCEPTANCE) if many else method.acceptance,
+            tree_depth=min(method.tree_depth, MANY_DEPTH) if many else method.tree_depth,
         )
         seed, form = self.seed + number, _shapes(stand_in)
         if form not in self._samplers:  # compiled once for each
