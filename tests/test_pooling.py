@@ -14,7 +14,16 @@ import pytest
 from calibration import fit, transfer
 from calibration.methods import Laplace, Surrogate
 from calibration.methods.mode import Normal, recentred, told, wide
-from calibration.methods.stand_in import candidates, kinds, moves, probes
+from calibration.methods.stand_in import (
+    Runs,
+    StandIn,
+    candidates,
+    exact_density,
+    kinds,
+    moves,
+    probes,
+)
+from calibration.methods.stand_in import fitted as learn
 from calibration.problem import Problem
 from calibration.saved_fit import Fit
 from calibration.simulation_based import RANKED, Replicates
@@ -198,6 +207,20 @@ def test_a_parameter_moves_the_fields_that_it_changes(sheared):
     assert kinds(sheared, np.ones_like(found)).tolist() == [0, 1]  # their sites differ
     latent[beside[-1], 0] = np.nan
     assert moves(sheared, latent)[0, crop]
+
+
+def test_what_is_kept_out_has_no_polynomials_and_no_part_in_the_density(problem):
+    near = np.asarray(problem.unbounded(np.asarray(problem.defaults)))
+    z = near + 0.1 * np.random.default_rng(1).standard_normal((60, near.size))
+    predict = jax.jit(lambda x, of: of.predict(x))
+    found = [predict(jnp.asarray(x), problem.likelihood) for x in problem.bounded(z)]
+    latent, sd = (np.array([getattr(of, name) for of in found]) for name in ("latent", "sd"))
+    runs = Runs(z, latent, sd, np.ones(len(z)))
+    polynomials, _ = learn(problem, runs, np.ones((3, near.size), dtype=bool))
+    assert len(polynomials.coefficients) == 2
+    exact = float(exact_density(problem.posterior, z[0], latent[0], None))
+    stand_in = StandIn(problem.posterior, polynomials)
+    assert float(stand_in(jnp.asarray(z[0]))) == pytest.approx(exact, abs=0.05)
 
 
 def start(problem: Problem) -> np.ndarray:

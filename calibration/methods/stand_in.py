@@ -100,6 +100,8 @@ class Variables(eqx.Module):
 class Polynomials(eqx.Module):
     """What is in the soil at every observation, as polynomials of the variables of its treatment.
 
+    What is not fitted has none: it stays where the runs have it in the mean.
+
     Attributes:
         variables: of parameters.
         middle, turned: what is taken from the variables of each kind of treatment, and the matrix
@@ -132,7 +134,7 @@ class Polynomials(eqx.Module):
         return own
 
     def __call__(self, z: Float[Array, " parameter"]) -> Float[Array, " obs"]:
-        """What is in the soil at each observation."""
+        """What is in the soil at each fitted observation."""
         terms = polynomial.terms(self.own(z), self.factors)
         of_kinds = jnp.einsum("kmt,kt->km", self.coefficients, terms)
         y = self.centre + self.spread * (self.modes * of_kinds[self.kind]).sum(axis=1)
@@ -312,8 +314,8 @@ def fitted(
     out = np.arange(len(y)) % HELD_OUT == HELD_OUT - 1
     counted = problem.table["fitted"].to_numpy()
     of_row = kinds(problem, moved)[problem.table["member"].to_numpy()]
-    members = np.unique(of_row)
-    every = [np.flatnonzero(of_row == of) for of in members]
+    members = np.unique(of_row[counted])  # what is kept out has no part in the density
+    every = [np.flatnonzero(counted & (of_row == of)) for of in members]
 
     def error(predicted: np.ndarray) -> float:
         """Of held-out runs."""
@@ -329,7 +331,7 @@ def fitted(
             factors = polynomial.products(own.shape[2], *form)
             if form != FORMS[0] and len(factors) * RUNS_PER_TERM > (~out).sum():
                 continue
-            predicted = np.empty((len(RIDGES), out.sum(), y.shape[1]))
+            predicted = np.zeros((len(RIDGES), out.sum(), y.shape[1]))
             for rows, of in zip(every, own, strict=True):
                 values = polynomial.values(of, factors)
                 coefficients = polynomial.least_squares(
@@ -357,7 +359,7 @@ def fitted(
     for number, (rows, (follow, terms)) in enumerate(zip(every, found, strict=True)):
         coefficients[number, : len(terms)] = terms
         modes[rows, : len(terms)] = follow
-    kind = np.searchsorted(members, of_row)
+    kind = np.where(counted, np.searchsorted(members, of_row), 0)
     arrays = (middle, turned, factors, coefficients, modes, kind, logarithm, centre, spread)
     return Polynomials(variables, *map(jnp.asarray, arrays)), off
 
