@@ -124,6 +124,16 @@ def test_a_heavy_tail_of_percents_is_no_reason_to_distrust():
     assert not importance.weights(20 * log, np.zeros(800)).trusted
 
 
+def test_a_chain_that_stands_still_is_one_draw():
+    moving = 0.1 * np.random.default_rng(1).standard_normal(400)
+    found = importance.weights(np.concatenate([moving, np.full(400, 5.0)]), np.zeros(800))
+    assert not found.trusted
+    assert found.effective < 1.1
+    twice = importance.weights(3.0 * np.repeat(moving, 2), np.zeros(800))
+    assert twice.trusted
+    assert 300 < twice.effective < 400
+
+
 def test_weights_that_cannot_be_trusted_say_so():
     rng = np.random.default_rng(0)
     narrow = 0.4 * rng.standard_normal((600, 3))

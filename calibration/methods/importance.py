@@ -29,8 +29,8 @@ LEAST_EFFECTIVE = 100
 class Weights(NamedTuple):
     """Smoothed weights that sum to one, Pareto k, and how many equal draws they are worth.
 
-    k is 0 where weights are all nearly the same: the largest at most :data:`EVEN` of the mean, or
-    all together worth :data:`ALIKE` of the draws.
+    A draw that is repeated counts once. k is 0 where weights are all nearly the same: the largest
+    at most :data:`EVEN` of the mean, or all together worth :data:`ALIKE` of the draws.
     """
 
     weight: Float[np.ndarray, " draw"]
@@ -55,18 +55,23 @@ def weights(target: Float[np.ndarray, " draw"], proposal: Float[np.ndarray, " dr
     if not np.isfinite(log).any():
         return Weights(np.full(log.size, 1.0 / log.size), np.inf, 1.0)
     log = np.maximum(log - log.max(), -700.0)
+    raw = np.exp(log)
+    even = raw.mean() >= 1.0 / EVEN or raw.mean() ** 2 >= ALIKE * np.mean(raw**2)
     try:
         with np.errstate(all="ignore"):
             # ArviZ takes what is divided by, a log likelihood: the sign is that of leave-one-out
             smoothed, k = array_stats.psislw(-log)
-    except ValueError:  # the largest weights are all the same: a tail that needs no smoothing
-        smoothed, k = log, 0.0
+    except ValueError:  # the largest weights are all the same: of all draws, or of one repeated
+        smoothed, k = log, np.inf
     weight = np.exp(smoothed - smoothed.max())
     weight /= weight.sum()
-    raw = np.exp(log)
-    if raw.mean() >= 1.0 / EVEN or raw.mean() ** 2 >= ALIKE * np.mean(raw**2):
-        k = 0.0
-    return Weights(weight, float(k) if np.isfinite(k) else np.inf, float(1.0 / np.sum(weight**2)))
+    if even:
+        return Weights(weight, 0.0, float(1.0 / np.sum(weight**2)))
+    # draws of a chain that stands still have the same ratio to the last digit: they are one draw
+    together = np.bincount(np.unique(log, return_inverse=True)[1], weight)
+    return Weights(
+        weight, float(k) if np.isfinite(k) else np.inf, float(1.0 / (together @ together))
+    )
 
 
 def log_evidence(target: np.ndarray, proposal: np.ndarray) -> float:
