@@ -66,10 +66,10 @@ def test_draws_that_weights_cannot_correct_are_drawn_again_with_the_own_step(
         of_fine = checkpoints.folder.name.endswith("fine")
         return "predicted", Weights(np.full(400, 1 / 400), 0.2 if of_fine else k, 300)
 
-    monkeypatch.setattr(fitting.mode, "start", lambda problem, *_: mode.Start(problem))
     monkeypatch.setattr(fitting, "predictions", weighted)
     wanted = SimpleNamespace(method=Twice(), seed=0)
-    _, _, weights, facts = fitting.sampled(fine, coarse, wanted, tmp_path, silent, False)
+    start = mode.Start(coarse)
+    _, _, weights, facts = fitting.sampled(fine, coarse, start, wanted, tmp_path, silent, False)
     assert asked[0] == (coarse, coarse, tmp_path / "twice")
     assert len(asked) == 1 + again
     assert facts["pareto_k"] == weights.k == (0.2 if again else k)
