@@ -473,5 +473,6 @@ def test_the_whole_run_goes_on_where_it_was_and_ends_the_same(folder, tmp_path, 
     many_sites.calibrate(case, two, ["none", "all"], sizes=sizes, resume=True, say=quiet)
     refitted = pd.read_csv(two / "loo_none.csv")
     assert refitted["refitted"].all()
-    # of three profiles two tell little, so those that each is predicted from are wider
-    assert (refitted["elpd"] < by_weights["elpd"]).all()
+    # of three profiles two tell little, so what they are predicted from is wider in all; of a
+    # single one that lies where the others have it the density may be the same
+    assert refitted["elpd"].sum() < by_weights["elpd"].sum() - 0.2
