@@ -168,6 +168,7 @@ def draw(
         coarse = Problem(coarser(problem.case, wanted.slow_step), problem.column)
         steps = ", ".join(str(phase.step_years) for phase in coarse.case.file.history)
         say(f"sampling with slow steps of {steps} years")
+    began = time.monotonic()
     try:
         start = started(coarse or problem, wanted, place.work, say, resume)
         # from here on in the coordinates in which this posterior is best sampled
@@ -182,6 +183,7 @@ def draw(
         raise KeyboardInterrupt(
             f"finished work is kept in {place.given}; go on with --resume"
         ) from None
+    facts["seconds"] = time.monotonic() - began
     outcome = _weighted(problem, wanted, drawn, predicted, weights, facts)
     results.write(problem, wanted, place.work, outcome, say)
     store.complete(place)
@@ -214,10 +216,9 @@ def sampled(
     def kept(name: str) -> Checkpoints:
         return Checkpoints(folder / name, resume, say)
 
-    began = time.monotonic()
     method = wanted.method
     drawn = method.draw(coarse or problem, start.normal, wanted.seed, kept(method.name), say)
-    facts: Facts = {"method": method.name, "seconds": time.monotonic() - began}
+    facts: Facts = {"method": method.name}
     if len(start.worse):
         facts |= {"searches": len(start.worse) + 1, "elsewhere": start.elsewhere}
     facts |= {"gradients": drawn.gradients, "runs": drawn.runs + float(start.runs), **drawn.facts}
@@ -234,7 +235,6 @@ def sampled(
         warm = mode.moments(drawn.z, 1e-9)
         drawn = method.draw(problem, warm, wanted.seed, kept(f"fine/{method.name}"), say)
         facts["gradients"] += drawn.gradients
-        facts["seconds"] = time.monotonic() - began
         predicted, weights = predictions(problem, drawn, kept("predicted_fine"), say)
     if weights is not None:
         facts |= {"pareto_k": weights.k, "effective": weights.effective}

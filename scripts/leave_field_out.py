@@ -133,6 +133,6 @@ if __name__ == "__main__":
     parser.add_argument("--case", default="rothamsted")
     parser.add_argument("--fields", nargs="+", default=[], help="all of the case if not given")
     parser.add_argument("--pooled", nargs="+", default=[], metavar="PARAMETER")
-    parser.add_argument("--full", action="store_true", help="the full setting, not the quick one")
+    parser.add_argument("--full", action="store_true", help="full setting, several searches")
     options = parser.parse_args()
     sys.exit(main(options.folder, options.case, options.fields, options.pooled, options.full))

@@ -139,6 +139,12 @@ def test_curvature_is_not_measured_where_a_function_explodes():
     np.testing.assert_allclose(normal.covariance, np.eye(2), atol=0.2)
 
 
+def test_a_curvature_without_end_or_answer_leaves_a_covariance():
+    for worst in (1e30, np.nan, np.inf):
+        found = mode.inverse(np.diag([1.0, worst]), np.array([[1.0, 0.9], [0.0, 0.1]]), 0.3)
+        assert np.isfinite(np.linalg.cholesky(found)).all()
+
+
 def weighted(problem: Function) -> tuple[importance.Weights, np.ndarray]:
     """Weights and draws of a quick run, which ends with what there is."""
     start = by_runs(problem, mode.starting(problem, 2, 0), silent)

@@ -386,13 +386,20 @@ def horizons(tmp_path, text=HORIZONS):
 
 def test_a_layer_has_the_covariates_of_its_horizon_or_of_the_nearest_one(tmp_path):
     depth = np.array([0.05, 0.15, 0.3, 0.8])
-    found = covariates.of_layers(horizons(tmp_path), ["clay_pct", "ph"], ["one", "two"], depth)
+    said = []
+    wanted = (["clay_pct", "ph"], ["one", "two"], depth, said.append)
+    found = covariates.of_layers(horizons(tmp_path), *wanted)
     assert found.shape == (2, 4, 2)
     np.testing.assert_allclose(found.mean(axis=(0, 1)), 0.0, atol=1e-12)
     np.testing.assert_allclose(found.std(axis=(0, 1)), 1.0)
     clay = found[..., 0] - found[1, 0, 0]
     np.testing.assert_allclose(clay / clay[0, 0], [[1, 1, 3, 3], [0, 0, 0, 0]], atol=1e-9)
     assert len(np.unique(found[0, :, 1].round(9))) == 1  # its lower horizon has no pH
+    assert not said
+    without = HORIZONS.replace("10,7", "10,").replace("60,40,", "60,40,6")
+    found = covariates.of_layers(horizons(tmp_path, without), *wanted)
+    np.testing.assert_array_equal(found[1, :, 1], 0.0)
+    assert said == ["ph: the mean of the others for two, which has no value"]
 
 
 @pytest.mark.parametrize(
@@ -402,12 +409,13 @@ def test_a_layer_has_the_covariates_of_its_horizon_or_of_the_nearest_one(tmp_pat
         ("two,", "three,", "no horizon of profile 'two'"),
         ("clay_pct", "clay", "column 'clay_pct': missing, did you mean 'clay'"),
         (",5\n", ",7\n", "column 'ph': the same value in all layers"),
+        ("two,10,", "two,,", "horizons.csv: line 5: upper_cm or lower_cm is missing"),
     ],
 )
 def test_covariates_that_tell_nothing_are_refused(tmp_path, old, new, words):
     path = horizons(tmp_path, HORIZONS.replace(old, new))
     with pytest.raises(InputError, match=re.escape(words)):
-        covariates.of_layers(path, ["clay_pct", "ph"], ["one", "two"], np.array([0.1, 0.3]))
+        covariates.of_layers(path, ["clay_pct", "ph"], ["one", "two"], np.array([0.1, 0.3]), print)
 
 
 @pytest.mark.parametrize("kind", covariates.REGRESSIONS)

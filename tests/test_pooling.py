@@ -221,6 +221,8 @@ def test_what_is_kept_out_has_no_polynomials_and_no_part_in_the_density(problem)
     exact = float(exact_density(problem.posterior, z[0], latent[0], None))
     stand_in = StandIn(problem.posterior, polynomials)
     assert float(stand_in(jnp.asarray(z[0]))) == pytest.approx(exact, abs=0.05)
+    elsewhere = np.where(problem.table["fitted"], latent[0], 2.0 * latent[0])
+    assert float(exact_density(problem.posterior, z[0], elsewhere, None)) == exact
 
 
 def start(problem: Problem) -> np.ndarray:

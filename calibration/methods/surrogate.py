@@ -94,7 +94,6 @@ class Surrogate(Method):
             see :data:`JUDGED_EACH`.
         rounds: at most.
         acceptance: mean acceptance probability that warm-up sets the step size for.
-        tree_depth: a path on the polynomials is not doubled more often than this.
 
     With more than :data:`MANY` parameters the steps are longer and the paths shorter, see there.
     """
@@ -118,7 +117,6 @@ class Surrogate(Method):
     judged: int = 400
     rounds: int = 4
     acceptance: float = 0.99
-    tree_depth: int = 10
 
     def best(
         self, problem: Problem, points: Sequence[Normal], report: Say, value: Array | None = None
@@ -261,8 +259,8 @@ class _Search:
             chains=method.chains,
             warmup=method.warmup,
             draws=method.draws * THIN,
-            acceptance=min(method.acceptance, MANY_ACCEPTANCE) if many else method.acceptance,
-            tree_depth=min(method.tree_depth, MANY_DEPTH) if many else method.tree_depth,
+            acceptance=MANY_ACCEPTANCE if many else method.acceptance,
+            tree_depth=MANY_DEPTH if many else NUTS.tree_depth,
         )
         seed, form = self.seed + number, _shapes(stand_in)
         if form not in self._samplers:  # compiled once for each

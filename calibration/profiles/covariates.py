@@ -25,6 +25,7 @@ from jaxtyping import Array, Float
 from diffsoil.io import InputError
 from diffsoil.parameters import Parameter, normal
 from diffsoil.tables import MISSING, read_texts
+from diffsoil.work.progress import Say
 
 PREFIX = "covariate."
 WIDTH = 0.2
@@ -122,18 +123,23 @@ def _free(name: str, width: float, about: str) -> Parameter:
 
 
 def of_layers(
-    path: Path, columns: Sequence[str], profiles: Sequence[str], depth: Float[np.ndarray, " layer"]
+    path: Path,
+    columns: Sequence[str],
+    profiles: Sequence[str],
+    depth: Float[np.ndarray, " layer"],
+    say: Say,
 ) -> Float[np.ndarray, "profile layer covariate"]:
     """Standardised covariates of every layer, from a table of horizons.
 
     A layer has the values of the horizon that its middle lies in, or of the nearest one that has
-    a value. A profile without any value has the mean of the others.
+    a value. A profile without any value has the mean of the others, and is named.
 
     Args:
         path: a table with ``profile_id``, ``upper_cm``, ``lower_cm`` and the covariates.
         columns: the covariates.
         profiles: names of the profiles.
         depth: middle of the layers, m.
+        say: called with a line for each covariate that some profiles do not have.
 
     Raises:
         diffsoil.io.InputError: names table, column and profile.
@@ -145,6 +151,8 @@ def of_layers(
             value = table.loc[line, column]
             raise InputError(f"{path}: line {line}, column {column!r}: {value!r} is not a number")
         table[column] = numbers
+    for line in table.index[table[["upper_cm", "lower_cm"]].isna().any(axis=1)]:
+        raise InputError(f"{path}: line {line}: upper_cm or lower_cm is missing")
     found = np.full((len(profiles), depth.size, len(columns)), np.nan)
     horizons = dict(list(table.groupby("profile_id")))
     for place, profile in enumerate(profiles):
@@ -155,8 +163,12 @@ def of_layers(
             if len(known):
                 found[place, :, number] = _nearest_horizon(known, column, depth)
     for number, column in enumerate(columns):
-        if not np.nanstd(found[..., number]) > 0:
+        unknown = np.isnan(found[:, 0, number])
+        if unknown.all() or not np.nanstd(found[..., number]) > 0:
             raise InputError(f"{path}: column {column!r}: the same value in all layers, or none")
+        if unknown.any():
+            names = ", ".join(np.array(profiles)[unknown])
+            say(f"{column}: the mean of the others for {names}, which has no value")
     middle, spread = np.nanmean(found, axis=(0, 1)), np.nanstd(found, axis=(0, 1))
     return np.nan_to_num((found - middle) / spread)
 

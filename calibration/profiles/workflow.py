@@ -156,7 +156,7 @@ def calibrate(
     model, told = Hierarchy(sites), {}
     if covariates is not None:
         values = of_horizons.of_layers(
-            covariates.table, covariates.columns, sites.names, sites.depth
+            covariates.table, covariates.columns, sites.names, sites.depth, say
         )
         kind = of_horizons.REGRESSIONS[covariates.regression]
         model = Hierarchy(sites, kind(jnp.asarray(values), covariates.columns))
