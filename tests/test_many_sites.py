@@ -12,7 +12,7 @@ import pytest
 
 from calibration import Problem
 from calibration.methods import importance
-from calibration.profiles import covariates, emulator, model_comparison
+from calibration.profiles import covariates, emulator, model_comparison, report
 from calibration.profiles import workflow as many_sites
 from calibration.profiles.hierarchy import VARIANTS, Hierarchy
 from calibration.profiles.sites import Sites
@@ -426,6 +426,8 @@ def test_a_regression_adds_to_the_turnover_what_its_prior_allows(sites, model, k
     of = covariates.REGRESSIONS[kind](jnp.asarray(values), names)
     other = Hierarchy(sites, of)
     assert other.names[: len(model.names)] == model.names
+    assert f"follows a, b, c, d of its horizon as well ({kind})" in report._followed(other)
+    assert report._followed(model) == ""
     on = model.given(None, ["clay"]).switched_on
     x = model.priors.sample(jax.random.key(2), 1)[0]
     zero = jnp.zeros(len(of.parameters()))

@@ -259,7 +259,7 @@ def write(folder: Path, found: Findings) -> None:
             html.paragraph(
                 f"{len(sites.names)} profiles, {len(sites.table)} horizons. Each variant is the "
                 "same hierarchical model with other protection mechanisms switched on; 'none' is "
-                "RothC with fitted rates and slower subsoils."
+                "RothC with fitted rates and slower subsoils." + _followed(found.model)
             ),
             *[html.paragraph(line) for line in verdicts(comparison, found.draws, found.model)],
             html.figure(pictures["variants"], "Evidence and predictive skill of the variants."),
@@ -287,6 +287,17 @@ def write(folder: Path, found: Findings) -> None:
     ]
     page = html.page(f"Many sites: {', '.join(c.file.title for c in sites.cases)}", text)
     write_text(folder / "report.html", page)
+
+
+def _followed(model: Hierarchy) -> str:
+    """What the turnover follows in all variants, if anything."""
+    if model.regression is None:
+        return ""
+    kind = type(model.regression).__name__.lower()
+    return (
+        f" In all of them the turnover of a layer follows {', '.join(model.regression.names)} of "
+        f"its horizon as well ({kind})."
+    )
 
 
 def _withheld_section(picture: Path | None, scores: pd.DataFrame, folds: int) -> str:
