@@ -13,6 +13,8 @@ import pytest
 
 from calibration.methods import Surrogate, importance, mode
 from calibration.methods.climbing import by_runs
+from calibration.methods.stand_in import Runs, fenced
+from calibration.methods.stand_in import fitted as learn
 from calibration.posterior import Prediction
 from diffsoil.work.checkpoints import Checkpoints
 
@@ -143,6 +145,25 @@ def test_a_curvature_without_end_or_answer_leaves_a_covariance():
     for worst in (1e30, np.nan, np.inf):
         found = mode.inverse(np.diag([1.0, worst]), np.array([[1.0, 0.9], [0.0, 0.1]]), 0.3)
         assert np.isfinite(np.linalg.cholesky(found)).all()
+
+
+def test_a_stand_in_falls_off_beyond_its_runs_and_only_there():
+    problem = Function(curved, [0.1, 0.5])
+    z = np.random.default_rng(0).standard_normal((100, 2)) @ np.array([[1.0, 0.9], [0.0, 0.2]])
+    latent = np.asarray(jax.vmap(curved)(jnp.asarray(z)))
+    runs = Runs(z, latent, np.ones_like(latent), np.ones(100))
+    polynomials, _ = learn(problem, runs, np.ones((1, 2), dtype=bool))
+    of = fenced(problem, runs, polynomials)
+    lower = np.array([float(of.inside(one)) - float(of(one)) for one in jnp.asarray(z)])
+    np.testing.assert_allclose(lower, 0.0, atol=1e-12)
+    # the same step is far out across the runs and near along them
+    along, across = jnp.array([2.5, 2.25]), jnp.array([2.5, -2.25])
+    assert float(of.inside(along)) - float(of(along)) < 1.0
+    assert float(of.inside(across)) - float(of(across)) > 1000.0
+    # where a posterior goes on a little beyond, draws are found that tell it
+    here = float(of.reach) + 0.5
+    edge = of.middle + jnp.linalg.solve(of.standard, jnp.array([0.0, 1.0])) * here
+    assert 0.0 < float(of.inside(edge)) - float(of(edge)) < 0.1
 
 
 def weighted(problem: Function) -> tuple[importance.Weights, np.ndarray]:

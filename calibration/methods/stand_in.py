@@ -39,6 +39,8 @@ HELD_OUT = 5
 SMALLEST_MODE = 1e-3
 """Root mean square of what is left out of the polynomials of a kind, relative to the spread of what
 they are of."""
+NARROWEST = 1e-9
+"""Variance that is added to that of each parameter of the runs."""
 STILL = 1e-9
 """Relative change of what is in the soil that is none."""
 
@@ -154,6 +156,36 @@ class StandIn(eqx.Module):
         return density(self.posterior, z, self.polynomials(z), value)
 
 
+class Fenced(eqx.Module):
+    """A stand-in that falls off beyond the runs that it is made from.
+
+    Far from all of them polynomials may have a summit that the column does not have. How far a
+    point is out is its distance from the middle of the runs in their standard coordinates, of the
+    parameters that the column depends on. The fall is gentle at first, so that where a posterior
+    goes on beyond the runs some draws are there, and their weights tell it.
+
+    Attributes:
+        inside: the stand-in.
+        places: of those parameters.
+        middle, standard: of the runs, and the matrix that makes their coordinates standard ones.
+        reach: distance of the farthest run.
+    """
+
+    inside: StandIn
+    places: tuple[int, ...] = eqx.field(static=True)
+    middle: Float[Array, " place"]
+    standard: Float[Array, "place place"]
+    reach: Float[Array, ""]
+
+    def __call__(
+        self, z: Float[Array, " parameter"], value: Float[Array, " obs"] | None = None
+    ) -> Float[Array, ""]:
+        """Logarithm of the density of the stand-in, lower beyond the runs."""
+        away = self.standard @ (z[jnp.asarray(self.places, dtype=int)] - self.middle)
+        beyond = jnp.sqrt(jnp.maximum(away @ away, self.reach**2)) - self.reach
+        return self.inside(z, value) - 0.5 * beyond**4
+
+
 def density(
     posterior: Posterior,
     z: Float[Array, " parameter"],
@@ -184,6 +216,18 @@ class Runs(NamedTuple):
     def part(self, chosen: np.ndarray) -> Runs:
         """Some of them."""
         return Runs(*(values[chosen] for values in self))
+
+
+def fenced(problem: Problem, runs: Runs, polynomials: Polynomials) -> Fenced:
+    """The stand-in of polynomials that were made from these runs, kept near to them."""
+    places = of_the_column(problem)
+    z = runs.z[:, list(places)]
+    middle = np.average(z, axis=0, weights=runs.weight)
+    covariance = np.cov(z.T, aweights=runs.weight).reshape(len(places), len(places))
+    standard = np.linalg.inv(np.linalg.cholesky(covariance + NARROWEST * np.eye(len(places))))
+    reach = np.linalg.norm((z - middle) @ standard.T, axis=1).max()
+    arrays = map(jnp.asarray, (middle, standard, reach))
+    return Fenced(StandIn(problem.posterior, polynomials), places, *arrays)
 
 
 def of_the_column(problem: Problem) -> tuple[int, ...]:

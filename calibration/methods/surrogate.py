@@ -30,7 +30,7 @@ from calibration.methods.method import Method, Repeated, Row
 from calibration.methods.mode import Normal, Start
 from calibration.methods.nuts import NUTS, Sampler
 from calibration.methods.posterior import Draws
-from calibration.methods.stand_in import Runs, StandIn, exact_density, fitted, moves, probes
+from calibration.methods.stand_in import Fenced, Runs, exact_density, fenced, fitted, moves, probes
 from calibration.problem import Problem, by_row
 from diffsoil.work.checkpoints import Checkpoints
 from diffsoil.work.progress import Say, paced
@@ -76,9 +76,9 @@ def good_enough(weights: importance.Weights, judged: int, last: bool) -> bool:
 _of_stand_in = jax.jit(lambda z, of, value: of(z, value))
 
 
-def _shapes(of: StandIn) -> tuple[tuple[int, ...], ...]:
+def _shapes(of: Fenced) -> tuple[tuple[int, ...], ...]:
     """Stand-ins with the same ones have the same programs."""
-    return tuple(leaf.shape for leaf in jax.tree.leaves(of.polynomials))
+    return tuple(leaf.shape for leaf in jax.tree.leaves(of.inside.polynomials))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -220,7 +220,7 @@ class _Search:
         """Learn, sample, and judge by exact runs; all of them where the first ones will do."""
         method = self.method
         polynomials, error = fitted(self.problem, runs, self._moved)
-        stand_in = StandIn(self.problem.posterior, polynomials)
+        stand_in = fenced(self.problem, runs, polynomials)
         drawn = self._sampled(stand_in, normal, number)
         flat = drawn.z.reshape(-1, drawn.z.shape[-1])
         # the exact runs are of draws in random order, so that the first ones stand for all
@@ -251,7 +251,7 @@ class _Search:
         self.k = weights.k
         return drawn._replace(log_proposal=proposal.reshape(drawn.z.shape[:2])), new
 
-    def _sampled(self, stand_in: StandIn, normal: Normal, number: int) -> Draws:
+    def _sampled(self, stand_in: Fenced, normal: Normal, number: int) -> Draws:
         """Thinned draws of NUTS on the stand-in, with the statistics of every transition."""
         method, many = self.method, normal.mean.size > MANY
         nuts = NUTS(
