@@ -39,6 +39,9 @@ HELD_OUT = 5
 SMALLEST_MODE = 1e-3
 """Root mean square of what is left out of the polynomials of a kind, relative to the spread of what
 they are of."""
+FENCE = 1.5
+"""Distance from which on a stand-in falls off, in that of the farthest run. In many parameters
+together a posterior that is somewhat wider than the runs lies beyond nearly all of them."""
 NARROWEST = 1e-9
 """Variance that is added to that of each parameter of the runs."""
 STILL = 1e-9
@@ -157,18 +160,18 @@ class StandIn(eqx.Module):
 
 
 class Fenced(eqx.Module):
-    """A stand-in that falls off beyond the runs that it is made from.
+    """A stand-in that falls off far from the runs that it is made from.
 
     Far from all of them polynomials may have a summit that the column does not have. How far a
     point is out is its distance from the middle of the runs in their standard coordinates, of the
     parameters that the column depends on. The fall is gentle at first, so that where a posterior
-    goes on beyond the runs some draws are there, and their weights tell it.
+    goes on there some draws do too, and their weights tell it.
 
     Attributes:
         inside: the stand-in.
         places: of those parameters.
         middle, standard: of the runs, and the matrix that makes their coordinates standard ones.
-        reach: distance of the farthest run.
+        reach: distance from which on it falls.
     """
 
     inside: StandIn
@@ -180,7 +183,7 @@ class Fenced(eqx.Module):
     def __call__(
         self, z: Float[Array, " parameter"], value: Float[Array, " obs"] | None = None
     ) -> Float[Array, ""]:
-        """Logarithm of the density of the stand-in, lower beyond the runs."""
+        """Logarithm of the density of the stand-in, lower far from the runs."""
         away = self.standard @ (z[jnp.asarray(self.places, dtype=int)] - self.middle)
         beyond = jnp.sqrt(jnp.maximum(away @ away, self.reach**2)) - self.reach
         return self.inside(z, value) - 0.5 * beyond**4
@@ -225,7 +228,7 @@ def fenced(problem: Problem, runs: Runs, polynomials: Polynomials) -> Fenced:
     middle = np.average(z, axis=0, weights=runs.weight)
     covariance = np.cov(z.T, aweights=runs.weight).reshape(len(places), len(places))
     standard = np.linalg.inv(np.linalg.cholesky(covariance + NARROWEST * np.eye(len(places))))
-    reach = np.linalg.norm((z - middle) @ standard.T, axis=1).max()
+    reach = FENCE * np.linalg.norm((z - middle) @ standard.T, axis=1).max()
     arrays = map(jnp.asarray, (middle, standard, reach))
     return Fenced(StandIn(problem.posterior, polynomials), places, *arrays)
 
