@@ -13,7 +13,7 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
+import tomlkit
 from jaxtyping import Array, Float
 
 from diffsoil import _runtime, rothc
-from diffsoil.cases import load_case
+from diffsoil.cases import Case, load_case, read_case
 from diffsoil.cases.arrays import Plan, build, prepare_plan, select
 from diffsoil.cases.arrays import run as live
 from diffsoil.column import Column
@@ -44,6 +45,18 @@ JACOBIAN_OF = (
     "exchange.log_k_calcium", "exchange.organic_anions", "weathering.field_factor",
     "water.bypass", "fauna.rate", "biocycling.factor", "soil_gas.root_respiration",
 )  # fmt: skip
+DEEP: dict[str, Any] = {
+    "carbon": "rothc_passive",
+    "mixing": "diffusion",
+    "set": {"burial.depth": 0.08},
+}
+CHOSEN: dict[str, dict[str, Any]] = {
+    "with passive pool, diffusion, buried litter": DEEP,
+    "and bases by solution, weathering by transport": DEEP
+    | {"biocycling": "solution", "weathering": "transport"},
+    "with wet and dry years": {"water": "bucket_years"},
+}
+"""Choices of a case whose price is measured, each beside the case as it is."""
 STUDY_RUNS, STUDY_STEPS = 72, 1000
 """As many runs, and as many slow steps of ten years, as the study of van der Meij & Finke."""
 MEMBERS = 8
@@ -247,6 +260,12 @@ def _whole_soil(progress: Progress) -> Iterator[Measurement]:
     what = "whole soil, 12000 years"
     forward = _measure(what, yearly_stocks, values, column, plan, months=months)
     yield forward
+    for choice, of in CHOSEN.items():
+        progress.say(f"benchmark: it {choice}")
+        other = _choosing(case, of)
+        own, chosen = other.column(), build(other)
+        parameters = {name: jnp.asarray(value) for name, value in own.values().items()}
+        yield _measure(choice, yearly_stocks, parameters, own, chosen, of=forward, months=months)
     progress.say("benchmark: its gradient")
     gradient = jax.grad(lambda v, c, p: yearly_stocks(v, c, p).mean())
     what = f"gradient, all {len(values)} parameters"
@@ -267,6 +286,17 @@ def _whole_soil(progress: Progress) -> Iterator[Measurement]:
     what = f"{STUDY_RUNS} whole soils, 10000 years"
     months = STUDY_RUNS * layer_months(shorter)
     yield _measure(what, many, rates, values, column, shorter, of=forward, months=months)
+
+
+def _choosing(case: Case, of: Mapping[str, Any]) -> Case:
+    """A case with other choices, and more values in its ``[set]``."""
+    document = tomlkit.parse(case.text)
+    for name, value in of.items():
+        if isinstance(value, Mapping):
+            document.setdefault(name, {}).update(value)
+        else:
+            document[name] = value
+    return read_case(case.path, tomlkit.dumps(document))
 
 
 def rothc_alone(layers: int, years: int) -> Measurement:

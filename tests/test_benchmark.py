@@ -33,6 +33,18 @@ def test_months_of_layers_are_those_of_all_sites_and_treatments(tmp_path):
     assert benchmark.layer_months(plan) == 12 * 8 * (2 * 300 + 4 * 12)
 
 
+def test_the_price_of_choices_is_that_of_a_soil_which_has_them():
+    case = load_case(benchmark.WHOLE_SOIL)
+    for of in benchmark.CHOSEN.values():
+        column = benchmark._choosing(case, of).column()
+        plain = case.column()
+        made = {process.name: type(process).__name__ for process in column.processes}
+        before = {process.name: type(process).__name__ for process in plain.processes}
+        assert sum(made[name] != before.get(name) for name in made) == len(of) - ("set" in of)
+        if "set" in of:
+            assert float(column.values()["burial.depth"]) == 0.08
+
+
 def test_the_yardstick_turns_carbon_over_as_rothc_does():
     month = jnp.asarray([[0.5], [1.5]])
     rates, fresh = jnp.asarray([10.0, 0.3, 0.66, 0.02]), jnp.full((4, 1), 0.25)
