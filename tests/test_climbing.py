@@ -141,6 +141,24 @@ def test_curvature_is_not_measured_where_a_function_explodes():
     np.testing.assert_allclose(normal.covariance, np.eye(2), atol=0.2)
 
 
+def test_few_draws_correct_a_normal_a_little_and_many_replace_it():
+    before, truth = mode.Normal(np.zeros(20), np.eye(20)), 0.25 * np.eye(20)
+    rng = np.random.default_rng(0)
+
+    def widths(draws: int) -> np.ndarray:
+        z = 1.0 + 0.5 * rng.standard_normal((2, draws, 20))
+        found = mode.corrected(before, z)
+        np.testing.assert_allclose(found.mean, 1.0, atol=5 * 0.5 / np.sqrt(2 * draws))
+        return np.linalg.eigvalsh(found.covariance) / truth[0, 0]
+
+    alone = np.linalg.eigvalsh(np.cov(0.5 * rng.standard_normal((20, 24)))) / truth[0, 0]
+    assert alone.min() < 0.02  # what chains would be scaled by without
+    assert widths(12).min() > 0.5
+    np.testing.assert_allclose(widths(4000), 1.0, atol=0.15)
+    still = mode.corrected(before, np.ones((2, 30, 20)))
+    assert np.linalg.eigvalsh(still.covariance).min() > 0.3
+
+
 def test_a_curvature_without_end_or_answer_leaves_a_covariance():
     for worst in (1e30, np.nan, np.inf):
         found = mode.inverse(np.diag([1.0, worst]), np.array([[1.0, 0.9], [0.0, 0.1]]), 0.3)

@@ -12,6 +12,7 @@ import numpy as np
 import optax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
+from numpyro.diagnostics import effective_sample_size
 from scipy.stats import multivariate_normal
 
 from calibration.problem import Problem
@@ -163,6 +164,20 @@ def moments(z: Float[np.ndarray, "... parameter"], least: float) -> Normal:
     flat = z.reshape(-1, z.shape[-1])
     size = flat.shape[1]
     return Normal(flat.mean(axis=0), np.cov(flat.T).reshape(size, size) + least * np.eye(size))
+
+
+def corrected(before: Normal, z: Float[np.ndarray, "chain draw parameter"]) -> Normal:
+    """The normal that chains come to, as far as so many draws can tell one.
+
+    Their covariance counts as much as they have effective draws, the one before as much as there
+    are parameters: a covariance of few draws is far too narrow in some directions.
+    """
+    found, size = moments(z, 1e-9), z.shape[-1]
+    with np.errstate(all="ignore"):  # chains that stand still
+        worth = float(np.nan_to_num(np.median(effective_sample_size(z)), nan=1.0))
+    share = worth / (worth + size)
+    covariance = share * found.covariance + (1.0 - share) * before.covariance
+    return Normal(found.mean, covariance)
 
 
 def save(folder: Path, start: Normal) -> None:

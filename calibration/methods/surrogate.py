@@ -204,7 +204,7 @@ class _Search:
             drawn, new = self._round(runs, normal, number)
             if self.trusted:
                 break
-            runs, normal = runs.joined(new), mode.moments(drawn.z, 1e-9)
+            runs, normal = runs.joined(new), mode.corrected(normal, drawn.z)
         return drawn._replace(runs=float(self.count))
 
     def _moves(self, start: Normal) -> np.ndarray:
