@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from calibration.methods import NUTS, SMC, SVI, Flow, importance, nuts, smc, svi
+from calibration.methods.mode import Normal
 from calibration.posterior import Prediction
 from calibration.prediction import Predicted
 from diffsoil.work.checkpoints import Checkpoints
@@ -101,6 +102,23 @@ def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been(run, tmp_path):
     (tmp_path / ".000099-half.npz").write_bytes(b"a part that was being written")
     again = method.draw(Checkpoints(tmp_path, resume=True), silent)
     np.testing.assert_array_equal(again.z, drawn.z)
+
+
+def test_a_chain_does_not_begin_where_it_would_be_lost(known):
+    start = known.start
+    wide = Normal(start.mean, start.factor @ np.diag([1.0, 1.0, 1e6]) @ start.factor.T)
+    keys = jax.random.split(jax.random.PRNGKey(0), 2)
+    spread = np.array([[1.0, -1.0, 0.5], [1.0, -1.0, 1e-4]])
+
+    def begun(normal: Normal) -> np.ndarray:
+        sampler = nuts.Sampler(known.posterior, normal, NUTS(chains=2, warmup=25, draws=25), 0)
+        return np.asarray(sampler._started(keys, spread).z)
+
+    np.testing.assert_allclose(begun(start), spread)
+    # draws of a normal that is far too wide in one direction are in a desert, but not all of them
+    lost, near = begun(wide)
+    np.testing.assert_allclose(near, spread[1])
+    assert 1000.0 * abs(lost[2]) < 5.0
 
 
 def test_weights_that_are_nearly_the_same_have_no_tail_to_be_judged():

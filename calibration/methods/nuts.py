@@ -36,6 +36,11 @@ FIRST_STEP = 0.4
 LONG_WARMUP = 250
 """Warm-up from which scales are learnt anew; in a shorter one the Laplace scales are better."""
 
+LOST = 2.0
+HALVINGS = 8
+"""A chain begins half as far from the mean if the density there is larger by more than this, in its
+logarithm and for each parameter (by 3/8 where the density is the normal); so often at most."""
+
 WARM_WARMUP = 100
 """Warm-up at most where the scales are known from a posterior before."""
 
@@ -209,13 +214,30 @@ class Sampler:
         keys = jax.random.split(jax.random.PRNGKey(self._seed), self.method.chains)
         size = (self.method.chains, self._target.size)
         spread = np.random.default_rng(self._seed).standard_normal(size)
-        state = checkpoints.state(self._begin(keys, jnp.asarray(spread), self._target))
+        state = checkpoints.state(self._started(keys, spread))
         while (done := checkpoints.done * CHUNK) < self.warmup + self.draws:
             state, new = self._step(state, self._target)
             new = {name: np.asarray(value) for name, value in new.items()}
             checkpoints.append(new if done >= self.warmup else {}, state)
             report(self._progress(done + CHUNK, new))
         return checkpoints.joined()
+
+    def _started(self, keys: Array, spread: np.ndarray) -> Any:
+        """States of chains at draws of the start, nearer to its mean where they would be lost.
+
+        In many parameters a normal that is too wide in a few directions has most of its draws
+        where the density is lower by thousands, and steps that suit that place lead nowhere.
+        """
+        state = self._begin(keys, jnp.asarray(spread), self._target)
+        for _ in range(HALVINGS):
+            nearer = self._begin(keys, jnp.asarray(0.5 * spread), self._target)
+            here, there = (np.asarray(of.potential_energy) for of in (state, nearer))
+            lost = ~(here - there <= LOST * self._target.size)
+            if not lost.any():
+                break
+            spread = np.where(lost[:, None], 0.5 * spread, spread)
+            state = self._begin(keys, jnp.asarray(spread), self._target)
+        return state
 
     def draw(self, checkpoints: Checkpoints, report: Say) -> Draws:
         """As :meth:`run`, as every method returns it."""
