@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -15,6 +16,7 @@ from jaxtyping import Array, Bool, Float, Int
 from calibration.likelihood import SMALLEST_SD
 from calibration.posterior import Prediction
 from calibration.problem import Problem
+from diffsoil.work.arrays import DamagedError
 from diffsoil.work.checkpoints import Checkpoints
 from diffsoil.work.progress import Say
 
@@ -31,6 +33,11 @@ BATCH = 20
 
 NAME = "predicted"
 """Folder of the stored predictions."""
+
+OF = "of"
+"""What a stored batch has besides: the draws that it predicts."""
+SAME = 1e-9
+"""Relative difference of a parameter by which draws are still the same."""
 
 AT_ONCE = 4_000_000
 """Numbers of a table of predictions that are in memory together."""
@@ -54,11 +61,11 @@ def batches(
             results have leading axes device and draw.
         x: bounded parameter values.
         report: progress lines.
-        done: batches to leave out at the start.
+        done: draws to leave out at the start.
     """
     lanes = jax.local_device_count()
     size = BATCH * lanes
-    for start in range(done * size, len(x), size):
+    for number, start in enumerate(range(done, len(x), size), start=1):
         some = x[start : start + size]
         count = len(some)
         padded = np.concatenate([some, np.repeat(some[-1:], size - count, axis=0)])
@@ -69,7 +76,7 @@ def batches(
         yield jax.tree.map(
             lambda a, n=count: a.swapaxes(0, 1).reshape(size, *a.shape[2:])[:n], result
         )
-        if start // size % 10 == 9:
+        if number % 10 == 0:
             report(f"  predicted {start + len(some)} of {len(x)} draws")
 
 
@@ -159,9 +166,31 @@ def stream(
         checkpoints: keep the batches.
         report: progress lines.
     """
-    for batch in _predicted(problem, x, report, checkpoints.done):
-        checkpoints.append(batch._asdict(), ())
+    parts, done = _alike(checkpoints, x)
+    if parts < checkpoints.done:
+        report("kept predictions are of other draws than those that come out now: once more")
+        checkpoints.shorten(parts)
+    for batch in _predicted(problem, x, report, done):
+        of = x[done : done + len(batch.latent)]
+        checkpoints.append({**batch._asdict(), OF: of}, ())
+        done += len(of)
     return Predicted(checkpoints, np.arange(len(x)))
+
+
+def _alike(checkpoints: Checkpoints, x: Float[np.ndarray, "draw parameter"]) -> tuple[int, int]:
+    """How many batches that are kept are of these draws, and of how many of them.
+
+    Draws are made anew in a run that is resumed. On other cores, or by a program that has changed,
+    they are others.
+    """
+    parts = done = 0
+    with contextlib.suppress(DamagedError):  # of a version that did not keep what they are of
+        for kept in checkpoints.each((OF,)):
+            here = x[done : done + len(kept[OF])]
+            if here.shape != kept[OF].shape or not np.allclose(here, kept[OF], rtol=SAME, atol=0.0):
+                break
+            parts, done = parts + 1, done + len(here)
+    return parts, done
 
 
 def table(problem: Problem, prediction: Prediction | Predicted, seed: int) -> pd.DataFrame:

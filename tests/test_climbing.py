@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from calibration import prediction
 from calibration.methods import Surrogate, importance, mode
 from calibration.methods.climbing import by_runs
 from calibration.methods.stand_in import Runs, fenced
@@ -163,6 +164,32 @@ def test_a_curvature_without_end_or_answer_leaves_a_covariance():
     for worst in (1e30, np.nan, np.inf):
         found = mode.inverse(np.diag([1.0, worst]), np.array([[1.0, 0.9], [0.0, 0.1]]), 0.3)
         assert np.isfinite(np.linalg.cholesky(found)).all()
+
+
+def test_kept_predictions_are_taken_for_the_draws_that_they_are_of(tmp_path):
+    problem = Function(curved, [0.1, 0.5])
+    size = prediction.BATCH * jax.local_device_count()
+    x = np.random.default_rng(0).standard_normal((2 * size + 3, 2))
+    asked: list[int] = []
+    predict = problem.predict_many
+    problem.predict_many = lambda x, wanted: asked.append(int(wanted.sum())) or predict(x, wanted)
+
+    def computed(x: np.ndarray) -> tuple[int, list[str]]:
+        """How many predictions are computed, and what is said."""
+        asked.clear()
+        lines: list[str] = []
+        found = prediction.stream(problem, x, Checkpoints(tmp_path, True), lines.append)
+        np.testing.assert_allclose(found.rows("latent"), jax.vmap(curved)(jnp.asarray(x)))
+        return sum(asked), lines
+
+    assert computed(x[:size]) == (size, [])
+    assert computed(x) == (size + 3, [])  # goes on
+    assert computed(x) == (0, [])
+    other = x.copy()
+    other[size + 1] += 1e-6  # as draws come out on other cores
+    count, (line,) = computed(other)
+    assert count == size + 3
+    assert "other draws" in line
 
 
 def test_a_stand_in_falls_off_far_from_its_runs_and_only_there():

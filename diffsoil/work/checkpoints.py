@@ -96,6 +96,13 @@ class Checkpoints:
             self._save(self._path(self.done), content)
         self.done += 1
 
+    def shorten(self, count: int) -> None:
+        """Forget the numbered parts after the first so many."""
+        del self._memory[count:]
+        for number in range(count, self.done) if self.folder is not None else ():
+            self._path(number).unlink()
+        self.done = min(self.done, count)
+
     def within(self, name: str) -> Checkpoints:
         """Checkpoints of a stage of this run, in a folder within this one."""
         folder = None if self.folder is None else self.folder / name
