@@ -39,7 +39,7 @@ HELD_OUT = 5
 SMALLEST_MODE = 1e-3
 """Root mean square of what is left out of the polynomials of a kind, relative to the spread of what
 they are of."""
-FENCE = 1.5
+FENCE = 1.2
 """Distance from which on a stand-in falls off, in that of the farthest run. In many parameters
 together a posterior that is somewhat wider than the runs lies beyond nearly all of them."""
 NARROWEST = 1e-9
