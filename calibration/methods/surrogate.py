@@ -105,8 +105,7 @@ class Surrogate(Method):
     )
     options = ("chains", "warmup", "draws")
     short = MappingProxyType(
-        {"starts": 2, "chains": 2, "warmup": 150, "draws": 400}
-        | {"runs": 1000, "judged": 200, "rounds": 3}
+        {"starts": 2, "chains": 2, "warmup": 150, "draws": 400} | {"runs": 1000, "judged": 200}
     )
     unchecked = ""
 
