@@ -43,8 +43,9 @@ FARTHEST = 3.0
 FIRST_WEIGHT = 0.3
 """Weight of a run of the design beside one of the posterior."""
 
-THIN = 3
-"""Transitions on the stand-in from one draw to the next: they cost nothing beside a run."""
+THIN = 5
+"""Transitions on the stand-in from one draw to the next: they cost little beside a run, and chains
+come often enough to where another mechanism takes over, which a few percent of the draws do."""
 
 SHARE = 0.4
 """A round ends the search when its draws are worth this share of them, or more."""
