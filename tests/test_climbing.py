@@ -184,6 +184,8 @@ def test_kept_predictions_are_taken_for_the_draws_that_they_are_of(tmp_path):
 
     assert computed(x[:size]) == (size, [])
     assert computed(x) == (size + 3, [])  # goes on
+    assert computed(x[:size]) == (0, [])  # of the first of them: the others stay
+    assert computed(x[: size + 1]) == (0, [])
     assert computed(x) == (0, [])
     other = x.copy()
     other[size + 1] += 1e-6  # as draws come out on other cores
