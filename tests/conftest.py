@@ -10,7 +10,6 @@ import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -72,24 +71,23 @@ def each_picture_once() -> Iterator[None]:
 
     For tests that write the same report again and again, and are not about its pictures.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image
 
     from diffsoil.report import pictures
 
     drawn: set[tuple[tuple[str, str], ...]] = set()
+    write = pictures.write
 
-    class Once(FigureCanvasAgg):
-        def print_figure(self, filename: str, **given: Any) -> None:
-            kind = tuple((ax.get_xlabel(), ax.get_ylabel()) for ax in self.figure.axes)
-            if kind in drawn:
-                Image.new("L", (1, 1), 255).save(filename)
-            else:
-                drawn.add(kind)
-                super().print_figure(filename, **given)
+    def once(figure: pictures.Figure, path: Path, dpi: int) -> None:
+        kind = tuple((ax.get_xlabel(), ax.get_ylabel()) for ax in figure.axes)
+        if kind in drawn:
+            Image.new("L", (1, 1), 255).save(path, format="png")
+        else:
+            drawn.add(kind)
+            write(figure, path, dpi)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pictures, "FigureCanvasAgg", Once)
+        patch.setattr(pictures, "write", once)
         yield
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import matplotlib.figure
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.image import imsave
 from matplotlib.text import Text
 from matplotlib.ticker import AutoLocator, LogFormatterMathtext, MaxNLocator
 
@@ -55,14 +56,17 @@ class Figure(matplotlib.figure.Figure):
 def save(figure: Figure, path: Path, overwrite: bool = True, dpi: int = DPI) -> Path:
     """Write a figure as PNG, whole or not at all; the same figure gives the same bytes."""
     with replacing(path, overwrite) as part:
-        FigureCanvasAgg(figure).print_figure(
-            str(part),
-            dpi=dpi,
-            format="png",
-            metadata={"Software": None},
-            pil_kwargs={"optimize": True},
-        )
+        write(figure, part, dpi)
     return path
+
+
+def write(figure: Figure, path: Path, dpi: int) -> None:
+    """Draw a figure once, which lays it out too; its own ``savefig`` draws it twice."""
+    figure.set_dpi(dpi)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    unsigned: Any = {"Software": None}
+    imsave(path, canvas.buffer_rgba(), format="png", dpi=dpi, metadata=unsigned)
 
 
 def save_all(folder: Path, figures: Mapping[str, Figure | None]) -> dict[str, Path]:
