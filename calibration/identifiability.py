@@ -25,6 +25,11 @@ SHOWN = 0.25
 STEP = 1e-3
 """Of the differences, in sd of the prior."""
 
+# compiled whole: as single operations each of them would be compiled
+_inverse = jax.jit(jax.vmap(lambda x, of: of.inverse(x), (0, None)))
+_forward = jax.jit(jax.vmap(lambda z, of: of.forward(z), (0, None)))
+_spread = jax.jit(lambda x, expected, of: of.spread(x, expected))
+
 
 def spectrum(problem: Problem, x: Float[np.ndarray, " parameter"]) -> pd.DataFrame:
     """Directions that the observations tell, best known first.
@@ -43,18 +48,19 @@ def spectrum(problem: Problem, x: Float[np.ndarray, " parameter"]) -> pd.DataFra
     """
     transform = Transform(problem.parameters)
     prior = problem.priors.sample(jax.random.key(0), PRIOR_DRAWS)
-    wide = np.std(np.asarray(jax.vmap(transform.inverse)(prior)), axis=0)
+    inside = np.concatenate([np.asarray(prior), np.asarray(x)[None]])
+    *unbounded, at = np.asarray(_inverse(inside, transform))
+    wide = np.std(unbounded, axis=0)
     moving = [i for i, n in enumerate(problem.names) if not n.startswith((ERROR, MEMORY))]
-    at = np.asarray(transform.inverse(jnp.asarray(x)))
     away = STEP * np.eye(len(at))[moving] * wide
-    points = jax.vmap(transform.forward)(jnp.asarray(np.concatenate([at + away, at - away])))
+    points = _forward(np.concatenate([at + away, at - away]), transform)
     runs = np.concatenate([np.asarray(points), np.asarray(x)[None]])
     expected = np.asarray(predict_draws(problem, runs, lambda line: None).expected)
     more, less = np.split(expected[:-1], 2)
     middle = jnp.asarray(expected[-1])
     jacobian = (more - less) / (2 * STEP)
     fitted = problem.table["fitted"].to_numpy()
-    spread = problem.likelihood.spread(jnp.asarray(x), middle)
+    spread = _spread(jnp.asarray(x), middle, problem.likelihood)
     size = np.asarray(problem.errors.stretch(middle))
     slope = (jacobian / size)[:, fitted]
     noise = problem.errors.covariance(middle, spread)[np.ix_(fitted, fitted)]

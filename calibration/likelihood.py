@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
@@ -156,7 +157,7 @@ class ErrorModel(eqx.Module):
         sd = np.asarray(spread.total / self.stretch(jnp.asarray(expected)))
         found = np.diag(sd**2 * variance)
         if self.correlation:
-            plots = np.asarray(self._covariance(jnp.asarray(expected), spread))
+            plots = np.asarray(_of_plots(jnp.asarray(expected), spread, self))
             for own, of_plot in zip(self.correlation.blocks, plots, strict=True):
                 there = own >= 0
                 found[np.ix_(own[there], own[there])] = of_plot[np.ix_(there, there)]
@@ -172,6 +173,9 @@ class ErrorModel(eqx.Module):
             together = self.correlation.sample(self._covariance(expected, spread), standard)
             error = self.correlation.put(together, error)
         return self._of_noise("measured", self._of_noise("symmetric", expected) + error)
+
+
+_of_plots = jax.jit(lambda expected, spread, errors: errors._covariance(expected, spread))
 
 
 # From a case.

@@ -237,8 +237,9 @@ def _write_predictions(
             profile[of_chain, at] = part["profile"][rows].sum(axis=2)
             left_out[of_chain, at] = part["left_out"][rows][:, fitted]
             likelihood[of_chain, at] = part["log_likelihood"][rows][:, fitted].sum(axis=1)
+    log_prior = jax.jit(jax.vmap(problem.priors.log_density))
     for number, own in enumerate(outcome.x[:, draws]):
-        prior[number] = np.asarray(jax.vmap(problem.priors.log_density)(jnp.asarray(own)))
+        prior[number] = np.asarray(log_prior(jnp.asarray(own)))
     variable(joint, "log_likelihood")[:] = likelihood
     variable(joint, "log_prior")[:] = prior
     measured = variable(predictive, "observation", "obs")
