@@ -39,6 +39,9 @@ HELD_OUT = 5
 SMALLEST_MODE = 1e-3
 """Root mean square of what is left out of the polynomials of a kind, relative to the spread of what
 they are of."""
+MODES = 8
+"""Their number is filled up to a multiple of this, so that polynomials of the next round, which may
+need one more, have the same compiled programs."""
 FENCE = 1.2
 """Distance from which on a stand-in falls off, in that of the farthest run. In many parameters
 together a posterior that is somewhat wider than the runs lies beyond nearly all of them."""
@@ -400,7 +403,7 @@ def fitted(
         )
         for rows, of in zip(every, own, strict=True)
     ]
-    most = max(len(terms) for _, terms in found)
+    most = -(-max(len(terms) for _, terms in found) // MODES) * MODES
     coefficients = np.zeros((len(every), most, len(factors)))
     modes = np.zeros((len(of_row), most))
     for number, (rows, (follow, terms)) in enumerate(zip(every, found, strict=True)):
