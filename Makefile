@@ -9,7 +9,7 @@ STAMP := .venv/.setup-done
 CHECKER := .venv-compliance/.setup-done
 
 .DEFAULT_GOAL := help
-.PHONY: help setup compliance demo test test-slow docs robust lint types imports check lock wheel release-check newcomer clean
+.PHONY: help setup compliance demo demo/fit demo/loess test test-slow docs robust lint types imports check lock wheel release-check newcomer clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -27,7 +27,13 @@ $(CHECKER): compliance.lock .python-version scripts/bootstrap.sh
 	@touch $@
 
 demo: $(STAMP) ## calibrate Rothamsted quickly, and let a loess develop, into demo/
+	@mkdir -p demo
+	@$(MAKE) --no-print-directory --jobs 2 demo/fit demo/loess
+
+demo/fit:
 	.venv/bin/diffsoil calibrate rothamsted -o demo/fit --quick --overwrite
+
+demo/loess: # beside the calibration, which uses one core in some of its parts
 	.venv/bin/diffsoil simulate loess_dry_agriculture -o demo/loess.nc --overwrite
 	.venv/bin/diffsoil plot demo/loess.nc -o demo/loess --overwrite
 
