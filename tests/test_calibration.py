@@ -767,8 +767,10 @@ def test_a_fit_by_the_default_method_says_what_its_draws_are_worth(problem, tmp_
         (79.0, 0.3, False, False),  # another round does better
         (79.0, 0.3, True, True),
         (120.0, 0.3, False, True),
+        (120.0, 0.6, False, False),  # no variance, where another round can have one
+        (120.0, 0.6, True, True),
         (120.0, 0.75, True, False),
-        (181.0, 0.75, False, True),  # a tail of nearly equal weights is chance: all draws decide
+        (191.0, 0.75, False, True),  # a tail of nearly equal weights is chance: all draws decide
     ],
 )
 def test_a_round_ends_the_search_by_what_its_first_draws_are_worth(effective, k, last, good):

@@ -47,8 +47,10 @@ THIN = 5
 """Transitions on the stand-in from one draw to the next: they cost little beside a run, and chains
 come often enough to where another mechanism takes over, which a few percent of the draws do."""
 
-SHARE = 0.4
-"""A round ends the search when its draws are worth this share of them, or more."""
+GOOD, SHARE = 0.5, 0.4
+"""A round that is not the last ends the search where Pareto k is below the one, so that the weights
+have a variance, and its draws are worth the other of them: a next round does better for less than
+what the rest of the exact runs take."""
 
 MANY = 40
 """Parameters from which a gradient of the stand-in costs milliseconds, and paths of small steps
@@ -59,7 +61,7 @@ JUDGED_EACH = 8
 """Exact runs for each parameter that judge a round at least: the next one learns from them where a
 posterior lies that is not where the normal approximation had it."""
 
-ALMOST_ALL = 0.9
+ALMOST_ALL = 0.95
 """Where the draws that judge a round are worth this share of them, all draws decide: of few weights
 that are nearly the same Pareto k is mostly chance."""
 
@@ -69,9 +71,10 @@ def good_enough(weights: importance.Weights, judged: int, last: bool) -> bool:
 
     ``last`` tells that no other round follows, which would do better.
     """
-    enough = 0.0 if last else SHARE * judged
-    trusted = weights.trusted and weights.effective >= enough
-    return trusted or weights.effective >= ALMOST_ALL * judged
+    good = weights.trusted
+    if not last:
+        good = weights.k < GOOD and weights.effective >= SHARE * judged
+    return good or weights.effective >= ALMOST_ALL * judged
 
 
 _of_stand_in = jax.jit(lambda z, of, value: of(z, value))
@@ -94,7 +97,8 @@ class Surrogate(Method):
         judged: exact runs, of all chains, by which a round is judged; for many parameters more,
             see :data:`JUDGED_EACH`.
         rounds: at most.
-        acceptance: mean acceptance probability that warm-up sets the step size for.
+        acceptance: mean acceptance probability that warm-up sets the step size for; a quick fit
+            takes steps twice as long, which in ten thousand transitions meet a divergence or two.
 
     With more than :data:`MANY` parameters the steps are longer and the paths shorter, see there.
     """
@@ -106,7 +110,8 @@ class Surrogate(Method):
     )
     options = ("chains", "warmup", "draws")
     short = MappingProxyType(
-        {"starts": 2, "chains": 2, "warmup": 150, "draws": 400} | {"runs": 1000, "judged": 200}
+        {"starts": 2, "chains": 2, "warmup": 150, "draws": 400}
+        | {"runs": 600, "judged": 400, "acceptance": 0.95}
     )
     unchecked = ""
 
