@@ -20,6 +20,9 @@ from calibration.units import in_unit
 SETTLED = 0.5
 """Contraction from which on the data are said to settle a parameter."""
 
+MOST_NAMED = 5
+"""Failed checks of one kind that are named."""
+
 OBSERVATION = "observation."
 """What parameters of the errors begin with."""
 
@@ -118,9 +121,17 @@ def known(summary: pd.DataFrame, directions: pd.DataFrame | None) -> str:
 
 
 def doubts(found: pd.DataFrame) -> Iterator[str]:
-    """Every failed check with what it means: what not to believe."""
-    for _, row in found[~found["passed"]].iterrows():
-        yield f"{row['check']}: {row['meaning']}"
+    """Every failed check with what it means: what not to believe.
+
+    Of many that differ in what they are of (``residuals on one side, TREATMENT``) only the first.
+    """
+    failed = found[~found["passed"]]
+    kind = failed["check"].map(lambda name: name.partition(", ")[0])
+    for name, rows in failed.groupby(kind, sort=False):
+        for _, row in rows.head(MOST_NAMED).iterrows():
+            yield f"{row['check']}: {row['meaning']}"
+        if (rest := len(rows) - MOST_NAMED) > 0:
+            yield f"{name}: {_count(rest, 'more check')} of this failed, see Checks."
 
 
 def verdict(found: pd.DataFrame) -> str:

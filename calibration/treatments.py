@@ -26,6 +26,9 @@ FEWEST_DRAWS = 20
 RARE = 0.01
 """Probability below which errors alone are no explanation."""
 
+MOST_TOLD = 5
+"""Treatments that are named where a few sentences have to do."""
+
 TRIALS = 4000
 """Random residuals, from which the probability of a side is counted."""
 
@@ -111,10 +114,22 @@ def meaning(row: pd.Series) -> str:
 
 
 def told(found: pd.DataFrame) -> list[str]:
-    """Sentences on treatments that lie on one side alone, or more than errors explain."""
+    """Sentences on treatments that lie on one side alone, or more than errors explain.
+
+    Of many only the least probable are named.
+    """
     alone = (found["n"] >= FEWEST) & ((found["above"] == 0) | (found["above"] == found["n"]))
     rows = found[alone | (found["probability"] < RARE)]
-    return [f"{row['treatment']}: {meaning(row)}." for _, row in rows.iterrows()]
+    first = rows.sort_values("probability", kind="stable").head(MOST_TOLD).sort_index()
+    said = [f"{row['treatment']}: {meaning(row)}." for _, row in first.iterrows()]
+    rest = rows.drop(first.index)
+    if len(rest):
+        above = int((2 * rest["above"] > rest["n"]).sum())
+        said.append(
+            f"{len(rest)} more of {len(found)} lie on one side alone, or more than errors explain, "
+            f"{above} of them above."
+        )
+    return said
 
 
 def page_table(found: pd.DataFrame) -> str:

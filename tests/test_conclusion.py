@@ -131,3 +131,30 @@ def test_intervals_that_miss_too_often_are_not_to_be_believed() -> None:
 def test_a_prediction_of_estimates_alone_is_not_said_to_lack_draws() -> None:
     said = predicted(fake_table().assign(estimated=1, fitted=False))
     assert "no measurement to compare with" in said
+
+
+def test_of_many_treatments_on_one_side_the_least_probable_are_named() -> None:
+    count = 80
+    found = pd.DataFrame(
+        {
+            "treatment": [f"plot_{number}" for number in range(count)],
+            "variable": "soc_stock",
+            "unit": "t/ha",
+            "fitted": True,
+            "n": 11,
+            "above": [11, 0] * (count // 2),
+            "bias": [3.0, -2.0] * (count // 2),
+            "probability": [1e-6 if number == 70 else 0.005 for number in range(count)],
+        }
+    )
+    said = treatments.told(found)
+    assert len(said) == treatments.MOST_TOLD + 1
+    assert any(sentence.startswith("plot_70: 11 of 11 above") for sentence in said)
+    assert said[-1].startswith("75 more of 80 lie on one side")
+    failed = pd.DataFrame(checks.one_sided(found))
+    other = failed.tail(1).assign(check="R-hat", meaning="Chains disagree.")
+    doubts = list(conclusion.doubts(pd.concat([failed, other])))
+    assert len(doubts) == conclusion.MOST_NAMED + 2
+    assert doubts[-2] == "residuals on one side: 75 more checks of this failed, see Checks."
+    assert doubts[-1] == "R-hat: Chains disagree."
+    assert not list(conclusion.doubts(other.assign(passed=True)))
