@@ -137,6 +137,7 @@ def joined() -> str:
             "method_factors": observed[0]["method_factors"],
             "errors": observed[0]["errors"] | observed[1]["errors"],
         },
+        "success": rothamsted["success"] | woburn["success"],
         "free": _free(rothamsted["free"], woburn["free"]),
     }
     document = tomlkit.document()
