@@ -13,7 +13,7 @@ from typing import ClassVar
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from diffsoil.parameters import lognormal, parameter
+from diffsoil.parameters import lognormal, normal, parameter
 from diffsoil.processes.carbon import linear
 from diffsoil.processes.carbon.carbon import Carbon, protected
 from diffsoil.processes.carbon.linear import Transfers
@@ -107,6 +107,12 @@ class RothC(Carbon):
         1.0, unit="1", lower=0.3, upper=3.0, prior=lognormal(1.0, 0.2),
         source="RothC-26.3 at 1; the ratio was calibrated in SoilGen (Ranathunga et al. 2022)",
         description="factor on the ratio CO2 / (BIO + HUM)",
+    )  # fmt: skip
+    subsoil_slowing: Float[Array, ""] = parameter(
+        0.0, unit="m-1", lower=0.0, upper=8.0, prior=normal(3.3, 1.5),
+        source="0 in RothC and SoilGen; Jenkinson & Coleman (2008) slow RothC with depth; prior: "
+        "3.3 +- 0.2 by 28 profiles of Kansas, and areas differ by 1 to 2",
+        description="relative fall of the decomposition rate per metre below 0.25 m",
     )  # fmt: skip
     protected: dict[str, Float[Array, ""]] = protected(POOLS)
 
