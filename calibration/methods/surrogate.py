@@ -55,7 +55,7 @@ what the rest of the exact runs take."""
 MANY = 40
 """Parameters from which a gradient of the stand-in costs milliseconds, and paths of small steps
 through the spreads of what differs between fields minutes for nothing."""
-MANY_ACCEPTANCE, MANY_DEPTH = 0.9, 7
+MANY_ACCEPTANCE, MANY_DEPTH, MANY_THIN = 0.9, 7, 2
 
 JUDGED_EACH = 8
 """Exact runs for each parameter that judge a round at least: the next one learns from them where a
@@ -100,7 +100,8 @@ class Surrogate(Method):
         acceptance: mean acceptance probability that warm-up sets the step size for; a quick fit
             takes steps twice as long, which in ten thousand transitions meet a divergence or two.
 
-    With more than :data:`MANY` parameters the steps are longer and the paths shorter, see there.
+    With more than :data:`MANY` parameters the steps are longer, the paths shorter, and fewer draws
+    are left out, see there.
     """
 
     name = "surrogate"
@@ -259,11 +260,12 @@ class _Search:
     def _sampled(self, stand_in: Fenced, normal: Normal, number: int) -> Draws:
         """Thinned draws of NUTS on the stand-in, with the statistics of every transition."""
         method, many = self.method, normal.mean.size > MANY
+        thin = MANY_THIN if many else THIN
         nuts = NUTS(
             quick=method.quick,
             chains=method.chains,
             warmup=method.warmup,
-            draws=method.draws * THIN,
+            draws=method.draws * thin,
             acceptance=MANY_ACCEPTANCE if many else method.acceptance,
             tree_depth=MANY_DEPTH if many else NUTS.tree_depth,
         )
@@ -273,7 +275,7 @@ class _Search:
         sampler = self._samplers[form]
         sampler.restart(normal, seed, self._value, stand_in)
         drawn = sampler.draw(Checkpoints(None), paced(self._report))
-        return drawn._replace(z=drawn.z[:, : method.draws * THIN : THIN], gradients=0.0)
+        return drawn._replace(z=drawn.z[:, : method.draws * thin : thin], gradients=0.0)
 
     def _exact(self, z: np.ndarray, kept: Checkpoints) -> prediction.Predicted:
         """Predictions of the column; those of a run that is resumed are kept already."""
