@@ -36,6 +36,8 @@ from diffsoil.work.store import Store
 NAMES = ("calm", "dry", "wet", "früh", "late", "hot", "cold", "deep", "thin", "old", "bare", "lime")
 SIZE = 300
 """Large enough for results of LAPACK to depend on its threads."""
+PATIENCE = 120.0
+"""s; processes that start take so long on a machine with other work, and no longer."""
 
 
 def template() -> xr.Dataset:
@@ -456,7 +458,7 @@ def test_a_worker_that_is_killed_costs_nothing_and_doubles_nothing(
     worker = ("distributed.cli.dask_worker", f"--scheduler-file={contact}", *local, "--no-nanny")
     start(*worker, "--nthreads=1")
     start(*worker, "--nthreads=1")
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE
     while not contact.exists() or not contact.read_text().endswith("}"):
         assert time.monotonic() < deadline, (tmp_path / "log").read_text()
         time.sleep(0.05)
@@ -539,12 +541,15 @@ def test_a_run_that_is_interrupted_can_go_on(
         text=True,
         start_new_session=True,
     )
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE
     while len([*notes.glob("*.end")]) < 3 and process.poll() is None:  # the first is stored
-        assert time.monotonic() < deadline
+        if time.monotonic() > deadline:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+            pytest.fail("nothing is stored")
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the workers, too
-    _, said = process.communicate(timeout=20)
+    _, said = process.communicate(timeout=PATIENCE)
     store = Store.open(tmp_path / "runs.zarr", template(), "a", resume=True)
     done = int(store.done.sum())
     assert said == f"{done} of 12 rows are stored in runs.zarr; --resume goes on\n"
