@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import arviz as az
+import jax
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,7 +14,8 @@ import xarray as xr
 
 from calibration import checks, treatments
 from calibration.methods import METHODS, NUTS, Laplace, importance
-from diffsoil.parameters import UNIFORM, Parameter
+from calibration.priors import Priors
+from diffsoil.parameters import UNIFORM, Parameter, lognormal
 
 NAMES = ("carbon.k_hum", "protection.b1", "manure.factor")
 YEARS = np.arange(1900, 1960, 5)
@@ -412,3 +414,23 @@ def test_few_effective_draws_fail_although_their_tail_holds() -> None:
     assert not row["passed"]
     assert row["meaning"].endswith("Too few for quantiles: sample with nuts.")
     assert checks.effective_row(weights._replace(effective=100.0), "refit")["passed"]
+
+
+@pytest.mark.parametrize("told", [False, True])
+def test_a_spread_that_is_its_prior_is_told(told: bool) -> None:
+    prior = lognormal(0.2, 0.7)
+    spread = Parameter("between.carbon.k_hum", 0.2, "1", 0.005, 2.0, prior, "", "")
+    rng = np.random.default_rng(0)
+    before = np.asarray(Priors([spread]).sample(jax.random.key(0), 800))
+    after = rng.normal(0.3, 0.005, (2, 400)) if told else before.reshape(2, 400)
+    named = {spread.name: (("chain", "draw"), after)}
+    tree = xr.DataTree.from_dict(
+        {
+            "posterior": xr.Dataset(named),
+            "prior": xr.Dataset({spread.name: (("chain", "draw"), before.reshape(1, -1))}),
+        }
+    )
+    (row,) = checks.spreads(tree, [spread], checks.summary(tree, [spread]))
+    assert row["passed"] is told
+    assert ("carbon.k_hum (0.2" in row["meaning"]) is not told
+    assert not checks.spreads(tree, [], checks.summary(tree, []))

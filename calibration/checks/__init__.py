@@ -26,6 +26,7 @@ from calibration.checks.parameters import (
     mass_at_bounds,
     power,
     power_scaling,
+    spreads,
     summary,
     unlearned,
     wider,
@@ -100,6 +101,7 @@ __all__ = [
     "one_sided",
     "power_scaling",
     "read",
+    "spreads",
     "standardised",
     "summary",
     "summits_row",
@@ -135,7 +137,8 @@ def checks(
     rows.append(influence(tree, table, method))
     rows += coverages(table)
     rows += residuals(table)
-    rows += [learned(described), *power(tree), entangled(tree)]
+    rows += [learned(described), *power(tree), *spreads(tree, parameters, described)]
+    rows.append(entangled(tree))
     return pd.DataFrame(rows, columns=COLUMNS).astype({"passed": bool})
 
 

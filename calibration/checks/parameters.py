@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import arviz as az
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -18,6 +20,8 @@ from calibration.checks.rows import (
 )
 from calibration.checks.sampling import accuracy
 from calibration.methods.method import Row
+from calibration.pooling import BETWEEN
+from calibration.priors import Priors
 from diffsoil.parameters import Parameter
 
 NEAR_BOUND = 0.01
@@ -28,6 +32,8 @@ MASS_AT_BOUND = 0.05
 LITTLE_LEARNED = 0.1
 
 STRONG_CORRELATION = 0.8
+
+BESIDE = ["mean", "sd", "prior_mean", "prior_sd"]
 
 SENSITIVE = 0.05
 """Power-scaling sensitivity from which a prior or a likelihood matters (Kallioinen et al. 2024)."""
@@ -194,6 +200,48 @@ def power(tree: xr.DataTree) -> list[Row]:
         said.append(f"The prior alone decides {listed(alone)}.")
     meaning = " ".join(said) or "No posterior hangs on how strong its prior is."
     return [check(name, float(table["prior"].max()), SENSITIVE, True, meaning)]
+
+
+def spreads(tree: xr.DataTree, parameters: list[Parameter], described: pd.DataFrame) -> list[Row]:
+    """Whether it is the prior of a spread that says how far fields differ, by power scaling it.
+
+    A prediction of another field is as wide as the spreads are.
+
+    Args:
+        tree: as :func:`calibration.results.write` leaves it.
+        parameters: the free parameters.
+        described: from :func:`summary`.
+    """
+    own = [p for p in parameters if p.name.startswith(BETWEEN)]
+    if not own:
+        return []
+    name, draws = "priors of spreads between fields", draws_of(tree)
+    if draws[own[0].name].size < ENOUGH_DRAWS:
+        return [unchecked(name, SENSITIVE, "too few draws")]
+    found = {p.name: _of_own_prior(draws[p.name], p) for p in own}
+    value = max(found.values())
+    moved = []
+    for of in [of for of, by in found.items() if by >= SENSITIVE]:
+        mean, sd, before, width = described.loc[of, BESIDE].to_numpy(float)
+        what = of.removeprefix(BETWEEN)
+        moved.append(f"{what} ({mean:.2f} +- {sd:.2f} for a prior of {before:.2f} +- {width:.2f})")
+    meaning = (
+        f"How far fields differ in {listed(moved, len(moved))} is in part what the prior of the "
+        "spread says, and so is the width of what is predicted of another field: state it from "
+        "what is known elsewhere, or fit more fields."
+        if moved
+        else "The data tell how far fields differ: no spread hangs on its prior."
+    )
+    return [check(name, value, SENSITIVE, not moved, meaning)]
+
+
+def _of_own_prior(draws: np.ndarray, parameter: Parameter) -> float:
+    """Sensitivity of a parameter to how strong its prior is, those of the others as they are."""
+    log_density = jax.jit(jax.vmap(Priors([parameter]).log_density))
+    own = np.asarray(log_density(jnp.asarray(draws.reshape(-1, 1)))).reshape(draws.shape)
+    one = az.from_dict({"posterior": {"spread": draws}, "log_prior": {"own": own}})
+    with quiet():
+        return float(az.psense(one, group="prior")["spread"])
 
 
 def correlations(tree: xr.DataTree) -> pd.DataFrame:
