@@ -202,7 +202,8 @@ class Problem:
         """Unbounded coordinates of the free parameters: only a search or a sampler needs them."""
         with jax.ensure_compile_time_eval():  # it may be in the midst of being compiled
             centred = tuple(
-                of._replace(deviations=tuple(p for p in of.deviations if p in self.centred))
+                # the sites of a group share a deviation, which is one coordinate
+                of._replace(deviations=tuple(sorted({*of.deviations} & self.centred)))
                 for of in self.pooled
             )
             return reparameterization(self.parameters, self.column, self._given, centred)

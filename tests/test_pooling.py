@@ -85,8 +85,10 @@ def test_sites_of_a_group_share_a_value_and_a_site_of_none_is_a_group(tmp_path):
         deviation("farm"), deviation("b"),
     ]  # fmt: skip
     z = 0.3 * np.random.default_rng(0).standard_normal(len(of.names))
-    _, size = np.linalg.slogdet(jax.jacobian(of.reparameterization.bounded)(jnp.asarray(z)))
-    assert float(of.reparameterization.log_jacobian(jnp.asarray(z))) == pytest.approx(size)
+    for centred in ([], [of.names.index(deviation("farm"))]):
+        coordinates = of.recentred(frozenset(centred)).reparameterization
+        _, size = np.linalg.slogdet(jax.jacobian(coordinates.bounded)(jnp.asarray(z)))
+        assert float(coordinates.log_jacobian(jnp.asarray(z))) == pytest.approx(size)
 
 
 @pytest.mark.parametrize(
