@@ -126,8 +126,8 @@ def told(found: pd.DataFrame) -> list[str]:
     if len(rest):
         above = int((2 * rest["above"] > rest["n"]).sum())
         said.append(
-            f"{len(rest)} more of {len(found)} lie on one side alone, or more than errors explain, "
-            f"{above} of them above."
+            f"{len(rest)} more of {len(found)} treatments and quantities lie on one side alone, or "
+            f"more than errors explain, {above} of them above."
         )
     return said
 

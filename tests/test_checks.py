@@ -434,3 +434,6 @@ def test_a_spread_that_is_its_prior_is_told(told: bool) -> None:
     assert row["passed"] is told
     assert ("carbon.k_hum (0.2" in row["meaning"]) is not told
     assert not checks.spreads(tree, [], checks.summary(tree, []))
+    tree["posterior"][spread.name] = xr.full_like(tree["posterior"][spread.name], 0.3)
+    (row,) = checks.spreads(tree, [spread], checks.summary(tree, [spread]))
+    assert np.isnan(row["value"])  # one draw, many times

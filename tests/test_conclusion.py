@@ -150,7 +150,7 @@ def test_of_many_treatments_on_one_side_the_least_probable_are_named() -> None:
     said = treatments.told(found)
     assert len(said) == treatments.MOST_TOLD + 1
     assert any(sentence.startswith("plot_70: 11 of 11 above") for sentence in said)
-    assert said[-1].startswith("75 more of 80 lie on one side")
+    assert said[-1].startswith("75 more of 80 treatments and quantities lie on one side")
     failed = pd.DataFrame(checks.one_sided(found))
     other = failed.tail(1).assign(check="R-hat", meaning="Chains disagree.")
     doubts = list(conclusion.doubts(pd.concat([failed, other])))

@@ -34,6 +34,7 @@ LITTLE_LEARNED = 0.1
 STRONG_CORRELATION = 0.8
 
 BESIDE = ["mean", "sd", "prior_mean", "prior_sd"]
+"""Columns of a summary that tell a posterior beside its prior."""
 
 SENSITIVE = 0.05
 """Power-scaling sensitivity from which a prior or a likelihood matters (Kallioinen et al. 2024)."""
@@ -172,14 +173,22 @@ def power_scaling(tree: xr.DataTree) -> pd.DataFrame:
             "log_likelihood": {"joint": terms["log_likelihood"]},
         }
     )
-    with quiet():
-        try:
-            found = {group: az.psense(scaled, group=group) for group in ("prior", "likelihood")}
-        except (ValueError, IndexError, FloatingPointError):
-            return empty
-    table = pd.DataFrame({group: {n: float(of[n]) for n in draws} for group, of in found.items()})
+    found = {group: _power_scaled(scaled, group) for group in ("prior", "likelihood")}
+    if any(of is None for of in found.values()):
+        return empty
+    table = pd.DataFrame(found)
     table.index.name = "parameter"
     return table
+
+
+def _power_scaled(tree: xr.DataTree, group: str) -> dict[str, float] | None:
+    """Sensitivity of each variable of a posterior; None where the draws do not tell it."""
+    with quiet():
+        try:
+            found = az.psense(tree, group=group)
+        except (ValueError, IndexError, FloatingPointError):
+            return None
+    return {str(name): float(value) for name, value in found.data_vars.items()}
 
 
 def power(tree: xr.DataTree) -> list[Row]:
@@ -219,7 +228,9 @@ def spreads(tree: xr.DataTree, parameters: list[Parameter], described: pd.DataFr
     if draws[own[0].name].size < ENOUGH_DRAWS:
         return [unchecked(name, SENSITIVE, "too few draws")]
     found = {p.name: _of_own_prior(draws[p.name], p) for p in own}
-    value = max(found.values())
+    value = float(np.max([*found.values()]))  # NaN where one of them is
+    if not np.isfinite(value):
+        return [unchecked(name, SENSITIVE, "draws that do not tell it, such as many that are one")]
     moved = []
     for of in [of for of, by in found.items() if by >= SENSITIVE]:
         mean, sd, before, width = described.loc[of, BESIDE].to_numpy(float)
@@ -240,8 +251,7 @@ def _of_own_prior(draws: np.ndarray, parameter: Parameter) -> float:
     log_density = jax.jit(jax.vmap(Priors([parameter]).log_density))
     own = np.asarray(log_density(jnp.asarray(draws.reshape(-1, 1)))).reshape(draws.shape)
     one = az.from_dict({"posterior": {"spread": draws}, "log_prior": {"own": own}})
-    with quiet():
-        return float(az.psense(one, group="prior")["spread"])
+    return (_power_scaled(one, "prior") or {"spread": np.nan})["spread"]
 
 
 def correlations(tree: xr.DataTree) -> pd.DataFrame:
