@@ -453,6 +453,15 @@ CHECKS: dict[str, tuple[str, str]] = {
         f"never fails; names what is above {fit_checks.SENSITIVE:g}",
         "The posterior would change with a wider prior.",
     ),
+    "success": (
+        "as the case says in `[success]`",
+        "Predictions do not reach what the case has asked of them before the fit.",
+    ),
+    "priors of spreads between fields": (
+        f"a sensitivity below {fit_checks.SENSITIVE:g} to the prior of each spread, that alone "
+        "being scaled; only where a parameter differs between sites, groups or treatments",
+        "The prior says how far fields differ, and how wide a prediction of another one is.",
+    ),
     "correlation (for information)": (
         f"never fails; names what is above {fit_checks.STRONG_CORRELATION:g}",
         "The data determine these parameters only together.",
